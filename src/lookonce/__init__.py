@@ -1,0 +1,30 @@
+"""From labelled pictures to an object detector: Darknet's YOLO family in Keras 3."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lookonce.detections import Detections
+    from lookonce.inference import Detector
+    from lookonce.labels import Dataset
+    from lookonce.pipeline import evaluate, train
+
+__version__ = "0.1.0"
+__all__ = ["Dataset", "Detections", "Detector", "evaluate", "train"]
+
+# Loaded on first use, so that `import lookonce` and `lookonce --help` stay instant.
+_HOMES = {
+    "Dataset": "lookonce.labels",
+    "Detections": "lookonce.detections",
+    "Detector": "lookonce.inference",
+    "evaluate": "lookonce.pipeline",
+    "train": "lookonce.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'lookonce' has no attribute {name!r}")

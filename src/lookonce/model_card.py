@@ -1,0 +1,51 @@
+"""The `lookonce.json` inside every model file: all that is needed to use it, and where it came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from lookonce.boxes import RESIZES
+from lookonce.errors import LookonceError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One model's description. `input_size` is (height, width) in pixels; `cfg` the whole Darknet text."""
+
+    name: str
+    classes: tuple[str, ...]
+    input_size: tuple[int, int]
+    resize: str
+    cfg: str
+    trained_on: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    lookonce: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The card as indented JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> ModelCard:
+        """Read a card; `source` names the file in errors. Raises LookonceError."""
+        try:
+            values = json.loads(text)
+            if values.get("format") != FORMAT:
+                raise LookonceError(
+                    f"{source}: lookonce.json has format {values.get('format')!r}, this version reads {FORMAT}. "
+                    "Update lookonce, or export the model again."
+                )
+            known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
+            card = cls(**{**known, "classes": tuple(known["classes"]), "input_size": tuple(known["input_size"])})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LookonceError(f"{source}: lookonce.json is damaged ({error}). Export the model again.") from error
+        if card.resize not in RESIZES:
+            raise LookonceError(f"{source}: lookonce.json says resize {card.resize!r}, expected one of {RESIZES}.")
+        return card
