@@ -1,0 +1,96 @@
+"""Augmentation of one picture: one warp for scale, shift and flip, then one table look-up for colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.boxes import Geometry, clip_boxes
+
+Image = NDArray[np.uint8]
+Array = NDArray[np.float32]
+
+GREY = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a picture may be changed; `NONE` lays it into the input unchanged.
+
+    `smallest`, `largest`: scale against the plain fit. `hue` in turns of the colour circle; `saturation` and
+    `exposure` factors of at least 1, used as they are or inverted (Darknet's random_distort_image). A box
+    stays while `least_visible` of its area does.
+    """
+
+    smallest: float = 0.7
+    largest: float = 1.4
+    aspect: float = 1.0
+    flip: bool = True
+    hue: float = 0.1
+    saturation: float = 1.5
+    exposure: float = 1.5
+    least_visible: float = 0.3
+
+
+NONE = Augmentation(smallest=1.0, largest=1.0, flip=False, hue=0.0, saturation=1.0, exposure=1.0)
+
+
+def augment(
+    image: Image,
+    boxes: Array,
+    rng: np.random.Generator,
+    input_size: tuple[int, int],
+    resize: str,
+    how: Augmentation,
+) -> tuple[Image, Array, NDArray[np.bool_]]:
+    """One picture and its boxes as the network shall see them.
+
+    `image` (h, w, 3) uint8 RGB; `boxes` (n, 4) xyxy in its pixels; `input_size` (height, width). Returns the
+    input uint8 (height, width, 3), boxes (n, 4) xyxy in input pixels, clipped, and which to keep (n,).
+    """
+    height, width = input_size
+    fitted = Geometry.fit(image.shape[1], image.shape[0], input_size, resize)
+    scale = float(np.exp(rng.uniform(np.log(how.smallest), np.log(how.largest))))
+    stretch = float(np.exp(rng.uniform(-np.log(how.aspect), np.log(how.aspect)))) ** 0.5
+    scale_x, scale_y = fitted.scale_x * scale * stretch, fitted.scale_y * scale / stretch
+    # A smaller picture lies anywhere inside the input, a larger one shows any part of itself.
+    left = (width - image.shape[1] * scale_x) * (rng.uniform() if scale != 1 else 0.5)
+    top = (height - image.shape[0] * scale_y) * (rng.uniform() if scale != 1 else 0.5)
+    # warpAffine maps pixel centres, boxes are edges: hence the halves.
+    matrix = np.array([[scale_x, 0, left + scale_x / 2 - 0.5], [0, scale_y, top + scale_y / 2 - 0.5]])
+    moved = boxes * np.array([scale_x, scale_y] * 2, np.float32) + np.array([left, top] * 2, np.float32)
+    if how.flip and rng.uniform() < 0.5:
+        matrix[0] = [-matrix[0, 0], 0, width - 1 - matrix[0, 2]]
+        moved = np.stack([width - moved[:, 2], moved[:, 1], width - moved[:, 0], moved[:, 3]], axis=1)
+    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=GREY)
+    clipped = clip_boxes(moved, width, height)
+    visible = _areas(clipped) >= how.least_visible * np.maximum(_areas(moved), 1e-6)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    keep = visible & (sides > 0).all(axis=1) & ((how.smallest == 1) | (sides >= 2).all(axis=1))
+    return _distort(warped, rng, how), clipped, keep
+
+
+def _areas(boxes: Array) -> Array:
+    return np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+
+
+def _distort(image: Image, rng: np.random.Generator, how: Augmentation) -> Image:
+    """Darknet's random_distort_image through three 256-entry tables."""
+    hue = rng.uniform(-how.hue, how.hue)
+    saturation = rng.uniform(1, how.saturation) ** rng.choice([-1, 1])
+    exposure = rng.uniform(1, how.exposure) ** rng.choice([-1, 1])
+    if (hue, saturation, exposure) == (0, 1, 1):
+        return image
+    levels = np.arange(256, dtype=np.float32)
+    # OpenCV's 8-bit hue runs to 180.
+    tables = (
+        (levels + 180 * hue) % 180,
+        np.clip(levels * saturation, 0, 255),
+        np.clip(levels * exposure, 0, 255),
+    )
+    table = np.stack(tables, axis=1).astype(np.uint8)[:, None]
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    return np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2RGB), np.uint8)

@@ -1,0 +1,89 @@
+"""`last/`: all that `--resume` needs, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from lookonce.atomic import atomic_file, write_text
+from lookonce.errors import LookonceError
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is done: `epochs_done`, the metrics.csv `rows` so far, and the best epoch's number and mAP."""
+
+    epochs_done: int
+    rows: list[dict[str, Any]]
+    best_epoch: int = 0
+    best_score: float = -1.0
+
+
+def save(
+    folder: Path,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    done: Progress,
+    run: dict[str, Any],
+) -> None:
+    """Write the arrays first, then the small JSON that names them: a kill in between leaves the older pair."""
+    arrays = {
+        f"model_{number:04d}": np.asarray(keras.ops.convert_to_numpy(variable))
+        for number, variable in enumerate(model.variables)
+    }
+    arrays |= {
+        f"optimizer_{number:04d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(optimizer.variables)
+    }
+    name = f"epoch-{done.epochs_done:04d}.npz"
+    with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    write_text(folder / STATE, json.dumps({"arrays": name, "run": run, **vars(done)}, indent=1))
+    for older in folder.glob("epoch-*.npz"):
+        if older.name != name:
+            older.unlink(missing_ok=True)
+
+
+def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] | None:
+    """The saved progress and arrays, or None when nothing was saved. Raises LookonceError when `run` differs."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        with np.load(folder / state["arrays"]) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, KeyError) as error:
+        raise LookonceError(
+            f"{path}: cannot resume, the saved state is damaged ({error}). Train anew with another --out."
+        ) from error
+    saved = state.pop("run")
+    changed = [
+        f"{key} was {saved.get(key)!r}, now {value!r}"
+        for key, value in run.items()
+        if saved.get(key) != value
+    ]
+    if changed:
+        raise LookonceError(
+            f"{path}: --resume continues the run as it was started, but {'; '.join(changed)}. "
+            "Use the same settings, or start anew with another --out."
+        )
+    del state["arrays"]
+    return Progress(**state), arrays
+
+
+def restore(arrays: dict[str, Any], model: keras.Model, optimizer: keras.optimizers.Optimizer | None) -> None:
+    """Put saved arrays back; `optimizer` None when the next epoch starts a new stage with a fresh one."""
+    targets = [("model", model.variables)] + (
+        [("optimizer", optimizer.variables)] if optimizer is not None else []
+    )
+    for kind, variables in targets:
+        for number, variable in enumerate(variables):
+            variable.assign(arrays[f"{kind}_{number:04d}"])

@@ -1,0 +1,198 @@
+"""The training loop as an outline: stages, epochs, validation, what is saved when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from lookonce.errors import LookonceError
+from lookonce.training import checkpoint
+from lookonce.training.batches import Batches
+from lookonce.training.loss import YoloLoss
+from lookonce.training.progress import Reporter
+from lookonce.training.recipe import Recipe, make_optimizer
+
+Validate = Callable[[keras.Model], dict[str, float]]
+
+
+class Trainee(keras.Model):  # type: ignore[misc]
+    """A network with its loss: uint8 pictures and truths in, one number out. Only ever lives while training."""
+
+    def __init__(self, network: keras.Model, loss: YoloLoss) -> None:
+        super().__init__()
+        self.network, self.yolo_loss = network, loss
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Raw heads of uint8 pictures (b, h, w, 3)."""
+        return self.network(ops.cast(images, self.compute_dtype) / 255, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Keras' hook for a loss over all outputs at once."""
+        return self.yolo_loss(y, y_pred)
+
+
+def train_network(
+    network: keras.Model,
+    loss: YoloLoss,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    frozen: Sequence[keras.layers.Layer],
+    validate: Validate | None,
+    save_best: Callable[[keras.Model, dict[str, Any]], None],
+    after_epoch: Callable[[list[dict[str, Any]]], None],
+    folder: Path,
+    run: dict[str, Any],
+    resume: bool,
+    reporter: Reporter,
+) -> checkpoint.Progress:
+    """Train `network` in place and return the progress; `save_best` sees it with averaged weights.
+
+    `frozen` layers stand still for the first `recipe.freeze_epochs`. `validate` gives the metrics of an
+    epoch, `val_map` among them deciding the best; None (no validation list) keeps the last epoch.
+    `run` identifies the run for `--resume`. The state of the last whole epoch is always in `folder`.
+    """
+    trainee = Trainee(network, loss)
+    done = checkpoint.Progress(0, [])
+    loaded = checkpoint.load(folder, run) if resume else None
+    if loaded is not None:
+        done, arrays = loaded
+        checkpoint.restore(arrays, network, None)
+        reporter.say(f"Resuming after epoch {done.epochs_done} of {recipe.epochs}.")
+    stage = None
+    for epoch in range(done.epochs_done, recipe.epochs):
+        if stage != _stage(epoch, recipe):
+            stage = _stage(epoch, recipe)
+            optimizer = _start_stage(trainee, recipe, stage, frozen, len(batches), reporter)
+            if loaded is not None and done.epochs_done > 0 and _stage(done.epochs_done - 1, recipe) == stage:
+                checkpoint.restore(arrays, network, optimizer)
+            loaded = None
+        batches.epoch = epoch
+        row = {
+            "epoch": epoch + 1,
+            "stage": stage,
+            "loss": _one_epoch(trainee, batches, epoch, recipe, reporter),
+        }
+        with averaged_weights(network, optimizer):
+            row |= validate(network) if validate else {}
+            score = float(row.get("val_map", epoch + 1))
+            best = score > done.best_score
+            if best:
+                save_best(network, row)
+        done = checkpoint.Progress(
+            epoch + 1,
+            [*done.rows, row],
+            epoch + 1 if best else done.best_epoch,
+            score if best else done.best_score,
+        )
+        after_epoch(done.rows)
+        checkpoint.save(folder, network, optimizer, done, run)
+        reporter.epoch_done(row, best and validate is not None)
+        if validate and epoch + 1 - done.best_epoch >= recipe.patience:
+            reporter.say(f"Stopped early: no better validation mAP for {recipe.patience} epochs.")
+            break
+    return done
+
+
+def _stage(epoch: int, recipe: Recipe) -> int:
+    return 1 if epoch < recipe.freeze_epochs else 2
+
+
+def _start_stage(
+    trainee: Trainee,
+    recipe: Recipe,
+    stage: int,
+    frozen: Sequence[keras.layers.Layer],
+    steps_per_epoch: int,
+    reporter: Reporter,
+) -> keras.optimizers.Optimizer:
+    """Freeze or release layers, and compile with a fresh optimizer over what is trainable now."""
+    for layer in frozen:
+        layer.trainable = stage == 2
+    network = trainee.network
+    epochs = recipe.freeze_epochs if stage == 1 else recipe.epochs - recipe.freeze_epochs
+    trainable, total = count_parameters(network)
+    what = "body frozen" if stage == 1 else "all layers"
+    reporter.say(f"Stage {stage} ({what}, {epochs} epochs): training {trainable:,} of {total:,} parameters.")
+    optimizer = make_optimizer(recipe, network.trainable_variables, epochs, steps_per_epoch)
+    # XLA on TensorFlow's CPU has slower convolutions than oneDNN; JAX has nothing but XLA.
+    trainee.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+    return optimizer
+
+
+def count_parameters(network: keras.Model) -> tuple[int, int]:
+    """Trainable parameters now, and all that training could ever change (batch norm's statistics left out)."""
+    layers = [layer for layer in network.layers if layer.weights]
+    released = [layer.trainable for layer in layers]
+    trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    for layer in layers:
+        layer.trainable = True
+    total = sum(math.prod(variable.shape) for variable in network.trainable_variables)
+    for layer, was in zip(layers, released, strict=True):
+        layer.trainable = was
+    return trainable, total
+
+
+def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, reporter: Reporter) -> float:
+    reporter.epoch_started(epoch + 1, recipe.epochs, len(batches))
+
+    def after_step(step: int, logs: dict[str, Any] | None = None) -> None:
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            raise LookonceError(
+                f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}. "
+                f"Use a smaller --lr (it is {recipe.learning_rate:g}); the last good epoch is saved."
+            )
+        reporter.step_done(loss)
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
+    try:
+        history = trainee.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[watch])
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        smaller = max(1, recipe.batch_size // 2)
+        raise LookonceError(
+            f"out of memory with --bs {recipe.batch_size} at {batches.input_size[1]}x{batches.input_size[0]}. "
+            f"Try --bs {smaller}, or a smaller --size."
+        ) from error
+    return float(history.history["loss"][-1])
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__} {error}".lower().replace("_", " ")
+    signs = (
+        "resourceexhausted",
+        "resource exhausted",
+        "outofmemory",
+        "out of memory",
+        "not enough memory",
+        "memoryerror",
+    )
+    return any(sign in text for sign in signs)
+
+
+@contextmanager
+def averaged_weights(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
+    """Inside the block the network carries the optimizer's moving averages; afterwards its own weights."""
+    variables = network.trainable_variables
+    own = [ops.convert_to_numpy(variable).copy() for variable in variables]
+    optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)

@@ -1,0 +1,35 @@
+"""k-means on IoU."""
+
+import numpy as np
+import pytest
+
+from lookonce.errors import LookonceError
+from lookonce.training.anchors import cluster_anchors
+
+
+def test_three_tight_groups_are_found_whatever_the_seed():
+    rng = np.random.default_rng(0)
+    groups = np.array([[10, 20], [50, 40], [200, 220]])
+    sizes = np.concatenate([group + rng.normal(0, 0.3, (40, 2)) for group in groups])
+    for seed in range(5):
+        found = cluster_anchors(sizes, 3, seed)
+        np.testing.assert_allclose(found.sizes, groups, atol=0.5)
+        assert found.average_iou > 0.95
+
+
+def test_same_seed_same_anchors():
+    sizes = np.random.default_rng(1).uniform(5, 300, (500, 2))
+    np.testing.assert_array_equal(cluster_anchors(sizes, 9, 3).sizes, cluster_anchors(sizes, 9, 3).sizes)
+
+
+def test_as_many_clusters_as_distinct_boxes_leaves_none_empty():
+    sizes = np.array([[10, 10], [10, 10], [20, 20], [40, 10], [40, 10]])
+    found = cluster_anchors(sizes, 3)
+    assert {tuple(size) for size in found.sizes.tolist()} == {(10, 10), (20, 20), (40, 10)}
+    assert found.average_iou == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "--num-clusters is 0"), (4, "only 2 distinct box sizes")])
+def test_impossible_counts_are_explained(count, words):
+    with pytest.raises(LookonceError, match=words):
+        cluster_anchors(np.array([[1, 1], [2, 2], [2, 2]]), count)
