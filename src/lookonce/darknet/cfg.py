@@ -1,0 +1,260 @@
+"""Darknet's cfg text, read into sections and written back with every comment in its place."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.errors import LookonceError
+
+# Darknet's short spellings of a section's name.
+ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
+KINDS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "dropout", "yolo")
+
+
+class CfgError(LookonceError):
+    """A cfg that cannot be used; the message names file, line, what was found and the mend."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One `[block]`: its kind, options as written (of a repeated key the first counts), and header line."""
+
+    kind: str
+    options: dict[str, str]
+    line: int
+    source: str = field(default="<cfg>", compare=False)
+    lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def error(self, message: str, key: str | None = None) -> CfgError:
+        """A CfgError that points at this section, or at the line of one of its keys."""
+        line = self.lines.get(key or "", self.line)
+        return CfgError(f"{self.source}, line {line}: [{self.kind}] {message}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """The option as text. Without a default a missing key raises CfgError."""
+        value = self.options.get(key, default)
+        if value is None:
+            raise self.error(f"has no {key}; add a line {key}=...")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """The option as a finite number. Raises CfgError."""
+        if key not in self.options and default is not None:
+            return default
+        return self._number(key, self.text(key))
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """The option as a whole number. Raises CfgError."""
+        if key not in self.options and default is not None:
+            return default
+        return self._whole(key, self.number(key))
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A comma-separated list of numbers; one trailing comma is forgiven. Raises CfgError."""
+        parts = [part.strip() for part in self.text(key).split(",")]
+        if parts[-1] == "":
+            parts.pop()
+        if not parts:
+            raise self.error(f"{key} is empty; expected numbers separated by commas", key)
+        return tuple(self._number(key, part) for part in parts)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A comma-separated list of whole numbers. Raises CfgError."""
+        return tuple(self._whole(key, value) for value in self.numbers(key))
+
+    def _number(self, key: str, text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise self.error(f"{key} holds {text!r}; expected a number", key) from None
+        if not math.isfinite(value):
+            raise self.error(f"{key} holds {text!r}; expected a finite number", key)
+        return value
+
+    def _whole(self, key: str, value: float) -> int:
+        if value != int(value):
+            raise self.error(f"{key} holds {value:g}; expected a whole number", key)
+        return int(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One `[yolo]` layer's options, Darknet's defaults filled in.
+
+    `all_anchors` (num, 2) float32: width and height in network-input pixels; `mask` indexes its rows.
+    """
+
+    layer: int
+    classes: int
+    mask: tuple[int, ...]
+    all_anchors: NDArray[np.float32]
+    scale_x_y: float = 1.0
+    new_coords: bool = False
+    ignore_thresh: float = 0.5
+    truth_thresh: float = 1.0
+    iou_thresh: float = 1.0
+    iou_normalizer: float = 0.75
+    cls_normalizer: float = 1.0
+    obj_normalizer: float = 1.0
+    iou_loss: str = "mse"
+    nms_kind: str = "default"
+    beta_nms: float = 0.6
+    max_delta: float = math.inf
+
+    @property
+    def anchors(self) -> NDArray[np.float32]:
+        """The anchors this head predicts with, (len(mask), 2)."""
+        return self.all_anchors[list(self.mask)]
+
+    @classmethod
+    def of(cls, section: Section, layer: int) -> Head:
+        """Read a `[yolo]` section. Raises CfgError where num, anchors and mask disagree."""
+        classes, num = section.integer("classes", 20), section.integer("num", 1)
+        if classes < 1:
+            raise section.error(f"has classes={classes}; expected 1 or more", "classes")
+        values = section.numbers("anchors")
+        if len(values) != 2 * num:
+            raise section.error(
+                f"has num={num}, and anchors holds {len(values)} numbers; expected {2 * num}, a width and a "
+                f"height for each. Set num={len(values) // 2} or mend the list",
+                "anchors",
+            )
+        anchors = np.asarray(values, np.float32).reshape(-1, 2)
+        if anchors.min() <= 0:
+            raise section.error("has an anchor of no size; widths and heights are above 0", "anchors")
+        mask = section.integers("mask") if "mask" in section.options else tuple(range(num))
+        wrong = [index for index in mask if not 0 <= index < num]
+        if wrong:
+            raise section.error(f"mask names anchor {wrong[0]}; the {num} anchors are 0 to {num - 1}", "mask")
+        numeric = (
+            "scale_x_y",
+            "ignore_thresh",
+            "truth_thresh",
+            "iou_thresh",
+            "iou_normalizer",
+            "cls_normalizer",
+            "obj_normalizer",
+            "beta_nms",
+            "max_delta",
+        )
+        given = {key: section.number(key) for key in numeric if key in section.options}
+        words = {key: section.options[key] for key in ("iou_loss", "nms_kind") if key in section.options}
+        new_coords = bool(section.integer("new_coords", 0))
+        return cls(layer, classes, mask, anchors, new_coords=new_coords, **given, **words)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Cfg:
+    """A whole cfg. `layers` is indexed as Darknet counts layers ([net] not counted); `text` is exact."""
+
+    source: str
+    net: Section
+    layers: tuple[Section, ...]
+    text: str
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the network's input in pixels. Raises CfgError."""
+        size = (self.net.integer("height"), self.net.integer("width"))
+        if min(size) < 1:
+            raise self.net.error(f"has height={size[0]}, width={size[1]}; both must be above 0", "height")
+        return size
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The `[yolo]` layers in the order of the file. Raises CfgError."""
+        return tuple(Head.of(s, index) for index, s in enumerate(self.layers) if s.kind == "yolo")
+
+    def replace(self, changes: Mapping[int | Literal["net"], Mapping[str, str]]) -> Cfg:
+        """A copy with other values: `{layer index or "net": {key: value}}`.
+
+        Every other line keeps its place, comment and spacing; a key that is not there yet is added at
+        the end of its section. Raises IndexError for a layer that does not exist.
+        """
+        lines = self.text.split("\n")
+        starts = sorted([self.net.line, *(section.line for section in self.layers)]) + [len(lines) + 1]
+        inserted: list[tuple[int, str]] = []
+        for which, options in changes.items():
+            section = self.net if which == "net" else self.layers[which]
+            first, end = section.line, starts[starts.index(section.line) + 1] - 1
+            return_mark = "\r" if lines[first - 1].endswith("\r") else ""
+            for key, value in options.items():
+                if key in section.lines:
+                    at = section.lines[key] - 1
+                    lines[at] = re.sub(
+                        r"^([^=]*=[ \t]*)[^#]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", lines[at]
+                    )
+                    continue
+                last = max(at for at in range(first - 1, end) if at == first - 1 or _is_content(lines[at]))
+                inserted.append((last + 1, f"{key}={value}{return_mark}"))
+        # From the bottom up, so that earlier positions stay right; of one place the last goes in first.
+        for at, line in sorted(reversed(inserted), key=lambda item: item[0], reverse=True):
+            lines.insert(at, line)
+        return parse_cfg("\n".join(lines), self.source)
+
+
+def _is_content(line: str) -> bool:
+    return bool(line.strip()) and line.strip()[0] not in "#;"
+
+
+def parse_cfg(text: str, source: str = "<cfg>") -> Cfg:
+    """Cfg text into sections, following Darknet's read_cfg; `source` names the file in errors.
+
+    Raises CfgError with the line: no `[net]` first, an option before any section or without `=`, a kind
+    of layer that lookonce does not build. Of a key written twice in a section the first counts.
+    """
+    sections: list[Section] = []
+    for number, raw in enumerate(text.split("\n"), start=1):
+        # Darknet drops every blank inside a line; a comment after a value is cut off as well.
+        line = "".join(raw.split("#")[0].split())
+        if not line or line[0] == ";":
+            continue
+        if line[0] == "[":
+            kind = line.strip("[]").lower()
+            sections.append(Section(ALIASES.get(kind, kind), {}, number, source))
+            _check_kind(sections)
+            continue
+        if not sections:
+            raise CfgError(
+                f"{source}, line {number}: {raw.strip()!r} stands before any [section]; start with [net]."
+            )
+        key, equals, value = line.partition("=")
+        if not equals or not key:
+            raise sections[-1].error(f"has the line {number} {raw.strip()!r}; expected key=value")
+        if key not in sections[-1].options:
+            sections[-1].options[key] = value
+            sections[-1].lines[key] = number
+    if not sections:
+        raise CfgError(f"{source}: no [section] found; a Darknet cfg starts with [net].")
+    return Cfg(source, sections[0], tuple(sections[1:]), text)
+
+
+def _check_kind(sections: list[Section]) -> None:
+    section = sections[-1]
+    if len(sections) == 1:
+        if section.kind != "net":
+            raise section.error("is the first section; a Darknet cfg starts with [net]")
+    elif section.kind not in KINDS:
+        raise section.error(f"is no layer that lookonce builds; it knows {', '.join(KINDS)}")
+
+
+def read_cfg(path: str | os.PathLike[str]) -> Cfg:
+    """Read a cfg file (UTF-8). Raises CfgError where it is missing, not text, or malformed."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CfgError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise CfgError(
+            f"{path}: is not text; expected a Darknet .cfg file. Were cfg and weights swapped?"
+        ) from error
+    return parse_cfg(text, str(path))
