@@ -1,0 +1,59 @@
+"""TensorFlow, JAX and PyTorch give the same heads and all can train. Run with -s to see the differences."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import keras, numpy as np
+from lookonce.darknet import read_cfg, read_weights
+from lookonce.network import build, load_darknet
+shared, out, backend = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+assert keras.backend.backend() == backend
+cfg = read_cfg(shared / "weights/yolo-fastest/yolo-fastest-1.1.cfg")
+model = build(cfg, (128, 160))
+load_darknet(model, read_weights(shared / "weights/yolo-fastest/yolo-fastest-1.1.weights", cfg).layers)
+image = np.random.default_rng(0).random((2, 128, 160, 3), np.float32)
+heads = [keras.ops.convert_to_numpy(head) for head in model(image, training=False)]
+np.savez(out, *heads)
+model.compile(optimizer=keras.optimizers.SGD(1e-3), loss="mse", jit_compile=False)
+before = model.get_layer("conv_000").get_weights()[0].copy()
+model.fit(image, [np.zeros_like(head) for head in heads], epochs=1, verbose=0)
+assert np.isfinite(model.get_layer("conv_000").get_weights()[0]).all()
+assert not np.array_equal(before, model.get_layer("conv_000").get_weights()[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def heads(shared, tmp_path_factory):
+    found = {}
+    for backend in BACKENDS:
+        out = tmp_path_factory.mktemp(backend) / "heads.npz"
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(shared), str(out), backend],
+            env={**os.environ, "KERAS_BACKEND": backend},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{backend}: {done.stderr[-2000:]}"
+        with np.load(out) as arrays:
+            found[backend] = [arrays[key] for key in arrays.files]
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS[1:])
+def test_backends_agree_on_the_heads(heads, backend):
+    for number, (mine, other) in enumerate(zip(heads[BACKENDS[0]], heads[backend], strict=True)):
+        worst = np.abs(mine - other).max()
+        print(
+            f"{BACKENDS[0]} and {backend}, head {number}: max abs {worst:.2e} of values up to {np.abs(mine).max():.3g}"
+        )
+        assert worst < 1e-4
