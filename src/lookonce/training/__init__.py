@@ -1,0 +1,1 @@
+"""Anchors, augmentation, batches, targets and loss, recipe, the run."""

@@ -1,0 +1,52 @@
+"""The model that training starts from: its cfg, and what of a pretrained file fits into the new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from lookonce.darknet import (
+    NAMES,
+    Cfg,
+    DarknetWeights,
+    Transplant,
+    parse_cfg,
+    published,
+    read_cfg,
+    read_weights,
+    transplant,
+)
+from lookonce.errors import LookonceError
+from lookonce.network import load_darknet, load_model, to_darknet
+
+
+def base_cfg(model: str) -> Cfg:
+    """The cfg named by `--model`: a name of the zoo, or a Darknet cfg file."""
+    if model in NAMES:
+        return published(model)
+    path = Path(model)
+    if path.suffix == ".cfg":
+        return read_cfg(path)
+    raise LookonceError(f"--model is {model!r}; expected one of {', '.join(NAMES)}, or a Darknet .cfg file.")
+
+
+def read_pretrained(weights: str | Path, weights_cfg: str | Path | None, base: Cfg) -> tuple[DarknetWeights, Cfg]:
+    """Pretrained arrays and the cfg they belong to.
+
+    A `.keras` model brings its own; a Darknet file is read with `weights_cfg`, else with the cfg of the
+    published base model: never with the new model's, whose heads would shift all that follows them.
+    """
+    if Path(weights).suffix == ".keras":
+        network, card = load_model(Path(weights))
+        own = parse_cfg(card.cfg, str(weights))
+        return to_darknet(network, own), own
+    own = read_cfg(Path(weights_cfg)) if weights_cfg else base
+    return read_weights(Path(weights), own), own
+
+
+def start_from(pretrained: tuple[DarknetWeights, Cfg], cfg: Cfg, network: keras.Model) -> Transplant:
+    """Put every pretrained layer that fits into `network`; the answer says layer by layer what was taken."""
+    result = transplant(*pretrained, cfg)
+    load_darknet(network, result.layers)
+    return result

@@ -1,0 +1,281 @@
+"""The main job as an outline: check, cluster anchors, write the cfg, transplant, train, evaluate, save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from lookonce import __version__
+from lookonce.base_model import base_cfg, read_pretrained, start_from
+from lookonce.boxes import LETTERBOX, RESIZES, STRETCH
+from lookonce.darknet import customise, write_weights
+from lookonce.detections import Detections
+from lookonce.errors import LookonceError
+from lookonce.evaluation import Metrics, Truth, plots
+from lookonce.evaluation import evaluate as measure
+from lookonce.inference import Detector
+from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
+from lookonce.model_card import ModelCard
+from lookonce.network import build, layers_of, save_model, to_darknet
+from lookonce.pictures import PictureError, read_picture
+from lookonce.run_folder import RunFolder
+from lookonce.training.batches import Batches
+from lookonce.training.loop import train_network
+from lookonce.training.loss import YoloLoss
+from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
+from lookonce.training.progress import Reporter
+from lookonce.training.recipe import Recipe
+
+# Nothing below changes the average precision; Darknet's COCO validation uses the same.
+AP_CONFIDENCE = 0.001
+NO_SPLIT = "none"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where the model lies and how good it is; `metrics` is None when there was no validation list."""
+
+    model_path: Path
+    metrics: Metrics | None
+    out: Path
+
+
+def train(
+    data: str | Path,
+    *,
+    model: str = "yolov3-tiny",
+    weights: str | Path | None = None,
+    weights_cfg: str | Path | None = None,
+    out: str | Path = "outputs",
+    size: int | tuple[int, int] | None = None,
+    resize: str | None = None,
+    num_clusters: int | None = None,
+    class_path: str | Path | None = None,
+    train_split: str = "train",
+    val_split: str = "val",
+    epochs: int = 40,
+    freeze_epochs: int | None = None,
+    bs: int = 8,
+    lr: float = 1e-3,
+    loss: str = "v3",
+    patience: int = 20,
+    seed: int = 0,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> TrainResult:
+    """Train a detector on the labelled pictures in `data` and leave it in the folder `out`.
+
+    `model` is a name of the zoo or a Darknet cfg file. `weights` is a Darknet weights file, read with its
+    own cfg (`weights_cfg`, else the published one of `model`), or a `.keras` model. `size` is one side or
+    (height, width); None takes the model's longer side and the pictures' shape. `val_split="none"` trains
+    for all epochs without choosing among them. Raises LookonceError for whatever the caller can mend.
+    """
+    keras.utils.set_random_seed(seed)
+    folder = RunFolder(Path(out))
+    folder.claim(resume)
+    with reporter or Reporter() as reporter:
+        checked = load_dataset(data, read_classes(Path(class_path)) if class_path else None, reporter)
+        lists = _lists(checked, train_split, val_split, seed)
+        base = base_cfg(model)
+        resize = resize or (STRETCH if base.net.text("letter_box", "1") == "0" else LETTERBOX)
+        if resize not in RESIZES:
+            raise LookonceError(f"--resize is {resize!r}; choose one of {', '.join(RESIZES)}.")
+        input_size = choose_size(size, checked, max(base.input_size))
+        count = len(base.heads[0].all_anchors) if num_clusters is None else num_clusters
+        anchors = anchors_for(checked, lists["train"], input_size, resize, count, seed)
+        cfg = customise(base, len(checked.class_names), anchors.sizes, input_size)
+        reporter.say(
+            f"{Path(model).stem}: {len(checked.class_names)} classes ({', '.join(checked.class_names)}), "
+            f"input {input_size[1]}x{input_size[0]} ({resize}), {count} anchors, average IoU {anchors.average_iou:.3f}."
+        )
+        network = build(cfg)
+        taken: list[int] = []
+        if weights is not None:
+            transplanted = start_from(read_pretrained(weights, weights_cfg, base), cfg, network)
+            taken = sorted(transplanted.layers)
+            _report_transplant(transplanted.rows, reporter)
+        if freeze_epochs is None:
+            freeze_epochs = min(2, epochs // 10)
+        recipe = Recipe(
+            epochs=epochs,
+            freeze_epochs=freeze_epochs if taken else 0,
+            batch_size=bs,
+            learning_rate=lr,
+            loss=loss,
+            patience=patience,
+            seed=seed,
+        )
+        names = {name: [checked.records[index].name for index in indices] for name, indices in lists.items()}
+        trained_on = {
+            "dataset": checked.dataset.name,
+            "pictures": {name: len(indices) for name, indices in lists.items()},
+            "boxes": sum(len(checked.records[index].boxes) for index in lists["train"]),
+            "sha256": digest(checked, lists["train"]),
+        }
+        card = ModelCard(
+            Path(model).stem, checked.class_names, input_size, resize, cfg.text, trained_on, lookonce=__version__
+        )
+        folder.describe(cfg.text, anchors, checked.class_names, names)
+        sizes = box_sizes(checked, lists["train"], input_size, resize)
+        plots.plot_anchors(sizes, anchors.sizes, anchors.average_iou, folder.root / "anchors.png")
+
+        def save_best(trained: keras.Model, row: dict[str, Any]) -> None:
+            scores = {key: value for key, value in row.items() if key == "epoch" or key.startswith("val_")}
+            save_model(folder.model, trained, replace(card, metrics=scores))
+
+        validation = _Validation(checked, lists["val"]) if lists["val"] else None
+        batches = Batches(
+            samples_of(checked, lists["train"]), bs, input_size, resize, recipe.augmentation, seed
+        )
+        identity = {
+            **asdict(recipe),
+            "cfg_sha256": hashlib.sha256(cfg.text.encode()).hexdigest(),
+            "data_sha256": trained_on["sha256"],
+            "weights": str(weights),
+            "resize": resize,
+            "backend": keras.backend.backend(),
+        }
+        train_network(
+            network,
+            YoloLoss(cfg.heads, input_size, loss, recipe.ignore_thresh),
+            batches,
+            recipe,
+            frozen=layers_of(network, taken),
+            validate=validation.of(network, card) if validation else None,
+            save_best=save_best,
+            after_epoch=folder.write_metrics,
+            folder=folder.last,
+            run=identity,
+            resume=resume,
+            reporter=reporter,
+        )
+        return _finish(folder, validation, cfg, reporter)
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    split: str | None = "test",
+    weights: str | Path | None = None,
+    classes: str | Path | None = None,
+    resize: str | None = None,
+    conf: float = 0.3,
+    iou: float = 0.45,
+    seed: int = 0,
+) -> Metrics:
+    """Measure a model on one split of a labelled folder; `split` None takes every picture.
+
+    AP counts every detection above 0.001; precision and recall are at `conf`.
+    """
+    detector = Detector(model, weights=weights, classes=classes, resize=resize, conf=AP_CONFIDENCE, iou=iou)
+    checked = load_dataset(data, detector.names)
+    wanted = list(range(len(checked.records))) if split is None else checked.dataset.split(split, seed)
+    validation = _Validation(checked, checked.indices(wanted))
+    return measure(validation.truths, validation.detect(detector), detector.names, conf)
+
+
+def load_dataset(
+    data: str | Path, class_names: Sequence[str] | None = None, reporter: Reporter | None = None
+) -> CheckedDataset:
+    """Open and check a labelled folder; findings go to `reporter`, fatal ones are raised."""
+    checked = check(Dataset.open(Path(data)), class_names)
+    fatal(checked)
+    if reporter is not None:
+        mended = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]
+        notes = sum(finding.outcome == "note" for finding in checked.findings)
+        boxes = sum(len(record.boxes) for record in checked.records)
+        reporter.say(
+            f"{checked.dataset.name}: {len(checked.records)} pictures, {boxes} boxes; "
+            f"{len(mended)} findings mended, {notes} notes (lookonce data check shows them all)."
+        )
+        for finding in mended[:5]:
+            reporter.say(f"  {finding.outcome}: {finding.file} {finding.object}: {finding.what}")
+    return checked
+
+
+class _Validation:
+    """The pictures of one list with their truths, ready to hold detections against."""
+
+    def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
+        self.records = [checked.records[index] for index in indices]
+        self.names = checked.class_names
+        self.truths = [Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records]
+
+    def detect(self, detector: Detector) -> list[Detections]:
+        """All pictures through the detector; an unreadable one is an error, for its truths would count."""
+        answers = []
+        for _, answer in detector.detect_many([record.picture for record in self.records]):
+            if isinstance(answer, PictureError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def of(self, network: keras.Model, card: ModelCard) -> Any:
+        """A function that measures `network` as it stands when called: the columns of metrics.csv."""
+        detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE, iou=0.45)
+
+        def validate(_: keras.Model) -> dict[str, float]:
+            metrics = measure(self.truths, self.detect(detector), self.names)
+            return {"val_map": float(metrics.ap50), "val_ap": float(metrics.ap), "val_ap75": float(metrics.ap75)}
+
+        return validate
+
+
+def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int) -> dict[str, list[int]]:
+    """The pictures to train on and to validate on; one that stands in both would flatter the result."""
+    lists = {"train": checked.indices(checked.dataset.split(train_split, seed)), "val": []}
+    if val_split != NO_SPLIT:
+        lists["val"] = checked.indices(checked.dataset.split(val_split, seed))
+        both = set(lists["train"]) & set(lists["val"])
+        if both:
+            example = checked.records[min(both)].name
+            raise LookonceError(
+                f"{len(both)} pictures are in both --train-split {train_split} and --val-split {val_split}, "
+                f"{example} among them. Use disjoint lists, or --val-split none."
+            )
+    if not lists["train"]:
+        raise LookonceError(f"{checked.dataset.root}: the list {train_split!r} has no usable picture.")
+    return lists
+
+
+def _report_transplant(rows: Sequence[Any], reporter: Reporter) -> None:
+    taken = sum(row.taken for row in rows)
+    reporter.say(f"Pretrained weights: {taken} of {len(rows)} convolutions taken.")
+    for row in rows:
+        if not row.taken:
+            reporter.say(f"  skipped layer {row.layer} {row.shape}: {row.reason}")
+
+
+def _finish(folder: RunFolder, validation: _Validation | None, cfg: Any, reporter: Reporter) -> TrainResult:
+    """From the saved best model: Darknet's files, metrics and plots."""
+    detector = Detector(folder.model, conf=AP_CONFIDENCE)
+    write_weights(folder.weights, cfg, to_darknet(detector.network, cfg))
+    rows = folder.read_metrics()
+    plots.plot_curves(rows, folder.root / "curves.png")
+    if validation is None:
+        reporter.say(f"Done: {folder.model}. No validation list was used; measure it with lookonce evaluate.")
+        return TrainResult(folder.model, None, folder.root)
+    predictions = validation.detect(detector)
+    metrics = measure(validation.truths, predictions, validation.names)
+    plots.plot_pr(metrics, folder.root / "pr.png")
+    plots.plot_confusion(validation.truths, predictions, validation.names, folder.root / "confusion.png")
+    ranked = plots.rank_pictures(validation.truths, predictions)
+    for name, chosen in (("worst", ranked[:6]), ("best", ranked[::-1][:6])):
+        tiles = [
+            (
+                read_picture(validation.records[index].picture),
+                validation.truths[index],
+                predictions[index],
+                f"{validation.records[index].name}: F1 {score:.2f}",
+            )
+            for score, index in chosen
+        ]
+        plots.plot_pictures(tiles, folder.root / f"{name}.png")
+    reporter.say(f"Done: {folder.model}  val AP50 {metrics.ap50:.3f}  AP {metrics.ap:.3f}")
+    return TrainResult(folder.model, metrics, folder.root)

@@ -1,0 +1,81 @@
+"""The folder that a training run leaves behind (DESIGN: "A training run is one folder")."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lookonce.atomic import write_text
+from lookonce.errors import LookonceError
+from lookonce.training.anchors import Anchors
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the run's files, and the writing of the small ones."""
+
+    root: Path
+
+    @property
+    def model(self) -> Path:
+        """The best epoch's model."""
+        return self.root / "model.keras"
+
+    @property
+    def weights(self) -> Path:
+        """The same as a Darknet weights file."""
+        return self.root / "model.weights"
+
+    @property
+    def cfg(self) -> Path:
+        """Its Darknet cfg."""
+        return self.root / "model.cfg"
+
+    @property
+    def last(self) -> Path:
+        """What `--resume` needs."""
+        return self.root / "last"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.root / "metrics.csv"
+
+    def claim(self, resume: bool) -> None:
+        """Make the folder, or say now, not after an hour of training, why it cannot be used."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LookonceError(f"cannot make the folder {self.root}: {error.strerror}. Choose another --out.") from error
+        if not os.access(self.root, os.W_OK):
+            raise LookonceError(f"the folder {self.root} is not writable. Choose another --out.")
+        earlier = [path.name for path in (self.model, self.last / "state.json") if path.exists()]
+        if earlier and not resume:
+            raise LookonceError(
+                f"{self.root} already holds a training run ({', '.join(earlier)}). "
+                "Add --resume to go on with it, or choose another --out; nothing was touched."
+            )
+
+    def describe(
+        self, cfg: str, anchors: Anchors, classes: Sequence[str], split: Mapping[str, Sequence[str]]
+    ) -> None:
+        """The files that are known before the first epoch."""
+        write_text(self.cfg, cfg)
+        write_text(self.root / "custom_anchors.txt", anchors.to_text() + "\n")
+        write_text(self.root / "custom_classes.txt", "\n".join(classes) + "\n")
+        write_text(self.root / "split.json", json.dumps(split, indent=1, ensure_ascii=False) + "\n")
+
+    def write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """metrics.csv, whole, after every epoch. No clock in it: two equal runs leave equal files."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[-1]), restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+        write_text(self.metrics, text.getvalue())
