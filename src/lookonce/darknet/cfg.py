@@ -181,8 +181,8 @@ class Cfg:
         the end of its section. Raises IndexError for a layer that does not exist.
         """
         lines = self.text.split("\n")
-        starts = sorted([self.net.line, *(section.line for section in self.layers)]) + [len(lines) + 1]
-        inserted: list[tuple[int, str]] = []
+        starts = [self.net.line, *(section.line for section in self.layers), len(lines) + 1]
+        inserted: dict[int, list[str]] = {}
         for which, options in changes.items():
             section = self.net if which == "net" else self.layers[which]
             first, end = section.line, starts[starts.index(section.line) + 1] - 1
@@ -195,10 +195,9 @@ class Cfg:
                     )
                     continue
                 last = max(at for at in range(first - 1, end) if at == first - 1 or _is_content(lines[at]))
-                inserted.append((last + 1, f"{key}={value}{return_mark}"))
-        # From the bottom up, so that earlier positions stay right; of one place the last goes in first.
-        for at, line in sorted(reversed(inserted), key=lambda item: item[0], reverse=True):
-            lines.insert(at, line)
+                inserted.setdefault(last + 1, []).append(f"{key}={value}{return_mark}")
+        for at in sorted(inserted, reverse=True):  # from the bottom up, so that earlier positions stay right
+            lines[at:at] = inserted[at]
         return parse_cfg("\n".join(lines), self.source)
 
 

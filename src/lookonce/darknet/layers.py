@@ -60,7 +60,7 @@ class Layer:
 
     @property
     def padding(self) -> int:
-        """A convolution's padding on each side; a pool's in all (its first half, cut, goes left and on top)."""
+        """A convolution's padding on each side; a pool's in all (half of it, cut, goes left and on top)."""
         return _padding(self.section)
 
 
@@ -117,8 +117,8 @@ def plan(cfg: Cfg, input_size: tuple[int, int] | None = None) -> tuple[Layer, ..
     return tuple(layers)
 
 
-def total_stride(cfg: Cfg) -> int:
-    """By how much the coarsest layer is smaller than the input (32 for the YOLO family). Raises CfgError."""
+def layer_strides(cfg: Cfg) -> tuple[float, ...]:
+    """By how much each layer's grid is smaller than the network's input. Raises CfgError."""
     strides = {NETWORK_INPUT: 1.0}
     for index, section in enumerate(cfg.layers):
         step = 1.0
@@ -127,7 +127,12 @@ def total_stride(cfg: Cfg) -> int:
         elif section.kind == "upsample":
             step = 1.0 / _strides(section)[0]
         strides[index] = strides[_inputs(section, index)[0]] * step
-    return round(max(strides.values()))
+    return tuple(strides[index] for index in range(len(cfg.layers)))
+
+
+def total_stride(cfg: Cfg) -> int:
+    """The coarsest layer's stride (32 for the YOLO family). Raises CfgError."""
+    return round(max(layer_strides(cfg), default=1.0))
 
 
 def _inputs(section: Section, index: int) -> tuple[int, ...]:
@@ -157,7 +162,7 @@ def _conv(section: Section, in_channels: int) -> ConvShape:
     filters, groups = _positive(section, "filters", 1), _positive(section, "groups", 1)
     if in_channels % groups or filters % groups:
         raise section.error(
-            f"has groups={groups}, which does not divide its {in_channels} input channels and {filters} filters",
+            f"has groups={groups}, which must divide its {in_channels} input channels and {filters} filters",
             "groups",
         )
     if section.integer("dilation", 1) != 1:
