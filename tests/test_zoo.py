@@ -8,10 +8,30 @@ from lookonce.darknet import Cfg, customise, generate, parse_cfg, plan, publishe
 from lookonce.darknet.zoo import NAMES
 from lookonce.errors import LookonceError
 
-STRUCTURAL = (
-    "batch_normalize filters size stride pad padding groups group_id activation layers from "
-    "mask num classes scale_x_y iou_loss iou_normalizer iou_thresh nms_kind max_delta beta_nms ignore_thresh"
-).split()
+STRUCTURAL = [
+    "batch_normalize",
+    "filters",
+    "size",
+    "stride",
+    "pad",
+    "padding",
+    "groups",
+    "group_id",
+    "activation",
+    "layers",
+    "from",
+    "mask",
+    "num",
+    "classes",
+    "scale_x_y",
+    "iou_loss",
+    "iou_normalizer",
+    "iou_thresh",
+    "nms_kind",
+    "max_delta",
+    "beta_nms",
+    "ignore_thresh",
+]
 NUMBERS = ("scale_x_y", "iou_normalizer", "iou_thresh", "max_delta", "beta_nms", "ignore_thresh")
 
 

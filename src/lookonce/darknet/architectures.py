@@ -120,11 +120,13 @@ def yolov3_spp(net: Writer) -> None:
 
 def yolov3_tiny(net: Writer) -> None:
     """Seven convolutions and pools, two heads, coarse to fine."""
-    for filters in (16, 32, 64, 128, 256, 512):
-        lateral = net.conv(filters, 3) if filters <= 256 else lateral
-        if filters == 512:
-            net.conv(filters, 3)
-        net.section("maxpool", size=2, stride=1 if filters == 512 else 2)
+    for filters in (16, 32, 64, 128):
+        net.conv(filters, 3)
+        net.section("maxpool", size=2, stride=2)
+    lateral = net.conv(256, 3)
+    net.section("maxpool", size=2, stride=2)
+    net.conv(512, 3)
+    net.section("maxpool", size=2, stride=1)
     net.conv(1024, 3)
     net.convs(256, 512)
     net.head()

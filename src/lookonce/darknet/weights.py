@@ -1,0 +1,237 @@
+"""Darknet's weights file: arrays by layer, read and written byte for byte (parser.c, load_weights_upto)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.darknet.cfg import Cfg
+from lookonce.darknet.fits import advice
+from lookonce.darknet.layers import ConvShape, Layer, plan
+from lookonce.errors import LookonceError
+
+Array = NDArray[np.float32]
+FLOAT_BYTES = 4
+
+
+class WeightsError(LookonceError):
+    """A weights file that does not fit its cfg, or cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The file's first bytes. `seen` is how many pictures it was trained on; 8 or 4 bytes wide."""
+
+    major: int = 0
+    minor: int = 2
+    revision: int = 5
+    seen: int = 0
+    seen_bytes: int = 8
+
+    @property
+    def size(self) -> int:
+        """Bytes before the first float."""
+        return 12 + self.seen_bytes
+
+    def to_bytes(self) -> bytes:
+        """As Darknet writes it, little-endian."""
+        seen = "Q" if self.seen_bytes == 8 else "I"
+        return struct.pack(f"<3i{seen}", self.major, self.minor, self.revision, self.seen)
+
+
+@dataclass(frozen=True, eq=False)
+class ConvWeights:
+    """One convolution, float32. `kernel` is (out, in / groups, size, size), all else (out,).
+
+    With batch norm `bias` is beta, `scale` gamma, `mean` and `variance` the rolling statistics.
+    """
+
+    bias: Array
+    kernel: Array
+    scale: Array | None = None
+    mean: Array | None = None
+    variance: Array | None = None
+
+    def arrays(self) -> tuple[Array, ...]:
+        """In the order of the file."""
+        if self.scale is None or self.mean is None or self.variance is None:
+            return self.bias, self.kernel
+        return self.bias, self.scale, self.mean, self.variance, self.kernel
+
+
+@dataclass(frozen=True, eq=False)
+class DarknetWeights:
+    """A file's content by layer index; `complete` says whether every convolution of the cfg is there."""
+
+    header: Header
+    layers: dict[int, ConvWeights]
+    complete: bool
+
+
+def read_header(path: str | os.PathLike[str]) -> tuple[Header, Array]:
+    """A file's header and all floats after it. Raises WeightsError."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
+    if len(data) < 16:
+        raise WeightsError(f"{path}: holds {len(data)} bytes; a Darknet weights file starts with 16 or 20.")
+    major, minor, revision = struct.unpack_from("<3i", data)
+    if not (0 <= major < 1000 and 0 <= minor < 1000):
+        raise WeightsError(
+            f"{path}: starts with version {major}.{minor}, so this is no Darknet weights file. "
+            "A Keras or ONNX model is named as it is, without --weights."
+        )
+    wide = major * 10 + minor >= 2
+    if wide and len(data) < 20:
+        raise WeightsError(f"{path}: holds {len(data)} bytes; its header alone has 20. Download it again.")
+    (seen,) = struct.unpack_from("<Q" if wide else "<I", data, 12)
+    header = Header(major, minor, revision, seen, 8 if wide else 4)
+    if (len(data) - header.size) % FLOAT_BYTES:
+        raise WeightsError(
+            f"{path}: {len(data)} bytes end inside a number; the file was cut off. Download or copy it again."
+        )
+    return header, np.frombuffer(data, "<f4", offset=header.size).astype(np.float32, copy=False)
+
+
+def read_weights(path: str | os.PathLike[str], cfg: Cfg) -> DarknetWeights:
+    """Read a file through *its own* cfg; a short one is legal where it ends exactly at a layer's end.
+
+    Raises WeightsError: floats missing or left over (with the layer and the known networks whose count
+    fits), values that are not finite, negative variances.
+    """
+    header, floats = read_header(path)
+    if not floats.size:
+        raise WeightsError(f"{path}: holds a header and no weights. Download or copy it again.")
+    layers: dict[int, ConvWeights] = {}
+    convolutions = _convolutions(cfg)
+    position = 0
+    for layer, conv in convolutions:
+        left = floats.size - position
+        if left == 0:
+            break
+        if left < conv.floats:
+            raise WeightsError(
+                f"{path}: ends inside {_place(cfg, layer, conv)}: {left:,} of its {conv.floats:,} floats are there, "
+                f"{conv.floats - left:,} are missing. {advice(cfg, floats.size)}"
+            )
+        layers[layer.index] = _split(floats[position : position + conv.floats], conv)
+        position += conv.floats
+    if position < floats.size:
+        raise WeightsError(
+            f"{path}: {floats.size - position:,} floats are left over after the last layer of {cfg.source}, "
+            f"which takes {position:,} of {floats.size:,}. {advice(cfg, floats.size)}"
+        )
+    for layer, conv in convolutions[: len(layers)]:
+        _check_values(path, cfg, layer, conv, layers[layer.index])
+    return DarknetWeights(header, layers, len(layers) == len(convolutions))
+
+
+def write_weights(path: str | os.PathLike[str], cfg: Cfg, weights: DarknetWeights) -> None:
+    """Write a file that Darknet reads: whole or not at all (a temporary file, then renamed over `path`).
+
+    Raises WeightsError where shapes do not fit `cfg`, a layer between others is missing, or the disk fails.
+    """
+    blocks = [weights.header.to_bytes()]
+    convolutions = _convolutions(cfg)
+    for position, (layer, conv) in enumerate(convolutions):
+        if layer.index not in weights.layers:
+            later = [other.index for other, _ in convolutions[position:] if other.index in weights.layers]
+            if later:
+                raise WeightsError(
+                    f"{path}: layer {layer.index} has no weights although layer {later[0]} has."
+                )
+            break
+        arrays = weights.layers[layer.index].arrays()
+        shapes = [array.shape for array in arrays]
+        expected = [(conv.filters,)] * (4 if conv.batch_normalize else 1) + [conv.kernel_shape]
+        if shapes != expected:
+            raise WeightsError(
+                f"{path}: {_place(cfg, layer, conv)} got arrays {shapes}; expected {expected}."
+            )
+        blocks += [np.ascontiguousarray(array, "<f4").tobytes() for array in arrays]
+    foreign = set(weights.layers) - {layer.index for layer, _ in convolutions}
+    if foreign:
+        raise WeightsError(f"{path}: layer {min(foreign)} is no convolution of {cfg.source}.")
+    _replace_file(Path(path), blocks)
+
+
+def random_weights(cfg: Cfg, seed: int) -> DarknetWeights:
+    """Weights for tests: drawn from `seed`, scaled so that activations neither die nor explode."""
+    random = np.random.default_rng(seed)
+    plain = plan(cfg)
+    before_shortcut = {layer.inputs[0] for layer in plain if layer.kind == "shortcut"}
+    layers = {}
+    for layer in plain:
+        if layer.conv is None:
+            continue
+        conv, linear = layer.conv, layer.section.text("activation", "logistic") == "linear"
+        fan_in = conv.in_per_group * conv.size * conv.size
+        kernel = random.normal(0, np.sqrt((1 if linear else 2) / fan_in), conv.kernel_shape)
+        vectors = [random.normal(0, 0.1, conv.filters)]
+        if conv.batch_normalize:
+            # Residual branches are damped: each addition would double the variance otherwise.
+            damping = 0.3 if layer.index in before_shortcut else 1.0
+            vectors += [
+                random.uniform(0.7, 1.3, conv.filters) * damping,
+                random.normal(0, 0.1, conv.filters),
+                random.uniform(0.7, 1.3, conv.filters),
+            ]
+        bias, *normal = (vector.astype(np.float32) for vector in vectors)
+        layers[layer.index] = ConvWeights(bias, kernel.astype(np.float32), *normal)
+    return DarknetWeights(Header(), layers, True)
+
+
+def _convolutions(cfg: Cfg) -> list[tuple[Layer, ConvShape]]:
+    return [(layer, layer.conv) for layer in plan(cfg) if layer.conv is not None]
+
+
+def _split(floats: Array, conv: ConvShape) -> ConvWeights:
+    vectors = 4 if conv.batch_normalize else 1
+    bias, *normal = floats[: vectors * conv.filters].reshape(vectors, conv.filters)
+    kernel = floats[vectors * conv.filters :].reshape(conv.kernel_shape)
+    return ConvWeights(bias, kernel, *normal)
+
+
+def _check_values(
+    path: str | os.PathLike[str], cfg: Cfg, layer: Layer, conv: ConvShape, values: ConvWeights
+) -> None:
+    mend = "The file is damaged, or was made for another cfg: read it with its own."
+    for array in values.arrays():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{path}: {_place(cfg, layer, conv)} holds values that are not finite. {mend}")
+    if values.variance is not None and values.variance.min() < 0:
+        worst = int(values.variance.argmin())
+        raise WeightsError(
+            f"{path}: {_place(cfg, layer, conv)} has variance {values.variance[worst]:.3g} in filter {worst}; "
+            f"a variance is never below 0. {mend}"
+        )
+
+
+def _place(cfg: Cfg, layer: Layer, conv: ConvShape) -> str:
+    return (
+        f"layer {layer.index} (convolution {conv.size}x{conv.size}, {conv.filters} filters, "
+        f"{cfg.source} line {layer.section.line})"
+    )
+
+
+def _replace_file(path: Path, blocks: list[bytes]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                file.writelines(blocks)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be written ({error.strerror}); nothing was changed there."
+        ) from error
