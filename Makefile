@@ -1,0 +1,54 @@
+# Needs make and Python 3.11, 3.12 or 3.13; everything else goes into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := pyproject.toml constraints.txt
+
+.PHONY: help demo test format clean
+
+help:
+	@echo "make demo    draw a small labelled set, train on it, evaluate, detect (minutes on two cores)"
+	@echo "make test    format check, lint, types and every test"
+	@echo "make format  put the code in the house's format"
+	@echo "make clean   remove what these commands made, .venv included"
+	@echo "PYTHON=python3.12 chooses the interpreter."
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/lookonce demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -rs
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) is missing. On Debian and Ubuntu: sudo apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) -V); needed is 3.11 to 3.13: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt-get install python3-venv"; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed-demo: $(VENV)/.made $(PINS)
+	$(PIP) install -c constraints.txt -e '.[tensorflow]'
+	@touch $@
+
+# Torch by itself first: a plain install takes the CPU wheel where one is offered.
+$(VENV)/.installed-test: $(VENV)/.made $(PINS)
+	$(PIP) install $$(grep '^torch==' constraints.txt)
+	$(PIP) install -c constraints.txt -e '.[tensorflow,jax,torch,test]'
+	@touch $@ $(VENV)/.installed-demo
+
+clean:
+	rm -rf $(VENV) build dist lookonce-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf src/*.egg-info

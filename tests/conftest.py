@@ -1,0 +1,47 @@
+"""What every test may ask for: the shared pictures and weights, and optional modules."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+# Before anything imports Keras: it reads these once.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _missing(reason: str) -> None:
+    """Skip; or fail, where everything is said to be here (LOOKONCE_REQUIRE_ALL=1)."""
+    if os.environ.get("LOOKONCE_REQUIRE_ALL") == "1":
+        pytest.fail(f"{reason}, and LOOKONCE_REQUIRE_ALL=1 forbids skipping")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared pictures, data sets and weights: LOOKONCE_SHARED, else beside the repository."""
+    folder = Path(os.environ.get("LOOKONCE_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        _missing(f"no shared test material at {folder} (set LOOKONCE_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], ModuleType]:
+    """`need("jax")` imports an optional module, or skips the test that wants it."""
+
+    def importer(name: str) -> ModuleType:
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            _missing(f"{name} is not installed ({error})")
+            raise
+
+    return importer
