@@ -57,8 +57,9 @@ def clip_boxes(boxes: Array, width: float, height: float) -> Array:
 class Geometry:
     """How one picture was laid into the network's input (Darknet's letterbox_image or resize_image).
 
-    `pasted_*` is the whole-pixel rectangle that the resized picture covers in the input. Boxes go back
-    through the unrounded scale, as Darknet's correct_yolo_boxes does.
+    `pasted_*` is the whole-pixel rectangle that the resized picture covers in the input. Boxes go back by
+    the scale of that rectangle and the unrounded half of what it leaves free, as in Darknet's
+    correct_yolo_boxes: with an odd rest the offset is half a pixel more than where the picture was pasted.
     """
 
     width: int
@@ -80,7 +81,9 @@ class Geometry:
         input_height, input_width = input_size
         if resize == STRETCH:
             scales = (input_width / width, input_height / height)
-            return cls(width, height, input_width, input_height, 0, 0, input_width, input_height, *scales, 0.0, 0.0)
+            return cls(
+                width, height, input_width, input_height, 0, 0, input_width, input_height, *scales, 0.0, 0.0
+            )
         if resize != LETTERBOX:
             raise ValueError(f"resize is {resize!r}; expected one of {RESIZES}")
         # Integer division as in Darknet: one side fills the input, the other is cut to whole pixels.
@@ -96,9 +99,13 @@ class Geometry:
     def to_input(self, boxes: Array) -> Array:
         """Boxes (n, 4) xyxy in original pixels -> xyxy in network-input pixels."""
         scale = np.asarray([self.scale_x, self.scale_y] * 2, np.float32)
-        return np.asarray(boxes, np.float32) * scale + np.asarray([self.offset_x, self.offset_y] * 2, np.float32)
+        return np.asarray(boxes, np.float32) * scale + np.asarray(
+            [self.offset_x, self.offset_y] * 2, np.float32
+        )
 
     def to_picture(self, boxes: Array) -> Array:
         """Boxes (n, 4) xyxy in network-input pixels -> xyxy in original pixels, not clipped."""
         scale = np.asarray([self.scale_x, self.scale_y] * 2, np.float32)
-        return (np.asarray(boxes, np.float32) - np.asarray([self.offset_x, self.offset_y] * 2, np.float32)) / scale
+        return (
+            np.asarray(boxes, np.float32) - np.asarray([self.offset_x, self.offset_y] * 2, np.float32)
+        ) / scale
