@@ -53,7 +53,5 @@ def heads(shared, tmp_path_factory):
 def test_backends_agree_on_the_heads(heads, backend):
     for number, (mine, other) in enumerate(zip(heads[BACKENDS[0]], heads[backend], strict=True)):
         worst = np.abs(mine - other).max()
-        print(
-            f"{BACKENDS[0]} and {backend}, head {number}: max abs {worst:.2e} of values up to {np.abs(mine).max():.3g}"
-        )
+        print(f"{BACKENDS[0]}, {backend}, head {number}: {worst:.2e} of {np.abs(mine).max():.3g}")
         assert worst < 1e-4

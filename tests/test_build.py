@@ -1,4 +1,4 @@
-"""The Keras model that a cfg becomes: shapes, names, layer rules checked against plain numpy, and readable errors."""
+"""The Keras model that a cfg becomes: names, Darknet's layer rules against plain numpy, readable errors."""
 
 import keras
 import numpy as np
@@ -8,7 +8,10 @@ from lookonce.darknet import parse_cfg, plan, random_weights
 from lookonce.errors import LookonceError
 from lookonce.network import build, layers_of, load_darknet, to_darknet
 
-CONV = "[convolutional]\nbatch_normalize=1\nfilters={filters}\nsize=3\nstride={stride}\npad=1\nactivation=leaky\n"
+CONV = (
+    "[convolutional]\nbatch_normalize=1\nfilters={filters}\n"
+    "size=3\nstride={stride}\npad=1\nactivation=leaky\n"
+)
 
 
 def net(body, height=12, width=20):
@@ -42,9 +45,9 @@ def darknet_pool(image, size, stride, padding):
     return out
 
 
-@pytest.mark.parametrize("height,width", [(12, 20), (13, 17)])
+@pytest.mark.parametrize("odd", [False, True])
 @pytest.mark.parametrize(
-    "size,stride,padding",
+    ("size", "stride", "padding"),
     [
         (2, 2, 1),
         (2, 1, 1),
@@ -58,11 +61,14 @@ def darknet_pool(image, size, stride, padding):
         (4, 2, 2),
     ],
 )
-def test_max_pool_is_darknets(size, stride, padding, height, width):
+def test_max_pool_is_darknets(size, stride, padding, odd):
     option = "" if padding == size - 1 else f"padding={padding}\n"
-    cfg = net(f"[maxpool]\nsize={size}\nstride={stride}\n{option}", height, width)
-    image = picture(height, width) - 2  # all negative: a zero from padding would win
-    np.testing.assert_array_equal(run(cfg, image)[0], darknet_pool(image, size, stride, padding))
+    # The input itself must be a multiple of the stride, so a first pool without padding makes odd grids.
+    first = "[maxpool]\nsize=2\nstride=1\npadding=0\n" if odd else ""
+    cfg = net(f"{first}[maxpool]\nsize={size}\nstride={stride}\n{option}", 12, 18)
+    image = picture(12, 18) - 2  # all negative: a zero from padding would win
+    expected = darknet_pool(image, 2, 1, 0) if odd else image
+    np.testing.assert_array_equal(run(cfg, image)[0], darknet_pool(expected, size, stride, padding))
 
 
 def test_stride_two_convolution_pads_alike_on_all_sides():
@@ -75,7 +81,7 @@ def test_stride_two_convolution_pads_alike_on_all_sides():
     np.testing.assert_allclose(run(cfg, image, weights)[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("groups,filters", [(8, 8), (8, 16), (2, 12)])
+@pytest.mark.parametrize(("groups", "filters"), [(8, 8), (8, 16), (2, 12)])
 def test_grouped_convolutions_are_darknets(groups, filters):
     body = (
         f"[convolutional]\nfilters={filters}\ngroups={groups}\nsize=3\nstride=1\npad=1\nactivation=linear\n"
@@ -113,7 +119,7 @@ def test_route_takes_the_group_of_each_input():
     np.testing.assert_allclose(run(cfg, image, weights)[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("first,second", [(4, 6), (6, 4), (5, 5)])
+@pytest.mark.parametrize(("first", "second"), [(4, 6), (6, 4), (5, 5)])
 def test_shortcut_adds_the_overlap_of_unequal_channels(first, second):
     one = "[convolutional]\nfilters={}\nsize=1\nstride=1\npad=1\nactivation=linear\n"
     cfg = net(one.format(first) + one.format(second) + "[shortcut]\nfrom=-2\nactivation=linear\n")
@@ -164,11 +170,11 @@ def test_weights_of_another_cfg_are_refused_before_anything_is_set():
     other = net(CONV.format(filters=8, stride=1) + CONV.format(filters=9, stride=1))
     model = build(cfg)
     before = [array.copy() for array in model.get_weights()]
-    with pytest.raises(LookonceError, match="conv_001.*another cfg"):
+    with pytest.raises(LookonceError, match=r"conv_001.*another cfg"):
         load_darknet(model, random_weights(other, seed=5).layers)
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_unknown_activation_names_file_line_and_layer():
-    with pytest.raises(LookonceError, match=r"test\.cfg: line \d+: layer 0 .*gelu2"):
+    with pytest.raises(LookonceError, match=r"test\.cfg, line \d+: .*gelu2"):
         build(net("[convolutional]\nfilters=4\nsize=1\nactivation=gelu2\n"))

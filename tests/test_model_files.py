@@ -115,7 +115,9 @@ def model(cfg):
 
 def heads(network, seed=0):
     image = np.random.default_rng(seed).random((1, 32, 64, 3), np.float32)
-    return keras.ops.convert_to_numpy(network(image, training=False)[0])
+    (head,) = network(image, training=False)  # a list also where there is one head
+    assert head.shape == (1, 16, 32, 14)
+    return keras.ops.convert_to_numpy(head)
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def test_a_darknet_pair_opens_like_a_model(darknet_pair, model):
     assert open_model(darknet_pair[0], weights=darknet_pair[1], resize="stretch")[1].resize == "stretch"
 
 
-@pytest.mark.parametrize("value,expected", [("1", "letterbox"), ("0", "stretch")])
+@pytest.mark.parametrize(("value", "expected"), [("1", "letterbox"), ("0", "stretch")])
 def test_the_cfg_says_how_pictures_are_resized(darknet_pair, value, expected):
     darknet_pair[0].write_text(CFG.format(net=f"letter_box={value}"))
     assert open_model(darknet_pair[0], weights=darknet_pair[1])[1].resize == expected

@@ -1,8 +1,8 @@
 """A Darknet cfg as a Keras model made of standard layers only.
 
-Every Keras layer carries the number of its cfg layer: `conv_012`, `norm_012`, `act_012`, `pool_003`, `route_017`.
-That number is how weights are exchanged with Darknet and how layers are frozen, and since nothing here is of our own
-class, plain `keras.saving.load_model` opens a saved model where lookonce isn't installed.
+Every Keras layer carries the number of its cfg layer: `conv_012`, `norm_012`, `act_012`, `pool_003`.
+That number is how weights are exchanged with Darknet and how layers are frozen. Nothing here is of our own
+class, so plain `keras.saving.load_model` opens a saved model where lookonce isn't installed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import keras
 from keras import layers
 
 from lookonce.darknet import Cfg, Layer, plan
-from lookonce.errors import LookonceError
 from lookonce.network.pooling import max_pool
 
-# Darknet's activation: the name Keras knows it by. Leaky isn't here because its slope differs from Keras' default.
+# Darknet's activation: the name Keras knows it by. Leaky isn't here: its slope differs from Keras' own.
 ACTIVATIONS = {
     "linear": "linear",
     "logistic": "sigmoid",
@@ -36,11 +35,12 @@ NORM_MOMENTUM = 0.99
 def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
     """A functional model of `cfg`.
 
-    The input `image` is (batch, height, width, 3), float, 0..1, RGB; `input_size` is (height, width) in pixels, the cfg's own
-    when None. The outputs are the raw heads in cfg order, each (batch, grid_h, grid_w, anchors * (5 + classes)): the
-    input of each `[yolo]`, after the convolution's own activation. A cfg without `[yolo]` puts out its last layer.
+    The input `image` is (batch, height, width, 3), float, 0..1, RGB; `input_size` is (height, width) in
+    pixels, the cfg's own when None. The outputs are the raw heads in cfg order, each
+    (batch, grid_h, grid_w, anchors * (5 + classes)): the input of each `[yolo]`, after the convolution's own
+    activation. A cfg without `[yolo]` puts out its last layer.
 
-    Raises LookonceError, naming the section's line, for a layer or option that Darknet knows and this doesn't.
+    Raises CfgError, naming the line, for a layer or option that Darknet knows and this doesn't.
     """
     size = input_size or cfg.input_size
     image = keras.Input((*size, cfg.net.integer("channels", 3)), name="image")
@@ -48,45 +48,44 @@ def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
     heads = []
     for layer in plan(cfg, size):
         inputs = [image if index < 0 else tensors[index] for index in layer.inputs]
-        if layer.section.kind == "yolo":
+        if layer.kind == "yolo":
             heads.append(inputs[0])
-        tensors.append(_apply(cfg, layer, inputs))
-        _check_shape(cfg, layer, tensors[-1])
+        tensors.append(_apply(layer, inputs))
+        _check_shape(layer, tensors[-1])
     return keras.Model(image, heads or [tensors[-1]], name="darknet")
 
 
-def _apply(cfg: Cfg, layer: Layer, inputs: list[Any]) -> Any:
-    kind, number = layer.section.kind, f"{layer.index:03d}"
+def _apply(layer: Layer, inputs: list[Any]) -> Any:
+    kind, number = layer.kind, f"{layer.index:03d}"
     match kind:
-        case "convolutional" | "conv":
-            return _convolution(cfg, layer, inputs[0])
-        case "maxpool" | "max":
+        case "convolutional":
+            return _convolution(layer, inputs[0])
+        case "maxpool":
             return max_pool(layer, inputs[0])
         case "upsample":
-            scale = layer.section.integer("stride", 2)
-            tensor = layers.UpSampling2D(scale, interpolation="nearest", name=f"up_{number}")(inputs[0])
+            tensor = layers.UpSampling2D(layer.strides[0], interpolation="nearest", name=f"up_{number}")(
+                inputs[0]
+            )
             factor = layer.section.number("scale", 1.0)
             return tensor if factor == 1 else layers.Rescaling(factor, name=f"scale_{number}")(tensor)
         case "route":
             return _route(layer, inputs)
         case "shortcut":
-            return _shortcut(cfg, layer, inputs)
+            return _shortcut(layer, inputs)
         case "dropout":
             rate = layer.section.number("probability", 0.5)
             return layers.Dropout(rate, name=f"drop_{number}")(inputs[0])
         case "yolo":
             return inputs[0]
-    raise _error(cfg, layer, f"[{kind}] has no Keras counterpart here")
+    raise layer.section.error("has no counterpart in Keras here")
 
 
-def _convolution(cfg: Cfg, layer: Layer, tensor: Any) -> Any:
-    """Convolution, batch norm, activation, padded as Darknet's `make_convolutional_layer` does: alike on all four sides."""
+def _convolution(layer: Layer, tensor: Any) -> Any:
+    """Convolution, batch norm, activation; padded alike on all four sides (`make_convolutional_layer`)."""
     assert layer.conv is not None
     conv, section, number = layer.conv, layer.section, f"{layer.index:03d}"
-    stride_y, stride_x = _strides(layer)
-    if section.integer("dilation", 1) != 1:
-        raise _error(cfg, layer, "dilation other than 1 isn't supported")
-    padding = conv.size // 2 if section.integer("pad", 0) else section.integer("padding", 0)
+    stride_y, stride_x = layer.strides
+    padding = layer.padding
     same = padding * 2 == conv.size - 1 and stride_y == stride_x == 1
     if padding and not same:
         tensor = layers.ZeroPadding2D(padding, name=f"pad_{number}")(tensor)
@@ -107,24 +106,23 @@ def _convolution(cfg: Cfg, layer: Layer, tensor: Any) -> Any:
     if conv.batch_normalize:
         norm = layers.BatchNormalization(epsilon=NORM_EPSILON, momentum=NORM_MOMENTUM, name=f"norm_{number}")
         tensor = norm(tensor)
-    return tensor if is_head else _activate(cfg, layer, activation, tensor)
+    return tensor if is_head else _activate(layer, activation, tensor)
 
 
-def _activate(cfg: Cfg, layer: Layer, name: str, tensor: Any) -> Any:
+def _activate(layer: Layer, name: str, tensor: Any) -> Any:
     label = f"act_{layer.index:03d}"
     if name == "linear":
         return tensor
     if name == "leaky":
         return layers.LeakyReLU(negative_slope=LEAKY_SLOPE, name=label)(tensor)
     if name not in ACTIVATIONS:
-        raise _error(
-            cfg, layer, f"activation={name} is unknown; expected leaky or one of {', '.join(ACTIVATIONS)}"
-        )
+        known = ", ".join(["leaky", *ACTIVATIONS])
+        raise layer.section.error(f"has activation={name}; expected one of {known}", "activation")
     return layers.Activation(ACTIVATIONS[name], name=label)(tensor)
 
 
 def _route(layer: Layer, inputs: list[Any]) -> Any:
-    """Concatenate; `groups` and `group_id` take that slice of each input's channels first (Darknet's `forward_route_layer`)."""
+    """Concatenate, after `groups` and `group_id` cut each input's channels (`forward_route_layer`)."""
     groups, group = layer.section.integer("groups", 1), layer.section.integer("group_id", 0)
     number = f"{layer.index:03d}"
     if groups > 1:
@@ -140,46 +138,37 @@ def _route(layer: Layer, inputs: list[Any]) -> Any:
     return inputs[0] if len(inputs) == 1 else layers.Concatenate(name=f"route_{number}")(inputs)
 
 
-def _shortcut(cfg: Cfg, layer: Layer, inputs: list[Any]) -> Any:
-    """Add to the layer before, then activate; of a different number of channels only the overlap is added."""
+def _shortcut(layer: Layer, inputs: list[Any]) -> Any:
+    """Add to the layer before, then activate; of unequal channels only the overlap is added."""
     number = f"{layer.index:03d}"
     if layer.section.text("weights_type", "none") != "none":
-        raise _error(cfg, layer, "weights_type isn't supported")
+        raise layer.section.error(
+            "has learned weights; lookonce builds weights_type=none only", "weights_type"
+        )
     aligned = [inputs[0]]
     for i, tensor in enumerate(inputs[1:]):
         missing = layer.channels - tensor.shape[-1]
         if missing < 0:
             tensor = _channels(tensor, 0, layer.channels, f"slice_{number}_{i}")
         elif missing > 0:
-            # Read as channels-first, the padded pair of axes of an NHWC tensor is (width, channels).
+            # Told channels-first, the layer pads the last two axes: of NHWC, width and channels.
             pad = layers.ZeroPadding2D(((0, 0), (0, missing)), "channels_first", name=f"widen_{number}_{i}")
             tensor = pad(tensor)
         aligned.append(tensor)
     total = layers.Add(name=f"shortcut_{number}")(aligned)
-    return _activate(cfg, layer, layer.section.text("activation", "linear"), total)
+    return _activate(layer, layer.section.text("activation", "linear"), total)
 
 
 def _channels(tensor: Any, start: int, count: int, name: str) -> Any:
-    """Channels `start` to `start + count` by a standard layer: read as channels-first, cropping acts on (width, channels)."""
+    """Channels `start` to `start + count`: told channels-first, cropping acts on (width, channels)."""
     crop = ((0, 0), (start, tensor.shape[-1] - start - count))
     return layers.Cropping2D(crop, data_format="channels_first", name=name)(tensor)
 
 
-def _strides(layer: Layer) -> tuple[int, int]:
-    stride = layer.section.integer("stride", 1)
-    return layer.section.integer("stride_y", stride), layer.section.integer("stride_x", stride)
-
-
-def _check_shape(cfg: Cfg, layer: Layer, tensor: Any) -> None:
+def _check_shape(layer: Layer, tensor: Any) -> None:
     expected = (layer.height, layer.width, layer.channels)
-    if layer.section.kind != "yolo" and tuple(tensor.shape[1:]) != expected:
+    if layer.kind != "yolo" and tuple(tensor.shape[1:]) != expected:
         found = "x".join(map(str, tensor.shape[1:]))
-        raise _error(cfg, layer, f"its options give {found}, Darknet {'x'.join(map(str, expected))}")
-
-
-def _error(cfg: Cfg, layer: Layer, problem: str) -> LookonceError:
-    section = layer.section
-    return LookonceError(
-        f"{cfg.source}: line {section.line}: layer {layer.index} [{section.kind}]: {problem}. "
-        "Change this section, or start from a cfg that lookonce brings along."
-    )
+        raise layer.section.error(
+            f"has options that give {found}, Darknet says {'x'.join(map(str, expected))}"
+        )

@@ -1,4 +1,4 @@
-"""A model as one file: a Keras archive with `lookonce.json` inside; or a Darknet cfg and weights, read as the same thing."""
+"""A model as one file, a Keras archive with `lookonce.json` inside; or a Darknet cfg and its weights."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ CARD_ENTRY = "lookonce.json"
 
 
 def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
-    """Write `model` and `card` to `path` (NAME.keras), whole or not at all: an older file stays until the new one is safe.
+    """Write `model` and `card` to `path` (NAME.keras), whole or not at all.
 
-    Only the network is kept, without optimizer or loss, so that plain `keras.saving.load_model` opens it anywhere.
+    An older file stays until the new one is safe on disk. Only the network is kept, no optimizer or loss,
+    so that plain `keras.saving.load_model` opens it anywhere.
     Raises LookonceError when the file can't be written.
     """
     path = Path(path)
     if path.suffix != ".keras":
         raise LookonceError(f"{path}: a model's file name must end with .keras.")
-    plain = keras.Model(model.inputs, model.outputs, name=model.name)
+    plain = keras.Model(model.input, model.output, name=model.name)
     card = replace(card, lookonce=card.lookonce or __version__)
     with atomic_file(path) as temporary:
         plain.save(temporary)
@@ -42,7 +43,7 @@ def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
 def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
     """The model and card of a `.keras` file written by lookonce.
 
-    Raises LookonceError for a missing or damaged file, one that isn't a model, and one without `lookonce.json`.
+    Raises LookonceError for a missing or damaged file, one that isn't a model, one without `lookonce.json`.
     """
     path = Path(path)
     _must_exist(path)
@@ -62,7 +63,7 @@ def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
         )
     if text is None:
         raise LookonceError(
-            f"{path}: a Keras model, but without {CARD_ENTRY} (classes, anchors, input size), so lookonce can't use it. "
+            f"{path}: a Keras model without {CARD_ENTRY} (classes, anchors, input size). "
             "Give a file that lookonce saved, or the .cfg with --weights and --classes."
         )
     card = ModelCard.from_json(text, str(path))
@@ -91,8 +92,8 @@ def open_model(
 ) -> tuple[keras.Model, ModelCard]:
     """The model and card of MODEL: a `.keras` file, or a Darknet `.cfg` with its `weights`.
 
-    `classes` is a file with one name a line; a cfg without it gets class_0, class_1, ... `resize` is 'letterbox' or
-    'stretch'; None takes the model's own: the card's, or the cfg's `letter_box`, else letterbox.
+    `classes` is a file with one name a line; a cfg without it gets class_0, class_1, ... `resize` is
+    'letterbox' or 'stretch'; None takes the card's, or the cfg's `letter_box`, else letterbox.
     Raises LookonceError.
     """
     path = Path(path)
@@ -124,8 +125,8 @@ def _open_darknet(path: Path, weights: str | Path | None) -> tuple[keras.Model, 
     found = read_weights(weights, cfg)
     if not found.complete:
         raise LookonceError(
-            f"{weights}: ends after layer {max(found.layers, default=-1)}, so it is good to start a training from, "
-            f"but {path} needs all layers to detect. Give the complete .weights file."
+            f"{weights}: ends after layer {max(found.layers, default=-1)}: good to start a training from, "
+            f"but {path} needs all its layers. Give the complete .weights file."
         )
     model = build(cfg)
     load_darknet(model, found.layers)
@@ -142,7 +143,7 @@ def _open_darknet(path: Path, weights: str | Path | None) -> tuple[keras.Model, 
 
 
 def _class_count(cfg: Cfg, path: Path) -> int:
-    counts = {section.integer("classes", 20) for section in cfg.layers if section.kind == "yolo"}
+    counts = {head.classes for head in cfg.heads}
     if len(counts) != 1:
         found = ", ".join(map(str, sorted(counts))) or "none"
         raise LookonceError(f"{path}: its [yolo] sections must all have the same classes=, found {found}.")
@@ -154,7 +155,8 @@ def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, .
     names = read_classes(Path(classes))
     if len(names) != expected:
         raise LookonceError(
-            f"{classes}: {len(names)} class names, but {model} has {expected} classes. Give the names it was trained with."
+            f"{classes}: {len(names)} class names, but {model} has {expected} classes. "
+            "Give the names it was trained with."
         )
     return tuple(names)
 

@@ -10,16 +10,15 @@ from lookonce.darknet import Layer
 
 
 def max_pool(layer: Layer, tensor: Any) -> Any:
-    """One `[maxpool]` as Darknet's `forward_maxpool_layer`: windows start at -(padding // 2), outside is minus infinity.
+    """One `[maxpool]` as Darknet's `forward_maxpool_layer`: windows start at -(padding // 2).
 
-    `padding` is `size - 1` unless the section says otherwise. Keras' own 'same' and 'valid' serve where they give the same
-    windows; else the stride-1 pool, whose windows are all there are, is taken at Darknet's places.
+    Outside the tensor is minus infinity. Keras' 'same' and 'valid' serve where they give the same windows;
+    else the stride-1 pool, whose windows are all there are, is taken at Darknet's places.
     """
     section, number = layer.section, f"{layer.index:03d}"
-    stride = section.integer("stride", 1)
-    strides = section.integer("stride_y", stride), section.integer("stride_x", stride)
-    size = section.integer("size", stride)
-    left = section.integer("padding", size - 1) // 2
+    strides = layer.strides
+    size = section.integer("size", section.integer("stride", 1))
+    left = layer.padding // 2
     inside, outside = tuple(tensor.shape[1:3]), (layer.height, layer.width)
     axes = list(zip(inside, outside, strides, strict=True))
     if all(_same_pads(n, step, size) == (out, left) for n, out, step in axes):

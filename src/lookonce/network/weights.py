@@ -16,7 +16,10 @@ _NUMBERED = re.compile(r"[a-z]+_(\d{3,})(?:_\d+)?")
 
 
 def layers_of(model: keras.Model, index: int) -> tuple[keras.layers.Layer, ...]:
-    """The Keras layers that came from cfg layer `index`; freeze these to freeze it. Empty for `[yolo]` and plain routes."""
+    """The Keras layers that came from cfg layer `index`; freeze these to freeze it.
+
+    Empty for `[yolo]` and for a route that only passes on one layer.
+    """
     found = []
     for layer in model.layers:
         match = _NUMBERED.fullmatch(layer.name)
@@ -28,7 +31,7 @@ def layers_of(model: keras.Model, index: int) -> tuple[keras.layers.Layer, ...]:
 def load_darknet(model: keras.Model, layers: Mapping[int, ConvWeights]) -> None:
     """Set the convolutions numbered in `layers`; the others keep what they have.
 
-    Kernels come as Darknet's (out, in / groups, height, width). All shapes are checked before anything is set.
+    Kernels come as Darknet's (out, in / groups, height, width). Shapes are checked before anything is set.
     Raises LookonceError for a layer that the model lacks, or a shape that differs.
     """
     named = {layer.name: layer for layer in model.layers}
@@ -49,7 +52,9 @@ def load_darknet(model: keras.Model, layers: Mapping[int, ConvWeights]) -> None:
             assignments.append((conv, [kernel, weights.bias]))
         else:
             assignments.append((conv, [kernel]))
-            assert weights.scale is not None and weights.mean is not None and weights.variance is not None
+            assert weights.scale is not None
+            assert weights.mean is not None
+            assert weights.variance is not None
             assignments.append((norm, [weights.scale, weights.bias, weights.mean, weights.variance]))
     for layer, arrays in assignments:
         for variable, array in zip(_variables(layer), arrays, strict=True):
@@ -96,10 +101,9 @@ def _variables(layer: Any) -> list[Any]:
 
 
 def _to_keras(conv: Any, kernel: np.ndarray) -> np.ndarray:
-    """Darknet's (out, in / groups, h, w) as (h, w, in / groups, out), or a depthwise (h, w, channels, multiplier)."""
+    """(out, in / groups, h, w) as (h, w, in / groups, out), or a depthwise (h, w, channels, multiplier)."""
     if isinstance(conv, keras.layers.DepthwiseConv2D):
-        out, _, height, width = kernel.shape
-        kernel = kernel.reshape(-1, conv.depth_multiplier, height, width)
+        kernel = kernel.reshape(-1, conv.depth_multiplier, *kernel.shape[2:])
         return kernel.transpose(2, 3, 0, 1)
     return kernel.transpose(2, 3, 1, 0)
 
