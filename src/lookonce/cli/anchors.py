@@ -1,0 +1,53 @@
+"""`lookonce anchors DATA`."""
+
+from __future__ import annotations
+
+import argparse
+
+from lookonce.cli.train import size_argument
+
+EXAMPLES = """examples:
+  lookonce anchors my-vott-export -k 6
+  lookonce anchors data/voc -k 9 --size 320x416 --plot anchors.png
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = commands.add_parser(
+        "anchors",
+        help="k-means on IoU over the labelled boxes",
+        description="Cluster the training boxes, at the size the network sees, into anchors.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", metavar="DATA", help="folder of labelled pictures")
+    parser.add_argument("-k", "--num-clusters", type=int, default=6, metavar="K", help="default: 6")
+    parser.add_argument("--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the pictures")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), default="letterbox", help="default: letterbox")
+    parser.add_argument("--split", default="train", metavar="LIST", help="default: train")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--plot", metavar="FILE", help="write a picture of boxes and anchors")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Print the anchors as a cfg wants them, and their average IoU."""
+    from pathlib import Path
+
+    from lookonce.labels import Dataset, check, fatal
+    from lookonce.training.prepare import anchors_for, box_sizes, choose_size
+
+    checked = check(Dataset.open(Path(arguments.data)))
+    fatal(checked)
+    indices = checked.indices(checked.dataset.split(arguments.split, arguments.seed))
+    size = choose_size(arguments.size, checked, 416)
+    anchors = anchors_for(checked, indices, size, arguments.resize, arguments.num_clusters, arguments.seed)
+    print(anchors.to_text())
+    print(f"average IoU {anchors.average_iou:.4f} over {len(indices)} pictures at {size[1]}x{size[0]}")
+    if arguments.plot:
+        from lookonce.evaluation.plots import plot_anchors
+
+        sizes = box_sizes(checked, indices, size, arguments.resize)
+        plot_anchors(sizes, anchors.sizes, anchors.average_iou, Path(arguments.plot))
+    return 0
