@@ -96,7 +96,7 @@ def test_both_widths_of_seen_are_read(tmp_path: Path, cfg: Cfg, minor: int, wide
 
 def test_truncated_weights_name_the_layer(tmp_path: Path, cfg: Cfg) -> None:
     path = file_of(tmp_path / "cut.weights", FIRST + SECOND - 3)
-    said = r"cut.weights: ends inside layer 1 \(convolution 1x1, 14 filters, small.cfg line 9\): 67 of its 70 floats"
+    said = r"cut.weights: ends inside layer 1 \(convolution 1x1, 14 filters, small.cfg line 9\): 67 of its 70"
     with pytest.raises(WeightsError, match=said):
         read_weights(path, cfg)
 

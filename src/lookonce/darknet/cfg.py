@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -135,19 +135,9 @@ class Head:
         wrong = [index for index in mask if not 0 <= index < num]
         if wrong:
             raise section.error(f"mask names anchor {wrong[0]}; the {num} anchors are 0 to {num - 1}", "mask")
-        numeric = (
-            "scale_x_y",
-            "ignore_thresh",
-            "truth_thresh",
-            "iou_thresh",
-            "iou_normalizer",
-            "cls_normalizer",
-            "obj_normalizer",
-            "beta_nms",
-            "max_delta",
-        )
-        given = {key: section.number(key) for key in numeric if key in section.options}
-        words = {key: section.options[key] for key in ("iou_loss", "nms_kind") if key in section.options}
+        defaults = {option.name: option.default for option in fields(cls) if option.name in section.options}
+        given = {key: section.number(key) for key, value in defaults.items() if isinstance(value, float)}
+        words = {key: section.text(key) for key, value in defaults.items() if isinstance(value, str)}
         new_coords = bool(section.integer("new_coords", 0))
         return cls(layer, classes, mask, anchors, new_coords=new_coords, **given, **words)  # type: ignore[arg-type]
 

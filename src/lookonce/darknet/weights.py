@@ -117,8 +117,8 @@ def read_weights(path: str | os.PathLike[str], cfg: Cfg) -> DarknetWeights:
             break
         if left < conv.floats:
             raise WeightsError(
-                f"{path}: ends inside {_place(cfg, layer, conv)}: {left:,} of its {conv.floats:,} floats are there, "
-                f"{conv.floats - left:,} are missing. {advice(cfg, floats.size)}"
+                f"{path}: ends inside {_place(cfg, layer, conv)}: {left:,} of its {conv.floats:,} floats are "
+                f"there, {conv.floats - left:,} are missing. {advice(cfg, floats.size)}"
             )
         layers[layer.index] = _split(floats[position : position + conv.floats], conv)
         position += conv.floats
@@ -208,8 +208,8 @@ def _check_values(
     if values.variance is not None and values.variance.min() < 0:
         worst = int(values.variance.argmin())
         raise WeightsError(
-            f"{path}: {_place(cfg, layer, conv)} has variance {values.variance[worst]:.3g} in filter {worst}; "
-            f"a variance is never below 0. {mend}"
+            f"{path}: {_place(cfg, layer, conv)} has variance {values.variance[worst]:.3g} in filter "
+            f"{worst}; a variance is never below 0. {mend}"
         )
 
 

@@ -190,7 +190,8 @@ def _sizes(anchors: ArrayLike) -> NDArray[np.float64]:
     sizes = sizes.reshape(-1, 2) if sizes.ndim == 1 and sizes.size % 2 == 0 else sizes
     if sizes.ndim != 2 or sizes.shape[1] != 2 or not np.isfinite(sizes).all() or not (sizes > 0).all():
         raise LookonceError(
-            f"anchors of shape {sizes.shape} cannot be used; expected pairs of width and height in pixels, above 0."
+            f"anchors of shape {sizes.shape} cannot be used; "
+            "expected pairs of width and height in pixels, above 0."
         )
     return sizes
 
