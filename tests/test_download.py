@@ -35,6 +35,9 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             plan.asked.append(asked)
+            if plan.status == 0:  # hang up without an answer
+                self.close_connection = True
+                return
             if plan.status != 200:
                 self.send_error(plan.status)
                 return
@@ -135,6 +138,12 @@ def test_a_server_that_stays_down_keeps_what_there_is(server: Server, tmp_path: 
     ):
         get(server, tmp_path)
     assert (tmp_path / "small.weights.part").read_bytes() == CONTENT[:1234]
+
+
+def test_a_server_that_hangs_up_is_no_fault_of_the_disk(server: Server, tmp_path: Path) -> None:
+    server.status = 0
+    with pytest.raises(DownloadError, match=r"no connection \(Remote end closed.*5 times in a row"):
+        get(server, tmp_path)
 
 
 def test_no_server_at_all_is_readable(tmp_path: Path) -> None:

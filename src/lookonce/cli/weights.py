@@ -130,7 +130,8 @@ def _fitting_cfg(path: Path, floats: int) -> Cfg:
     fits = known_fits(floats)
     if not fits:
         raise LookonceError(
-            f"{path}: {floats:,} floats are those of no known network. Name the cfg it was made with: --cfg FILE"
+            f"{path}: {floats:,} floats are those of no known network. "
+            "Name the cfg it was made with: --cfg FILE"
         )
     return fits[0].cfg
 

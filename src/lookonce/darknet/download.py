@@ -82,6 +82,8 @@ def fetch(
     target = Path(folder) / known.file
     part = target.with_name(target.name + ".part")
     url = f"{(base_url or HOME).rstrip('/')}/{known.file}"
+    if not url.startswith(("https://", "http://")):
+        raise DownloadError(f"{url}: is no address to download from; expected https://... (--base-url).")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -114,8 +116,8 @@ def _gather(url: str, part: Path, size: int, progress: Progress | None, pause_se
         have = now
         if have < size and failures >= ATTEMPTS:
             raise DownloadError(
-                f"{url}: {reason or 'the connection was closed'}, {ATTEMPTS} times in a row. {have:,} of {size:,} "
-                f"bytes are kept in {part}; run the same command again to go on from there."
+                f"{url}: {reason or 'the connection was closed'}, {ATTEMPTS} times in a row. {have:,} of "
+                f"{size:,} bytes are kept in {part}; run the same command again to go on from there."
             )
         if have < size:
             time.sleep(pause_seconds * failures)
@@ -128,32 +130,31 @@ def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            resumed = response.status == 206 and _range_start(response) == have
-            if have and response.status == 206 and not resumed:
-                part.unlink()
-                return "the server resumed at another place than asked"
-            have = have if resumed else 0
-            offered = response.headers.get("Content-Length")
-            if offered is not None and have + int(offered) != size:
-                raise DownloadError(
-                    f"{url}: the server offers {have + int(offered):,} bytes, expected {size:,}, so this is another "
-                    "file (an error page?). Open the address in a browser, or name a mirror with --base-url."
-                )
-            return _copy(response, part, have, size, progress)
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code == 416:
             part.unlink(missing_ok=True)
         elif error.code < 500 and error.code not in (408, 429):
             raise DownloadError(
-                f"{url}: the server answers {error.code} {error.reason}. Name a mirror with --base-url, or put the "
-                f"file into {part.parent} yourself."
+                f"{url}: the server answers {error.code} {error.reason}. Name a mirror with --base-url, or put "
+                f"the file into {part.parent} yourself."
             ) from error
         return f"the server answers {error.code} {error.reason}"
-    except ValueError as error:
-        raise DownloadError(f"{url}: is no address to download from ({error}).") from error
-    except urllib.error.URLError as error:
-        return f"no connection ({error.reason})"
+    except (http.client.HTTPException, OSError) as error:
+        return f"no connection ({getattr(error, 'reason', error)})"
+    with response:
+        if response.status != 206:
+            have = 0
+        elif _range_start(response) != have:
+            part.unlink()
+            return "the server resumed at another place than asked"
+        offered = response.headers.get("Content-Length", "")
+        if offered.isdigit() and have + int(offered) != size:
+            raise DownloadError(
+                f"{url}: the server offers {have + int(offered):,} bytes, expected {size:,}, so this is "
+                "another file (an error page?). Open the address in a browser, or name a mirror with --base-url."
+            )
+        return _copy(response, part, have, size, progress)
 
 
 def _copy(
