@@ -1,6 +1,5 @@
 """The same numbers as Darknet itself, and as OpenCV's own reading of cfg and weights (-s prints them)."""
 
-import re
 from dataclasses import replace
 
 import cv2
@@ -11,12 +10,13 @@ import pytest
 from lookonce.darknet import parse_cfg, plan, random_weights, read_cfg, read_weights, write_weights, zoo
 from lookonce.network import build, load_darknet
 
-REFERENCES = [
+REFERENCES = (
     "letterbox_alexeyab_dog",
     "letterbox_pjreddie_dog",
     "stretch_alexeyab_dog",
     "stretch_alexeyab_person",
-]
+)
+PJ_EPSILON = 1e-6
 FAMILY = "yolo-fastest-1.1-xl"
 SIZE = (128, 192)
 
@@ -86,20 +86,18 @@ def ours(cfg, layers, image):
 
 
 def opencv(cfg_path, weights_path, image, indices):
-    """The outputs of the cfg layers `indices`, after their activation, as NHWC."""
+    """The outputs of the cfg layers `indices`, after a logistic activation, as NHWC."""
     net = cv2.dnn.readNetFromDarknet(str(cfg_path), str(weights_path))
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-    last = {}
-    for name in net.getLayerNames():
-        match = re.fullmatch(r"(?!yolo|permute)[a-z]+_(\d+)", name)
-        if match:
-            last[int(match[1])] = name
+    # OpenCV counts an activation as one later than its convolution.
+    names = set(net.getLayerNames())
+    heads = [f"logistic_{i + 1}" if f"logistic_{i + 1}" in names else f"conv_{i}" for i in indices]
     net.setInput(np.ascontiguousarray(image.transpose(0, 3, 1, 2)))
-    return [out.transpose(0, 2, 3, 1) for out in net.forward([last[index] for index in indices])]
+    return [out.transpose(0, 2, 3, 1) for out in net.forward(heads)]
 
 
 def as_pjreddie(layers):
-    """Variances v' with sqrt(v' + 1e-5) = sqrt(v) + 1e-6: pjreddie's CPU code adds epsilon outside the root."""
+    """Variances v' with sqrt(v' + 1e-5) = sqrt(v) + 1e-6: pjreddie's CPU adds epsilon outside the root."""
     return {
         index: layer
         if layer.variance is None

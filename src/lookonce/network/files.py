@@ -14,7 +14,6 @@ from lookonce.atomic import atomic_file
 from lookonce.boxes import RESIZES
 from lookonce.darknet import Cfg, read_cfg, read_weights
 from lookonce.errors import LookonceError
-from lookonce.labels import read_classes
 from lookonce.model_card import ModelCard
 from lookonce.network.build import build
 from lookonce.network.weights import load_darknet
@@ -151,6 +150,9 @@ def _class_count(cfg: Cfg, path: Path) -> int:
 
 
 def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, ...]:
+    # Here, not above: a model with its own names needs none of the label formats.
+    from lookonce.labels import read_classes
+
     _must_exist(Path(classes))
     names = read_classes(Path(classes))
     if len(names) != expected:
