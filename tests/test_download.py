@@ -134,7 +134,7 @@ def test_a_server_that_stays_down_keeps_what_there_is(server: Server, tmp_path: 
     (tmp_path / "small.weights.part").write_bytes(CONTENT[:1234])
     server.status = 503
     with pytest.raises(
-        DownloadError, match=r"answers 503 .*5 times in a row. 1,234 of 512,000 bytes are kept in"
+        DownloadError, match=r"answers 503 .*5 times in a row. 1,234 of 512,000 bytes have arrived in"
     ):
         get(server, tmp_path)
     assert (tmp_path / "small.weights.part").read_bytes() == CONTENT[:1234]

@@ -79,8 +79,8 @@ def _inspect_model(path: Path, as_json: bool) -> int:
     with zipfile.ZipFile(path) as archive:
         if "lookonce.json" not in archive.namelist():
             raise LookonceError(
-                f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a model.keras "
-                "from a training run. Darknet's own files are inspected as .weights."
+                f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
+                "model.keras from a training run. Darknet's own files are inspected as .weights."
             )
         card = ModelCard.from_json(archive.read("lookonce.json").decode("utf-8"), str(path))
     if as_json:

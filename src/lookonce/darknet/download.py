@@ -116,8 +116,8 @@ def _gather(url: str, part: Path, size: int, progress: Progress | None, pause_se
         have = now
         if have < size and failures >= ATTEMPTS:
             raise DownloadError(
-                f"{url}: {reason or 'the connection was closed'}, {ATTEMPTS} times in a row. {have:,} of "
-                f"{size:,} bytes are kept in {part}; run the same command again to go on from there."
+                f"{url}: {reason or 'the connection was closed'}, {ATTEMPTS} times in a row. "
+                f"{have:,} of {size:,} bytes have arrived in {part}; the same command goes on from there."
             )
         if have < size:
             time.sleep(pause_seconds * failures)
@@ -136,8 +136,8 @@ def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
             part.unlink(missing_ok=True)
         elif error.code < 500 and error.code not in (408, 429):
             raise DownloadError(
-                f"{url}: the server answers {error.code} {error.reason}. Name a mirror with --base-url, or put "
-                f"the file into {part.parent} yourself."
+                f"{url}: the server answers {error.code} {error.reason}. Name a mirror with --base-url, or "
+                f"put the file into {part.parent} yourself."
             ) from error
         return f"the server answers {error.code} {error.reason}"
     except (http.client.HTTPException, OSError) as error:
@@ -152,7 +152,7 @@ def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
         if offered.isdigit() and have + int(offered) != size:
             raise DownloadError(
                 f"{url}: the server offers {have + int(offered):,} bytes, expected {size:,}, so this is "
-                "another file (an error page?). Open the address in a browser, or name a mirror with --base-url."
+                "another file (an error page?). Open the address in a browser, or name a mirror: --base-url."
             )
         return _copy(response, part, have, size, progress)
 

@@ -164,19 +164,21 @@ def write_weights(path: str | os.PathLike[str], cfg: Cfg, weights: DarknetWeight
 def random_weights(cfg: Cfg, seed: int) -> DarknetWeights:
     """Weights for tests: drawn from `seed`, scaled so that activations neither die nor explode."""
     random = np.random.default_rng(seed)
-    plain = plan(cfg)
-    before_shortcut = {layer.inputs[0] for layer in plain if layer.kind == "shortcut"}
+    planned = plan(cfg)
+    before_shortcut = {layer.inputs[0] for layer in planned if layer.kind == "shortcut"}
     layers = {}
-    for layer in plain:
+    for layer in planned:
         if layer.conv is None:
             continue
         conv, linear = layer.conv, layer.section.text("activation", "logistic") == "linear"
         fan_in = conv.in_per_group * conv.size * conv.size
-        kernel = random.normal(0, np.sqrt((1 if linear else 2) / fan_in), conv.kernel_shape)
+        # Heads stay small too: widths and heights go through exp.
+        gain = (1 if linear else 2) if conv.batch_normalize else 0.1
+        kernel = random.normal(0, np.sqrt(gain / fan_in), conv.kernel_shape)
         vectors = [random.normal(0, 0.1, conv.filters)]
         if conv.batch_normalize:
             # Residual branches are damped: each addition would double the variance otherwise.
-            damping = 0.3 if layer.index in before_shortcut else 1.0
+            damping = 0.2 if layer.index in before_shortcut else 1.0
             vectors += [
                 random.uniform(0.7, 1.3, conv.filters) * damping,
                 random.normal(0, 0.1, conv.filters),
