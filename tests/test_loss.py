@@ -81,7 +81,10 @@ def test_v3_loss_equals_darknets_loop(seed):
     heads, labels = raw_heads(seed), truths(seed + 100)
     expected = np.mean(
         [
-            sum(plain_loss(head, output[picture], labels[picture]) for head, output in zip(HEADS, heads, strict=True))
+            sum(
+                plain_loss(head, output[picture], labels[picture])
+                for head, output in zip(HEADS, heads, strict=True)
+            )
             for picture in range(2)
         ]
     )
