@@ -1,4 +1,4 @@
-"""The drawn set is a VoTT export that a reader of the real ones can read, and is the same for the same seed."""
+"""The drawn set is laid out as VoTT's exports are, and is the same for the same seed."""
 
 from __future__ import annotations
 

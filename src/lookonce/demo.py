@@ -246,9 +246,8 @@ def _write_export(folder: Path, name: str, scenes: Sequence[tuple[Pixels, list[_
     files = [f"{name}_{number:03d}.jpg" for number in range(1, len(scenes) + 1)]
     for file, (picture, labelled) in zip(files, scenes, strict=True):
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-        (folder / "JPEGImages" / file).write_bytes(
-            cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        )
+        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+        (folder / "JPEGImages" / file).write_bytes(jpeg.tobytes())
         text = _annotation(folder.name, file, labelled)
         (folder / "Annotations" / file).with_suffix(".xml").write_text(text, encoding="utf-8", newline="\n")
     # VoTT validates on the first fifth, and lists every picture for every tag, with 1 where the tag is in it.
