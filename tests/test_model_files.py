@@ -93,7 +93,7 @@ else:
     raise SystemExit("lookonce was importable")
 model = keras.saving.load_model(sys.argv[1])
 image = np.load(sys.argv[2])
-np.save(sys.argv[3], np.asarray(model(image, training=False)[0]))
+np.save(sys.argv[3], np.asarray(model(image, training=False)))
 """
 
 
@@ -115,7 +115,7 @@ def model(cfg):
 
 def heads(network, seed=0):
     image = np.random.default_rng(seed).random((1, 32, 64, 3), np.float32)
-    (head,) = network(image, training=False)  # a list also where there is one head
+    head = network(image, training=False)
     assert head.shape == (1, 16, 32, 14)
     return keras.ops.convert_to_numpy(head)
 

@@ -38,7 +38,8 @@ def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
     The input `image` is (batch, height, width, 3), float, 0..1, RGB; `input_size` is (height, width) in
     pixels, the cfg's own when None. The outputs are the raw heads in cfg order, each
     (batch, grid_h, grid_w, anchors * (5 + classes)): the input of each `[yolo]`, after the convolution's own
-    activation. A cfg without `[yolo]` puts out its last layer.
+    activation. A cfg without `[yolo]` puts out its last layer. `model.outputs` is always a list, but calling
+    the model gives a single head bare: that is Keras' way.
 
     Raises CfgError, naming the line, for a layer or option that Darknet knows and this doesn't.
     """
