@@ -101,7 +101,7 @@ def as_pjreddie(variance):
 
 
 def as_opencv(variance):
-    """v' with v' + 1e-5 = v + 1e-6, OpenCV's epsilon; as it is, yolov3's heads differ by 3e-3 of 33."""
+    """v' with v' + 1e-5 = v + 1e-6: the epsilon that OpenCV takes."""
     return variance - np.float32(9e-6)
 
 
