@@ -143,6 +143,7 @@ def test_layers_are_named_by_their_cfg_number():
         1: ["pool_001"],
         2: ["conv_002", "norm_002", "act_002"],
     }
+    assert [layer.name for layer in layers_of(model, [1, 2])] == names[1] + names[2]
     assert model.get_layer("norm_000").epsilon == 1e-5
 
 

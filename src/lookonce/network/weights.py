@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -15,15 +15,16 @@ from lookonce.errors import LookonceError
 _NUMBERED = re.compile(r"[a-z]+_(\d{3,})(?:_\d+)?")
 
 
-def layers_of(model: keras.Model, index: int) -> tuple[keras.layers.Layer, ...]:
-    """The Keras layers that came from cfg layer `index`; freeze these to freeze it.
+def layers_of(model: keras.Model, indices: int | Iterable[int]) -> tuple[keras.layers.Layer, ...]:
+    """The Keras layers that came from the cfg layers `indices` (one, or several); freeze these to freeze them.
 
     Empty for `[yolo]` and for a route that only passes on one layer.
     """
+    wanted = {indices} if isinstance(indices, int) else set(indices)
     found = []
     for layer in model.layers:
         match = _NUMBERED.fullmatch(layer.name)
-        if match and int(match[1]) == index:
+        if match and int(match[1]) in wanted:
             found.append(layer)
     return tuple(found)
 
