@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"[a-z]+_(\d{3,})(?:_\d+)?")
 
 
 def layers_of(model: keras.Model, indices: int | Iterable[int]) -> tuple[keras.layers.Layer, ...]:
-    """The Keras layers that came from the cfg layers `indices` (one, or several); freeze these to freeze them.
+    """The Keras layers that came from the cfg layers `indices`, one or several; freeze these to freeze them.
 
     Empty for `[yolo]` and for a route that only passes on one layer.
     """
