@@ -3,9 +3,9 @@
 Run:  .venv/bin/python benchmarks/train_step.py DATA [--model yolov3-tiny|FILE.cfg] [--bs 8] [--rounds 5]
 Time: about four minutes on two cores for 80 steps of yolov3-tiny at 416x320.
 
-Bare: one random batch that stays in memory, sum of squares of the heads as the loss, same optimizer. Whole: pictures
-from disk (cached after the first epoch, as in training), augmented, with the YOLO loss. Both run through the
-same Keras `fit`, turn by turn in one process; the figure is the median of the pairwise ratios.
+Bare: one batch that stays in memory, sum of squares of the heads as the loss, same optimizer. Whole:
+pictures from disk (cached after the first epoch, as in training), augmented, with the YOLO loss. Both run
+through the same Keras `fit`, turn by turn in one process; the figure is the median of the pairwise ratios.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def main() -> None:
         bare_seconds, whole_seconds = seconds(bare, repeat), seconds(whole, batches)
         ratios.append(whole_seconds / bare_seconds)
         print(
-            f"round {epoch + 1}: bare {images / bare_seconds:.1f} images/s, whole {images / whole_seconds:.1f} images/s, "
+            f"round {epoch + 1}: bare {images / bare_seconds:.1f} images/s, "
+            f"whole {images / whole_seconds:.1f} images/s, "
             f"whole/bare {ratios[-1]:.3f}",
             flush=True,
         )

@@ -31,7 +31,9 @@ def base_cfg(model: str) -> Cfg:
     raise LookonceError(f"--model is {model!r}; expected one of {', '.join(NAMES)}, or a Darknet .cfg file.")
 
 
-def read_pretrained(weights: str | Path, weights_cfg: str | Path | None, base: Cfg) -> tuple[DarknetWeights, Cfg]:
+def read_pretrained(
+    weights: str | Path, weights_cfg: str | Path | None, base: Cfg
+) -> tuple[DarknetWeights, Cfg]:
     """Pretrained arrays and the cfg they belong to.
 
     A `.keras` model brings its own; a Darknet file is read with `weights_cfg`, else with the cfg of the

@@ -16,8 +16,9 @@ from lookonce.boxes import LETTERBOX, RESIZES, STRETCH
 from lookonce.darknet import customise, write_weights
 from lookonce.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.evaluation import Metrics, Truth, plots
+from lookonce.evaluation import Metrics, Truth, plots, rank_pictures
 from lookonce.evaluation import evaluate as measure
+from lookonce.evaluation.picture_plot import plot_pictures
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
@@ -91,7 +92,8 @@ def train(
         cfg = customise(base, len(checked.class_names), anchors.sizes, input_size)
         reporter.say(
             f"{Path(model).stem}: {len(checked.class_names)} classes ({', '.join(checked.class_names)}), "
-            f"input {input_size[1]}x{input_size[0]} ({resize}), {count} anchors, average IoU {anchors.average_iou:.3f}."
+            f"input {input_size[1]}x{input_size[0]} ({resize}), {count} anchors "
+            f"with average IoU {anchors.average_iou:.3f}."
         )
         network = build(cfg)
         taken: list[int] = []
@@ -118,7 +120,13 @@ def train(
             "sha256": digest(checked, lists["train"]),
         }
         card = ModelCard(
-            Path(model).stem, checked.class_names, input_size, resize, cfg.text, trained_on, lookonce=__version__
+            Path(model).stem,
+            checked.class_names,
+            input_size,
+            resize,
+            cfg.text,
+            trained_on,
+            lookonce=__version__,
         )
         folder.describe(cfg.text, anchors, checked.class_names, names)
         sizes = box_sizes(checked, lists["train"], input_size, resize)
@@ -205,7 +213,9 @@ class _Validation:
     def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
         self.records = [checked.records[index] for index in indices]
         self.names = checked.class_names
-        self.truths = [Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records]
+        self.truths = [
+            Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records
+        ]
 
     def detect(self, detector: Detector) -> list[Detections]:
         """All pictures through the detector; an unreadable one is an error, for its truths would count."""
@@ -222,7 +232,11 @@ class _Validation:
 
         def validate(_: keras.Model) -> dict[str, float]:
             metrics = measure(self.truths, self.detect(detector), self.names)
-            return {"val_map": float(metrics.ap50), "val_ap": float(metrics.ap), "val_ap75": float(metrics.ap75)}
+            return {
+                "val_map": float(metrics.ap50),
+                "val_ap": float(metrics.ap),
+                "val_ap75": float(metrics.ap75),
+            }
 
         return validate
 
@@ -265,7 +279,7 @@ def _finish(folder: RunFolder, validation: _Validation | None, cfg: Any, reporte
     metrics = measure(validation.truths, predictions, validation.names)
     plots.plot_pr(metrics, folder.root / "pr.png")
     plots.plot_confusion(validation.truths, predictions, validation.names, folder.root / "confusion.png")
-    ranked = plots.rank_pictures(validation.truths, predictions)
+    ranked = rank_pictures(validation.truths, predictions)
     for name, chosen in (("worst", ranked[:6]), ("best", ranked[::-1][:6])):
         tiles = [
             (
@@ -276,6 +290,6 @@ def _finish(folder: RunFolder, validation: _Validation | None, cfg: Any, reporte
             )
             for score, index in chosen
         ]
-        plots.plot_pictures(tiles, folder.root / f"{name}.png")
+        plot_pictures(tiles, folder.root / f"{name}.png")
     reporter.say(f"Done: {folder.model}  val AP50 {metrics.ap50:.3f}  AP {metrics.ap:.3f}")
     return TrainResult(folder.model, metrics, folder.root)

@@ -52,7 +52,9 @@ class RunFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LookonceError(f"cannot make the folder {self.root}: {error.strerror}. Choose another --out.") from error
+            raise LookonceError(
+                f"cannot make the folder {self.root}: {error.strerror}. Choose another --out."
+            ) from error
         if not os.access(self.root, os.W_OK):
             raise LookonceError(f"the folder {self.root} is not writable. Choose another --out.")
         earlier = [path.name for path in (self.model, self.last / "state.json") if path.exists()]
@@ -77,10 +79,14 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=list(rows[-1]), restval="", lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+            writer.writerow(
+                {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
+            )
         write_text(self.metrics, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv as numbers."""
         with self.metrics.open(encoding="utf-8", newline="") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+            return [
+                {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)
+            ]

@@ -23,8 +23,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("data", metavar="DATA", help="folder of labelled pictures")
     parser.add_argument("-k", "--num-clusters", type=int, default=6, metavar="K", help="default: 6")
-    parser.add_argument("--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the pictures")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), default="letterbox", help="default: letterbox")
+    parser.add_argument(
+        "--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the pictures"
+    )
+    parser.add_argument(
+        "--resize", choices=("letterbox", "stretch"), default="letterbox", help="default: letterbox"
+    )
     parser.add_argument("--split", default="train", metavar="LIST", help="default: train")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--plot", metavar="FILE", help="write a picture of boxes and anchors")

@@ -41,33 +41,58 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DATA", nargs="?", help="folder of labelled pictures (Pascal VOC or VoTT)")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="folder of labelled pictures (Pascal VOC or VoTT)"
+    )
     parser.add_argument("--data-dir", dest="data_dir", metavar="DATA", help="the same, by its older name")
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="yolov3-tiny", metavar="NAME|FILE.cfg", help="default: yolov3-tiny")
     model.add_argument("--weights", metavar="FILE", help="pretrained Darknet weights, or a .keras model")
-    model.add_argument("--weights-cfg", metavar="FILE", help="the cfg that the weights belong to, if not --model's")
-    model.add_argument("--size", type=size_argument, metavar="N|HxW", help="input size (default: fits the pictures)")
-    model.add_argument("--resize", choices=("letterbox", "stretch"), help="default: the cfg's, else letterbox")
-    model.add_argument("--num-clusters", type=int, metavar="K", help="number of anchors (default: the model's)")
+    model.add_argument(
+        "--weights-cfg", metavar="FILE", help="the cfg that the weights belong to, if not --model's"
+    )
+    model.add_argument(
+        "--size", type=size_argument, metavar="N|HxW", help="input size (default: fits the pictures)"
+    )
+    model.add_argument(
+        "--resize", choices=("letterbox", "stretch"), help="default: the cfg's, else letterbox"
+    )
+    model.add_argument(
+        "--num-clusters", type=int, metavar="K", help="number of anchors (default: the model's)"
+    )
     data = parser.add_argument_group("data")
-    data.add_argument("--class-path", metavar="FILE", help="custom_classes.txt (default: the labels' own names)")
+    data.add_argument(
+        "--class-path", metavar="FILE", help="custom_classes.txt (default: the labels' own names)"
+    )
     data.add_argument("--train-split", default="train", metavar="LIST", help="default: train")
-    data.add_argument("--val-split", default="val", metavar="LIST", help="default: val; none = do not validate")
+    data.add_argument(
+        "--val-split", default="val", metavar="LIST", help="default: val; none = do not validate"
+    )
     recipe = parser.add_argument_group("recipe")
     recipe.add_argument("--epochs", type=positive, default=40, metavar="N", help="default: 40")
     recipe.add_argument(
-        "--freeze-epochs", type=int, metavar="N", help="of them with the body frozen (default: 2 when pretrained)"
+        "--freeze-epochs",
+        type=int,
+        metavar="N",
+        help="of them with the body frozen (default: 2 when pretrained)",
     )
     recipe.add_argument("--bs", type=positive, default=8, metavar="N", help="batch size (default: 8)")
-    recipe.add_argument("--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)")
+    recipe.add_argument(
+        "--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)"
+    )
     recipe.add_argument("--loss", choices=("v3", "ciou"), default="v3", help="box loss (default: v3)")
-    recipe.add_argument("--patience", type=positive, default=20, metavar="N", help="early stopping (default: 20)")
-    recipe.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same result (default: 0)")
+    recipe.add_argument(
+        "--patience", type=positive, default=20, metavar="N", help="early stopping (default: 20)"
+    )
+    recipe.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same result (default: 0)"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--out", default="outputs", metavar="DIR", help="default: outputs")
     run.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    run.add_argument("--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)")
+    run.add_argument(
+        "--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)"
+    )
     parser.set_defaults(run=run_command, parser=parser)
 
 
@@ -88,8 +113,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     from lookonce.pipeline import train
 
     names = (
-        "model weights weights_cfg size resize num_clusters class_path train_split val_split epochs freeze_epochs "
-        "bs lr loss patience seed out resume"
+        "model weights weights_cfg size resize num_clusters class_path train_split val_split epochs "
+        "freeze_epochs bs lr loss patience seed out resume"
     )
     try:
         train(data, **{name: getattr(arguments, name) for name in names.split()})

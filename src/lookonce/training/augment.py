@@ -65,7 +65,9 @@ def augment(
     if how.flip and rng.uniform() < 0.5:
         matrix[0] = [-matrix[0, 0], 0, width - 1 - matrix[0, 2]]
         moved = np.stack([width - moved[:, 2], moved[:, 1], width - moved[:, 0], moved[:, 3]], axis=1)
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=GREY)
+    warped = np.asarray(
+        cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=GREY), np.uint8
+    )
     clipped = clip_boxes(moved, width, height)
     visible = _areas(clipped) >= how.least_visible * np.maximum(_areas(moved), 1e-6)
     sides = clipped[:, 2:] - clipped[:, :2]

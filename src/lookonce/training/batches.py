@@ -25,7 +25,7 @@ class Sample:
     classes: NDArray[np.int64]
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
+class Batches(keras.utils.PyDataset):
     """Pairs (images uint8 (batch, h, w, 3), truths float32 (batch, most boxes, 5)); an item is one batch.
 
     A truth is cx, cy, w, h as fractions of the input, and the class; unused rows are all 0. Every batch is

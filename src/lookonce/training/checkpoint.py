@@ -33,7 +33,7 @@ def save(
     done: Progress,
     run: dict[str, Any],
 ) -> None:
-    """Write the arrays first, then the small JSON that names them: a kill in between leaves the older pair."""
+    """Write the arrays, then the small JSON that names them: a kill in between leaves the older pair."""
     arrays = {
         f"model_{number:04d}": np.asarray(keras.ops.convert_to_numpy(variable))
         for number, variable in enumerate(model.variables)
@@ -52,7 +52,7 @@ def save(
 
 
 def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] | None:
-    """The saved progress and arrays, or None when nothing was saved. Raises LookonceError when `run` differs."""
+    """The saved progress and arrays, None when there are none. Raises LookonceError when `run` differs."""
     path = folder / STATE
     if not path.exists():
         return None

@@ -21,8 +21,8 @@ from lookonce.training.recipe import Recipe, make_optimizer
 Validate = Callable[[keras.Model], dict[str, float]]
 
 
-class Trainee(keras.Model):  # type: ignore[misc]
-    """A network with its loss: uint8 pictures and truths in, one number out. Only ever lives while training."""
+class Trainee(keras.Model):
+    """A network with its loss: uint8 pictures and truths in, one number out; lives only while training."""
 
     def __init__(self, network: keras.Model, loss: YoloLoss) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def _start_stage(
 
 
 def count_parameters(network: keras.Model) -> tuple[int, int]:
-    """Trainable parameters now, and all that training could ever change (batch norm's statistics left out)."""
+    """Trainable parameters now, and all that could be (batch norm's statistics never are)."""
     layers = [layer for layer in network.layers if layer.weights]
     released = [layer.trainable for layer in layers]
     trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
@@ -166,8 +166,8 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
             raise
         smaller = max(1, recipe.batch_size // 2)
         raise LookonceError(
-            f"out of memory with --bs {recipe.batch_size} at {batches.input_size[1]}x{batches.input_size[0]}. "
-            f"Try --bs {smaller}, or a smaller --size."
+            f"out of memory with --bs {recipe.batch_size} at an input of "
+            f"{batches.input_size[1]}x{batches.input_size[0]}. Try --bs {smaller}, or a smaller --size."
         ) from error
     return float(history.history["loss"][-1])
 

@@ -36,7 +36,7 @@ class YoloLoss:
         self.input_size = input_size
 
     def __call__(self, truths: Any, outputs: Sequence[Any]) -> Any:
-        """`truths` (b, t, 5): cx, cy, w, h in 0..1, class; zero rows unused. `outputs` raw heads. -> scalar."""
+        """Scalar loss of raw heads `outputs`; `truths` (b, t, 5): cx, cy, w, h in 0..1, class, or zeros."""
         truths = ops.cast(truths, "float32")
         total = 0.0
         for head, output in zip(self.heads, outputs, strict=True):

@@ -20,13 +20,17 @@ from lookonce.training.batches import Sample
 STRIDE = 32
 
 
-def choose_size(wanted: int | tuple[int, int] | None, checked: CheckedDataset, longest: int) -> tuple[int, int]:
+def choose_size(
+    wanted: int | tuple[int, int] | None, checked: CheckedDataset, longest: int
+) -> tuple[int, int]:
     """Input (height, width): `wanted`, or `longest` on the longer side and the pictures' median shape."""
     if wanted is not None:
         size = (wanted, wanted) if isinstance(wanted, int) else wanted
         if min(size) < STRIDE or any(side % STRIDE for side in size):
             nearest = "x".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in size)
-            raise LookonceError(f"--size is {size[0]}x{size[1]}; both sides must be multiples of 32. Try {nearest}.")
+            raise LookonceError(
+                f"--size is {size[0]}x{size[1]}; both sides must be multiples of 32. Try {nearest}."
+            )
         return size
     shapes = [width / height for width, height in (record.size for record in checked.records)]
     aspect = float(np.median(shapes))

@@ -31,7 +31,7 @@ class Recipe:
 def make_optimizer(
     recipe: Recipe, variables: list[keras.Variable], epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """AdamW for one stage of `epochs`: linear warm-up, cosine to 1 %, decay on kernels only, averaged weights."""
+    """AdamW for one stage: linear warm-up, cosine to 1 %, decay on kernels only, averaged weights."""
     steps = max(1, epochs * steps_per_epoch)
     warmup = min(steps // 4, max(steps_per_epoch, steps // 20))
     schedule = keras.optimizers.schedules.CosineDecay(
