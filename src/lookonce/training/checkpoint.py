@@ -44,7 +44,7 @@ def save(
     }
     name = f"epoch-{done.epochs_done:04d}.npz"
     with atomic_file(folder / name) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     write_text(folder / STATE, json.dumps({"arrays": name, "run": run, **vars(done)}, indent=1))
     for older in folder.glob("epoch-*.npz"):
         if older.name != name:

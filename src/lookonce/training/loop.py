@@ -81,7 +81,7 @@ def train_network(
                 checkpoint.restore(arrays, network, optimizer)
             loaded = None
         batches.epoch = epoch
-        row = {
+        row: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage,
             "loss": _one_epoch(trainee, batches, epoch, recipe, reporter),
