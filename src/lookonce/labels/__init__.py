@@ -1,0 +1,20 @@
+"""Labels in: datasets in the layouts that labelling tools write, and their checks."""
+
+from lookonce.labels.check import check, fatal
+from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
+from lookonce.labels.classes import read_classes
+from lookonce.labels.dataset import FORMATS, Dataset
+from lookonce.labels.record import LabelError, Record
+
+__all__ = [
+    "FORMATS",
+    "CheckedDataset",
+    "CheckedRecord",
+    "Dataset",
+    "Finding",
+    "LabelError",
+    "Record",
+    "check",
+    "fatal",
+    "read_classes",
+]

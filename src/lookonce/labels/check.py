@@ -1,0 +1,159 @@
+"""Find what would spoil a training, before it starts."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
+from lookonce.labels.dataset import Dataset
+from lookonce.labels.examine import Examined, examine
+from lookonce.labels.record import LabelError
+
+_SHOWN = 5
+
+
+def check(
+    dataset: Dataset,
+    class_names: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    workers: int | None = None,
+    full: bool = False,
+) -> CheckedDataset:
+    """Check every label and picture; repairs and drops are made in memory, never on disk.
+
+    Args:
+        dataset: what to check.
+        class_names: the classes to learn, in order; None takes those that the dataset declares, else those
+            found in it, sorted.
+        progress: called with (pictures done, pictures in all).
+        workers: threads; None chooses.
+        full: decode every picture; otherwise only headers are read, and pictures whose end is missing.
+    """
+    seen: list[Examined] = []
+    with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:
+        for one in pool.map(lambda index: examine(dataset, index, full), range(len(dataset))):
+            seen.append(one)
+            if progress:
+                progress(len(seen), len(dataset))
+        same = _same_bytes(seen, pool)
+    found = Counter(label for one in seen for label in one.labels)
+    names = tuple(class_names if class_names is not None else dataset.class_names or sorted(found))
+    findings = [finding for one in seen for finding in one.findings]
+    findings += _class_findings(dataset, seen, names, found) + _list_findings(dataset)
+    findings += _twin_findings(dataset, same)
+    if not found:
+        mend = "label some objects, or see why the files above were dropped"
+        findings.append(Finding(".", "", f"no usable box in {len(seen)} pictures", mend, "fatal"))
+    dropped = {index for index, one in enumerate(seen) if one.dropped}
+    return CheckedDataset(dataset, names, [_record(one, names) for one in seen], findings, dropped)
+
+
+def fatal(checked: CheckedDataset) -> None:
+    """Raise LabelError with the first fatal findings, if there are any."""
+    found = [finding for finding in checked.findings if finding.outcome == "fatal"]
+    if not found:
+        return
+    lines = []
+    for finding in found[:_SHOWN]:
+        where = f"{finding.file}, {finding.object}" if finding.object else finding.file
+        lines.append(f"  {where}: {finding.what}" + (f"; {finding.mend}" if finding.mend else ""))
+    if len(found) > _SHOWN:
+        lines.append(f"  and {len(found) - _SHOWN} more: `lookonce data check` lists all")
+    count = "one thing" if len(found) == 1 else f"{len(found)} things"
+    raise LabelError(f"{checked.dataset.root}: {count} must be mended first\n" + "\n".join(lines))
+
+
+def _record(one: Examined, names: tuple[str, ...]) -> CheckedRecord:
+    """Boxes of unknown classes stay out: their finding is fatal, so nobody trains without them."""
+    number = {name: index for index, name in enumerate(names)}
+    kept = [index for index, label in enumerate(one.labels) if label in number]
+    return CheckedRecord(
+        name=one.record.name,
+        picture=one.record.picture,
+        size=one.size,
+        boxes=np.zeros((0, 4), np.float32) if one.dropped else one.boxes[kept],
+        classes=np.asarray([number[one.labels[index]] for index in kept], np.int64),
+        difficult=one.difficult[kept],
+    )
+
+
+def _class_findings(
+    dataset: Dataset, seen: Sequence[Examined], names: tuple[str, ...], found: Counter[str]
+) -> list[Finding]:
+    findings = []
+    for label in sorted(set(found) - set(names)):
+        pictures = [one for one in seen if label in one.labels]
+        close = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1)
+        meant = next((f" (is {name!r} meant?)" for name in names if close and name.lower() == close[0]), "")
+        what = (
+            f"class {label!r} is not among the classes to learn, {', '.join(names) or 'none'}{meant}; "
+            f"it has {found[label]} boxes in {len(pictures)} pictures"
+        )
+        mend = "add it to the class list, or rename or delete these boxes"
+        file = os.path.relpath(pictures[0].record.annotation or dataset.root, dataset.root)
+        findings.append(Finding(file, label, what, mend, "fatal"))
+    for name in names:
+        if name not in found:
+            what, mend = f"class {name!r} has no box", "take it off the class list, or label some"
+            findings.append(Finding(".", name, what, mend, "note"))
+    return findings
+
+
+def _list_findings(dataset: Dataset) -> list[Finding]:
+    findings = []
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for file, entry in dataset.unknown_names:
+        by_file[os.path.relpath(file, dataset.root)].append(entry)
+    for file, entries in by_file.items():
+        what = f"{len(entries)} lines name no picture of the dataset, {entries[0]!r} first"
+        findings.append(Finding(file, entries[0], what, "delete the lines or add the pictures", "note"))
+    held = [(name, dataset.splits[name]) for name in ("train", "val", "test") if name in dataset.splits]
+    for position, (name, indices) in enumerate(held):
+        for other, others in held[position + 1 :]:
+            if both := sorted(set(indices) & set(others)):
+                file = os.path.relpath(dataset.items[both[0]].picture, dataset.root)
+                what = f"in both {name} and {other}, with {len(both) - 1} other pictures"
+                findings.append(Finding(file, "", what, "keep each picture in one list", "note"))
+    return findings
+
+
+def _same_bytes(seen: Sequence[Examined], pool: ThreadPoolExecutor) -> list[list[int]]:
+    """Groups of indices whose pictures are byte for byte the same; only equal sizes are read."""
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for index, one in enumerate(seen):
+        if not one.dropped:
+            by_size[one.record.picture.stat().st_size].append(index)
+    maybe = [index for group in by_size.values() if len(group) > 1 for index in group]
+    by_digest: dict[str, list[int]] = defaultdict(list)
+    digests = pool.map(_digest, [seen[index].record.picture for index in maybe])
+    for index, digest in zip(maybe, digests, strict=True):
+        by_digest[digest].append(index)
+    return [group for group in by_digest.values() if len(group) > 1]
+
+
+def _digest(picture: Path) -> str:
+    with picture.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _twin_findings(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Finding]:
+    """Tell of same pictures where they would flatter a result: in different splits, or with none fixed."""
+    home = {index: name for name in ("train", "val", "test") for index in dataset.splits.get(name, ())}
+    findings = []
+    for group in groups:
+        homes = sorted({home.get(index, "no list") for index in group})
+        if len(homes) > 1 or "no list" in homes:
+            files = [os.path.relpath(dataset.items[index].picture, dataset.root) for index in group]
+            where = f"in {' and '.join(homes)}" if dataset.splits else "a drawn split may part them"
+            what = f"the same picture, byte for byte, as {', '.join(files[1:4])}: {where}"
+            mend = "keep one of them: validating on a training picture flatters the result"
+            findings.append(Finding(files[0], "", what, mend, "note"))
+    return findings

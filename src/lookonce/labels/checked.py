@@ -1,0 +1,74 @@
+"""What a check hands on: clean records, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.labels.dataset import Dataset
+
+Outcome = Literal["repaired", "dropped", "fatal", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or worth knowing.
+
+    Args:
+        file: path relative to the dataset's folder.
+        object: which object or line of it; "" if it is about the whole file.
+        what: what was found.
+        mend: what the user can do about it.
+        outcome: what the check did: "repaired" and "dropped" in memory only, never on disk; "fatal" must
+            be mended by the user; "note" changes nothing.
+    """
+
+    file: str
+    object: str
+    what: str
+    mend: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class CheckedRecord:
+    """A picture that can be trained on.
+
+    Args:
+        name: the picture's file name.
+        picture: its path.
+        size: true (width, height) after the EXIF orientation.
+        boxes: float32 (n, 4), xyxy in pixels of the upright picture, inside it, each with an area.
+        classes: int64 (n,), index into `CheckedDataset.class_names`.
+        difficult: bool (n,).
+    """
+
+    name: str
+    picture: Path
+    size: tuple[int, int]
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CheckedDataset:
+    """A dataset's clean records, aligned with its indices.
+
+    Indices in `dropped` have no usable picture or labels: their record is a placeholder without boxes.
+    """
+
+    dataset: Dataset
+    class_names: tuple[str, ...]
+    records: list[CheckedRecord]
+    findings: list[Finding]
+    dropped: set[int] = field(default_factory=set)
+
+    def indices(self, split_indices: Sequence[int]) -> list[int]:
+        """The same indices without the dropped ones."""
+        return [index for index in split_indices if index not in self.dropped]

@@ -1,0 +1,120 @@
+"""A folder of labelled pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from lookonce.labels.classes import declared_classes
+from lookonce.labels.layout import Item, Layout, find_layout, list_items
+from lookonce.labels.record import LabelError, Record
+from lookonce.labels.splits import choose, read_splits
+from lookonce.labels.voc import read_annotation
+
+FORMATS = ("voc", "vott-voc")
+_VOTT_FOLDER = "-PascalVOC-export"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled pictures by index, sorted by name; label files are parsed when they are asked for.
+
+    Example:
+        >>> dataset = Dataset.open("my-project-PascalVOC-export")  # doctest: +SKIP
+        >>> dataset[0].labels  # doctest: +SKIP
+        ('car', 'car', 'dog')
+    """
+
+    layout: Layout
+    format: str
+    items: tuple[Item, ...]
+    class_names: tuple[str, ...] | None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], format: str | None = None) -> Dataset:
+        """List a dataset without opening its label files or pictures.
+
+        Args:
+            path: the folder, or one that holds the export as its only dataset.
+            format: "voc" or "vott-voc"; recognised from the content if None.
+
+        Raises:
+            LabelError: nothing understood there, or a broken class list.
+        """
+        path = Path(path)
+        if format is not None and format not in FORMATS:
+            raise LabelError(
+                f"{path}: format {format!r} cannot be read yet; expected one of {', '.join(FORMATS)}"
+            )
+        layout = find_layout(path)
+        root = layout.root
+        vott = (root / "pascal_label_map.pbtxt").is_file() or root.resolve().name.endswith(_VOTT_FOLDER)
+        classes = declared_classes(list(dict.fromkeys([root, path]))) or None
+        return cls(layout, format or ("vott-voc" if vott else "voc"), tuple(list_items(layout)), classes)
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the annotations and pictures."""
+        return self.layout.root
+
+    @property
+    def name(self) -> str:
+        """The folder's name; for a VoTT export the project's."""
+        return self.root.resolve().name.removesuffix(_VOTT_FOLDER) or "dataset"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Record:
+        """Parse and return one record; raises LabelError where its label file is at fault."""
+        item = self.items[index]
+        if item.annotation is None:
+            none = np.zeros((0, 4), np.float32)
+            return Record(item.picture.name, item.picture, None, None, none, (), np.zeros(0, np.bool_))
+        told = read_annotation(item.annotation)
+        return Record(
+            name=item.picture.name,
+            picture=item.picture,
+            annotation=item.annotation,
+            size=told.size,
+            boxes=told.boxes,
+            labels=told.labels,
+            difficult=told.difficult,
+        )
+
+    @cached_property
+    def _lists(self) -> tuple[dict[str, list[int]], list[tuple[str, str]]]:
+        return read_splits(self.root / "ImageSets" / "Main", self.items)
+
+    @property
+    def splits(self) -> dict[str, list[int]]:
+        """Indices by split name, as the dataset's own lists give them; {} where it has none."""
+        return self._lists[0]
+
+    @property
+    def unknown_names(self) -> list[tuple[str, str]]:
+        """(list file, line) of each line in the dataset's lists that names no picture."""
+        return self._lists[1]
+
+    def split(self, name: str, seed: int = 0) -> list[int]:
+        """Sorted indices of one split; without lists, train and val are a seeded 80/20 draw by picture.
+
+        Raises:
+            LabelError: no such split.
+        """
+        try:
+            return choose(self.splits, len(self), name, seed)
+        except LabelError as error:
+            raise LabelError(f"{self.root}: {error}") from error
+
+    def discover_classes(self) -> tuple[str, ...]:
+        """The sorted names of all classes that have a box; parses every label file."""
+        return tuple(sorted({label for record in self for label in record.labels}))

@@ -1,0 +1,131 @@
+"""Which folder holds the export, and which annotation belongs to which picture."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lookonce.labels.record import LabelError
+from lookonce.labels.voc import decoded, read_annotation
+from lookonce.pictures import SUFFIXES
+
+UNDERSTOOD = (
+    "Annotations/*.xml with JPEGImages/ or images/ (Pascal VOC, VoTT's and Label Studio's VOC exports), "
+    "or *.xml beside the pictures"
+)
+_PICTURE_FOLDERS = ("JPEGImages", "images", "Images", "")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of the dataset by name; `annotation` is None where it has no label file."""
+
+    picture: Path
+    annotation: Path | None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A Pascal VOC-like folder: where the export, its label files and its pictures lie."""
+
+    root: Path
+    annotations: Path
+    pictures: Path
+
+
+def find_layout(path: Path) -> Layout:
+    """The export in `path`, or in the only subfolder (two levels down at most) that holds one.
+
+    Raises:
+        LabelError: nothing there, no layout recognised, or several exports to choose from.
+    """
+    if not path.is_dir():
+        problem = "is a file" if path.exists() else "does not exist"
+        raise LabelError(f"{path}: {problem}; expected a dataset's folder, which holds {UNDERSTOOD}")
+    level = [path]
+    for _ in range(3):
+        found = [layout for folder in level if (layout := _layout(folder))]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(str(layout.root) for layout in found)
+            raise LabelError(f"{path}: holds {len(found)} datasets; name one of them: {names}")
+        level = sorted(child for folder in level for child in folder.iterdir() if child.is_dir())[:1000]
+    seen = sorted(child.name + "/" * child.is_dir() for child in path.iterdir())
+    shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
+    raise LabelError(f"{path}: no labels found. Understood: {UNDERSTOOD}. Seen: {shown or 'an empty folder'}")
+
+
+def _layout(folder: Path) -> Layout | None:
+    """An Annotations folder with its neighbour, or label files beside the pictures."""
+    flat = [folder] if folder.name.lower() != "annotations" else []
+    for labels in [folder / "Annotations", folder / "annotations", *flat]:
+        if labels.is_dir():
+            with os.scandir(labels) as entries:
+                if any(entry.name.lower().endswith(".xml") for entry in entries):
+                    pictures = next(folder / name for name in _PICTURE_FOLDERS if (folder / name).is_dir())
+                    return Layout(folder, labels, pictures)
+    return None
+
+
+def keys(name: str) -> tuple[str, str]:
+    """The two forms in which a file is looked up: as it stands, and decoded without folders.
+
+    Both lose the ending, if it is a picture's or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
+    """
+    return _bare(name), _bare(PurePosixPath(decoded(name)).name)
+
+
+def _bare(name: str) -> str:
+    stem, ending = os.path.splitext(name)  # "x.mp4#t=0.2" must keep its ".2"
+    return stem if ending.lower() in (*SUFFIXES, ".xml") else name
+
+
+def list_items(layout: Layout) -> list[Item]:
+    """Every picture and every annotation, matched by name, sorted; lists two folders and opens nothing.
+
+    Only where names leave both annotations and pictures unmatched are those annotations opened for their
+    <filename>.
+    """
+    labels = sorted(name for name in os.listdir(layout.annotations) if name.lower().endswith(".xml"))
+    pictures = sorted(name for name in os.listdir(layout.pictures) if name.lower().endswith(SUFFIXES))
+    exact: dict[str, list[str]] = {}
+    loose: dict[str, list[str]] = {}
+    for name in pictures:
+        exact.setdefault(keys(name)[0], []).append(name)
+        loose.setdefault(keys(name)[1], []).append(name)
+    matched: dict[str, str] = {}
+    free = set(pictures)
+    for label in labels:
+        same = exact.get(keys(label)[0], [])
+        if len(same) == 1:
+            matched[label] = same[0]
+            free.discard(same[0])
+    for label in (label for label in labels if label not in matched):
+        same = [name for name in loose.get(keys(label)[1], []) if name in free]
+        if len(same) == 1:
+            matched[label] = same[0]
+            free.discard(same[0])
+    for label in (label for label in labels if label not in matched) if free else ():
+        named = _named_picture(layout.annotations / label, free, loose)
+        if named:
+            matched[label] = named
+            free.discard(named)
+    items = [
+        Item(layout.pictures / matched.get(label, _bare(label) + ".jpg"), layout.annotations / label)
+        for label in labels
+    ]
+    items += [Item(layout.pictures / name, None) for name in free]
+    return sorted(items, key=lambda item: (item.picture.name, str(item.annotation)))
+
+
+def _named_picture(annotation: Path, free: set[str], loose: dict[str, list[str]]) -> str | None:
+    try:
+        filename = read_annotation(annotation).filename
+    except LabelError:
+        return None  # told by whoever reads this record
+    if filename in free:
+        return filename
+    same = [name for name in loose.get(keys(filename)[1], []) if name in free]
+    return same[0] if len(same) == 1 else None

@@ -1,0 +1,114 @@
+"""Pascal VOC annotation files, as written by VOC, VoTT, LabelImg, Label Studio and CVAT."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+from xml.etree.ElementTree import ParseError
+
+import numpy as np
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+from numpy.typing import NDArray
+
+from lookonce.labels.record import LabelError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one file says; boxes float32 (n, 4) xyxy in pixels, difficult bool (n,)."""
+
+    filename: str
+    size: tuple[int, int] | None
+    boxes: NDArray[np.float32]
+    labels: tuple[str, ...]
+    difficult: NDArray[np.bool_]
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Parse one file. `<path>` is ignored: it names a place on the labeller's computer.
+
+    Raises:
+        LabelError: not XML, entities in it, no <annotation>, an object without name or with a box that is
+            no four finite numbers, a <filename> that leaves the dataset.
+    """
+    root = _root(path)
+    filename = (root.findtext("filename") or "").strip()
+    if ".." in decoded(filename).split("/"):
+        raise LabelError(
+            f"{path}: <filename> {filename!r} leaves the dataset's folder; write the picture's bare name"
+        )
+    boxes, labels, difficult = [], [], []
+    for number, item in enumerate(root.findall("object"), start=1):
+        label = (item.findtext("name") or "").strip()
+        if not label:
+            raise LabelError(
+                f"{path}, object {number}: no <name>; write its class there or delete the object"
+            )
+        boxes.append(_box(item, f"{path}, object {number} ({label})"))
+        labels.append(label)
+        difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
+    return Annotation(
+        filename=filename,
+        size=_size(root),
+        boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
+        labels=tuple(labels),
+        difficult=np.asarray(difficult, np.bool_),
+    )
+
+
+def decoded(name: str) -> str:
+    """A file name out of an address: percent-decoded (twice, as VoTT may encode twice), with / only."""
+    return unquote(unquote(name)).replace("\\", "/")
+
+
+def _root(path: Path) -> Element:
+    try:
+        root: Element = fromstring(path.read_bytes(), forbid_dtd=False)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+    except DefusedXmlException as error:
+        raise LabelError(
+            f"{path}: declares XML entities or external references ({type(error).__name__}), "
+            "which no labelling tool writes and which can be an attack; remove its <!DOCTYPE ...> part"
+        ) from error
+    except (ParseError, ValueError, LookupError) as error:
+        raise LabelError(
+            f"{path}: not well-formed XML ({error}); export it again or mend that line"
+        ) from error
+    if root.tag != "annotation":
+        raise LabelError(f"{path}: the root is <{root.tag}>; expected Pascal VOC's <annotation>")
+    return root
+
+
+def _size(root: Element) -> tuple[int, int] | None:
+    """(width, height), or None where the file has none; 0, which some tools write for "unknown", is none."""
+    try:
+        width, height = (round(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
+    except (ValueError, OverflowError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _box(item: Element, where: str) -> list[float]:
+    if item.find("bndbox") is None:
+        raise LabelError(f"{where}: no <bndbox>; only boxes can be trained on, draw one around the object")
+    values = []
+    for corner in _CORNERS:
+        text = (item.findtext(f"bndbox/{corner}") or "").strip()
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not abs(value) < 1e9:
+            raise LabelError(f"{where}: <{corner}> is {text!r}; expected a number of pixels")
+        values.append(value)
+    return values

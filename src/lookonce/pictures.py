@@ -1,0 +1,274 @@
+"""Pictures in: any ordinary file to uint8 RGB, upright, or one readable error."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (  # noqa: I001
+    # Each registers its format, without loading the rest of Pillow's plugins.
+    BmpImagePlugin as _bmp,  # noqa: F401
+    GifImagePlugin as _gif,  # noqa: F401
+    Image,
+    JpegImagePlugin as _jpeg,  # noqa: F401
+    MpoImagePlugin as _mpo,  # noqa: F401
+    PngImagePlugin as _png,  # noqa: F401
+    PpmImagePlugin as _ppm,  # noqa: F401
+    TiffImagePlugin as _tiff,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin as _webp,  # noqa: F401
+)
+
+from lookonce.errors import LookonceError
+
+Pixels = NDArray[np.uint8]
+
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".ppm",
+    ".pgm",
+)
+# Pillow reads far more, some of it (EPS) by running other programs.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Errors that Pillow lets out for broken files, found by feeding it truncated and altered ones.
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+)
+
+
+class PictureError(LookonceError):
+    """A picture is missing, unreadable, truncated or too large; the message names it and the mend."""
+
+
+def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decode a file to uint8 RGB (height, width, 3); its content decides the format, not its name.
+
+    The EXIF orientation is applied. Transparency is dropped, not composited: the colour values are used as
+    they are stored, as Darknet and OpenCV do. 16-bit values 0..65535 are scaled to 0..255. CMYK follows
+    Adobe's inverted convention. Of an animation, the first frame is read.
+
+    Raises:
+        PictureError: missing, not a picture, truncated, or more than `max_pixels`.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise _missing(path, error) from error
+    return decode_picture(data, str(path), max_pixels)
+
+
+def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """As `read_picture`, from bytes; `name` is what errors call the picture."""
+    with _open(io.BytesIO(data), name) as image:
+        _refuse_bomb(image.size, name, max_pixels)
+        orientation = _orientation(image, io.BytesIO(data))
+        pixels = _fast(data, image) if _ordinary(data, image) else None
+        if pixels is None:
+            pixels = _slow(image, name)
+    return _upright(pixels, orientation)
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) after the EXIF orientation, read from the header without decoding.
+
+    Raises:
+        PictureError: missing, or no picture.
+    """
+    (width, height), orientation, _ = picture_header(path)
+    return (height, width) if orientation in _SIDEWAYS else (width, height)
+
+
+def picture_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
+    """Stored (width, height) before orientation, the EXIF orientation 1..8, and the format such as "JPEG"."""
+    try:
+        with open(path, "rb") as file, _open(file, str(path)) as image:
+            _refuse_bomb(image.size, str(path), MAX_PIXELS)
+            return (
+                image.size,
+                _orientation(image, file),
+                "JPEG" if image.format == "MPO" else str(image.format),
+            )
+    except (OSError, ValueError) as error:
+        raise _missing(path, error) from error
+
+
+def looks_complete(path: str | os.PathLike[str]) -> bool:
+    """False if a JPEG or PNG lacks its end marker, so that only decoding can tell whether it is truncated."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - 64))
+        return _ends_well(start, file.read())
+
+
+def list_pictures(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
+    """The pictures directly in a folder, matching a glob pattern, or the one file named; sorted by name.
+
+    Raises:
+        PictureError: nothing there.
+    """
+    place = Path(folder_or_glob)
+    if place.is_dir():
+        found = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    elif place.is_file():  # before globbing: a name may itself hold [ or *
+        found = [place]
+    else:
+        matches = map(Path, glob.glob(os.fspath(folder_or_glob), recursive=True))
+        found = [path for path in matches if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not found:
+        raise PictureError(
+            f"{folder_or_glob}: no pictures found; expected a picture, a folder of them or a pattern such as "
+            f"'photos/*.jpg', with one of the endings {' '.join(SUFFIXES)}"
+        )
+    return sorted(found)
+
+
+def _missing(path: str | os.PathLike[str], error: Exception) -> PictureError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return PictureError(f"{path}: cannot be opened ({reason}); check the name and that the file may be read")
+
+
+def _open(file: BinaryIO, name: str) -> Image.Image:
+    try:
+        return Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        start = file.read(16)
+        found = f"it begins with {start!r}" if start else "the file is empty"
+        raise PictureError(
+            f"{name}: not a readable picture ({found}); expected JPEG, PNG, BMP, GIF, TIFF, WebP or PPM. "
+            "Save it again as JPEG or PNG, or copy it anew if it was damaged"
+        ) from error
+    except _BROKEN as error:
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> PictureError:
+    return PictureError(f"{name}: truncated or damaged ({error}); copy or export it again")
+
+
+def _refuse_bomb(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise PictureError(
+            f"{name}: {size[0]} x {size[1]} pixels is more than the {max_pixels:,} allowed; "
+            "make the picture smaller or cut it into tiles"
+        )
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Type and length of each chunk; the file stands at the chunk's data when it is yielded."""
+    position = len(_PNG)
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        length, kind = struct.unpack(">I4s", header)
+        yield kind, length
+        position += length + 12
+
+
+def _orientation(image: Image.Image, file: BinaryIO) -> int:
+    """EXIF orientation, 1 where there is none; never decodes pixels."""
+    try:
+        if image.format == "PNG":
+            # Pillow's getexif() would decode the whole PNG to look for a chunk behind the pixels.
+            exif = Image.Exif()
+            for kind, length in _png_chunks(file):
+                if kind == b"eXIf":
+                    exif.load(b"Exif\0\0" + file.read(length))
+        else:
+            exif = image.getexif()
+        value = int(exif.get(_ORIENTATION, 1))
+    except _BROKEN:
+        return 1  # damaged EXIF does not make the picture unreadable
+    return value if 1 <= value <= 8 else 1
+
+
+def _ends_well(start: bytes, end: bytes) -> bool:
+    if start.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" in end[-64:]
+    return not start.startswith(_PNG) or b"IEND" in end[-64:]
+
+
+def _ordinary(data: bytes, image: Image.Image) -> bool:
+    """Whether OpenCV decodes this as Pillow would: complete 8-bit grey or RGB(A), JPEG or PNG."""
+    if not _ends_well(data[:8], data[-64:]):
+        return False  # OpenCV fills what is missing with grey and says nothing; Pillow raises
+    if image.format == "PNG":
+        return data[24:25] == b"\x08" and data[25:26] in (b"\x00", b"\x02", b"\x06")
+    return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+
+
+def _fast(data: bytes, image: Image.Image) -> Pixels | None:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None or pixels.shape[:2] != image.size[::-1]:
+        return None
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _slow(image: Image.Image, name: str) -> Pixels:
+    try:
+        image.load()
+        if image.mode.startswith("I"):
+            return _from_16_bit(np.asarray(image), name)
+        if image.mode == "F":
+            raise PictureError(f"{name}: holds floating-point values; save it as an 8-bit or 16-bit picture")
+        return np.array(image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+    except MemoryError as error:
+        raise PictureError(f"{name}: does not fit in memory; make the picture smaller") from error
+    except _BROKEN as error:
+        raise _damaged(name, error) from error
+
+
+def _from_16_bit(values: NDArray[np.generic], name: str) -> Pixels:
+    wide = values.astype(np.int64)
+    if wide.size and (wide.min() < 0 or wide.max() > 65535):
+        raise PictureError(f"{name}: holds values outside 0..65535; save it as an 8-bit or 16-bit picture")
+    grey = ((wide + 128) // 257).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo the camera's rotation (EXIF 2.32, tag 0x0112: where the stored row 0 and column 0 belong)."""
+    if orientation in _SIDEWAYS:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
