@@ -17,7 +17,7 @@ MOST_LINES = 350
 
 # Left to right; nobody imports to the right of himself, nor from another part of his own rank but the first.
 RANKS = (
-    ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic"),
+    ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic", "palette"),
     ("labels", "darknet"),
     ("network",),
     ("training",),
