@@ -17,7 +17,7 @@ def resize_darknet(image: NDArray[np.generic], width: int, height: int) -> NDArr
     """Bilinear resize with aligned corners and no antialiasing: Darknet's `resize_image`.
 
     `image` (h, w, 3) is uint8, or float in 0..1; the answer is float32 (height, width, 3) in 0..1.
-    cv2.resize puts its samples elsewhere (mean difference 1e-2), and cv2.warpAffine rounds them to 1/32 pixel.
+    cv2.resize puts its samples elsewhere (mean difference 1e-2), cv2.warpAffine rounds them to 1/32 pixel.
     """
     high, wide = image.shape[:2]
     rows, next_rows, row_shares = _samples(high, height)

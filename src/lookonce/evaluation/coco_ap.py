@@ -1,0 +1,98 @@
+"""COCO's average precision, by pycocotools itself."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from lookonce.evaluation.matching import Predictions, Truth
+
+# Rows of coco_ap's answer: IoU 0.50, 0.55, ... 0.95.
+IOUS = np.linspace(0.5, 0.95, 10)
+
+
+def coco_ap(truths: Sequence[Truth], predictions: Sequence[Predictions], classes: int) -> NDArray[np.float64]:
+    """AP (10, classes) at each IoU of `IOUS` for each class; NaN for a class that never occurs.
+
+    101 points, at most 100 detections of a class a picture, objects of any size. Difficult truths are
+    ignored: not missed when not found, and no error when found once or more. Overlap with them is plain
+    IoU, other than with COCO's crowds.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        images = [
+            {"id": index, "width": truth.size[0], "height": truth.size[1]}
+            for index, truth in enumerate(truths, 1)
+        ]
+        labelled = _index(
+            images,
+            classes,
+            [
+                _annotation(image, box, label, iscrowd=int(difficult))
+                for image, truth in enumerate(truths, 1)
+                for box, label, difficult in zip(truth.boxes, truth.classes, truth.difficult, strict=True)
+            ],
+        )
+        found = _index(
+            images,
+            classes,
+            [
+                _annotation(image, box, label, iscrowd=0, score=float(score))
+                for image, prediction in enumerate(predictions, 1)
+                for box, label, score in zip(
+                    prediction.boxes, prediction.classes, prediction.scores, strict=True
+                )
+            ],
+        )
+        scorer = _DifficultEval(labelled, found, "bbox")
+        scorer.params.areaRng, scorer.params.areaRngLbl = [[0, 1e10]], ["all"]
+        scorer.params.maxDets = [100]
+        scorer.params.iouThrs = IOUS
+        scorer.evaluate()
+        scorer.accumulate()
+    precision = scorer.eval["precision"][:, :, :, 0, 0]
+    # pycocotools marks a class without truths by -1 all over.
+    return np.where((precision < 0).any(axis=1), np.nan, precision.mean(axis=1))
+
+
+class _DifficultEval(COCOeval):  # type: ignore[misc, unused-ignore]
+    """COCOeval whose ignored truths overlap by plain IoU and not, as crowds, by the detection's share."""
+
+    def computeIoU(self, image: int, category: int) -> Any:  # noqa: N802 (pycocotools' name)
+        truths = self._gts[image, category]
+        for truth in truths:
+            truth["iscrowd"] = 0
+        overlaps = super().computeIoU(image, category)
+        for truth in truths:
+            truth["iscrowd"] = truth["ignore"]
+        return overlaps
+
+
+def _index(images: list[dict[str, Any]], classes: int, annotations: list[dict[str, Any]]) -> COCO:
+    coco = COCO()
+    coco.dataset = {
+        "images": images,
+        "categories": [{"id": label, "name": str(label)} for label in range(1, classes + 1)],
+        # From 1: pycocotools takes 0 for "not matched".
+        "annotations": [{"id": number, **row} for number, row in enumerate(annotations, 1)],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _annotation(image: int, box: NDArray[np.float32], label: int, **more: float) -> dict[str, Any]:
+    left, top, right, bottom = (float(value) for value in box)
+    width, height = right - left, bottom - top
+    return {
+        "image_id": image,
+        "category_id": int(label) + 1,
+        "bbox": [left, top, width, height],
+        "area": width * height,
+        **more,
+    }

@@ -1,0 +1,9 @@
+"""Detection: engines run the network, decode and NMS make boxes of its numbers, Detector does it all."""
+
+from lookonce.inference.decode import decode
+from lookonce.inference.detector import Detector
+from lookonce.inference.draw import draw
+from lookonce.inference.engines import KerasEngine
+from lookonce.inference.nms import nms
+
+__all__ = ["Detector", "KerasEngine", "decode", "draw", "nms"]

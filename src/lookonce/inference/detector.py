@@ -1,0 +1,151 @@
+"""Pictures in, Detections out."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.boxes import Geometry, clip_boxes
+from lookonce.darknet import parse_cfg
+from lookonce.detections import Detections
+from lookonce.errors import LookonceError
+from lookonce.inference.decode import decode
+from lookonce.inference.engines import KerasEngine
+from lookonce.inference.nms import nms
+from lookonce.model_card import ModelCard
+from lookonce.network import open_model
+from lookonce.pictures import PictureError, read_picture
+from lookonce.resize import to_input
+
+Picture = NDArray[np.uint8] | str | Path
+Item = TypeVar("Item", bound=Picture)
+_Prepared = tuple[NDArray[np.float32], Geometry]
+
+# Reading a JPEG and resizing it leave the GIL; more threads than this only fill memory.
+_READERS = 4
+
+
+class Detector:
+    """A model ready to look at pictures: `Detector("model.keras").detect("photo.jpg")`.
+
+    `names` are its classes, `network` the Keras model, `card` what the model file says of itself.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        weights: str | Path | None = None,
+        classes: str | Path | None = None,
+        resize: str | None = None,
+        conf: float = 0.3,
+        iou: float = 0.45,
+    ) -> None:
+        """Open a `.keras` file, or a Darknet `.cfg` with its `weights`.
+
+        `conf`: detections score above it; `iou`: of two boxes of a class that overlap by more, the better
+        stays. Raises LookonceError.
+        """
+        network, card = open_model(model_path, weights=weights, classes=classes, resize=resize)
+        self._prepare(network, card, conf, iou)
+
+    @classmethod
+    def from_keras(
+        cls, network: keras.Model, card: ModelCard, conf: float = 0.3, iou: float = 0.45
+    ) -> Detector:
+        """A detector on a model in memory; it follows later changes of the weights. Raises LookonceError."""
+        detector = cls.__new__(cls)
+        detector._prepare(network, card, conf, iou)
+        return detector
+
+    def _prepare(self, network: keras.Model, card: ModelCard, conf: float, iou: float) -> None:
+        for name, value in (("conf", conf), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise LookonceError(f"--{name} is {value}; expected a number from 0 to 1.")
+        self.network, self.card, self.names = network, card, card.classes
+        self.conf, self.iou = conf, iou
+        self._heads = parse_cfg(card.cfg).heads
+        self._engine = KerasEngine(network, card.input_size)
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Compile the network now instead of at the first picture."""
+        self._engine.warm_up(batch)
+
+    def detect(self, image: Picture) -> Detections:
+        """What stands in one picture: a uint8 RGB array (h, w, 3), or the path of a file.
+
+        Raises PictureError for a file that can't be read, LookonceError for an array of another form.
+        """
+        prepared = self._load(image)
+        return self._answer([prepared])[0]
+
+    def detect_many(
+        self, images: Iterable[Item], batch: int = 8
+    ) -> Iterator[tuple[Item, Detections | PictureError]]:
+        """Each picture with its Detections, or the PictureError that kept it from being read, in order.
+
+        Pictures are read and resized by threads while the network works on the batch before.
+        """
+        if batch < 1:
+            raise LookonceError(f"--batch is {batch}; expected 1 or more.")
+        waiting: deque[tuple[Item, Future[_Prepared]]] = deque()
+        remaining = iter(images)
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as pool:
+            try:
+                while True:
+                    for image in itertools.islice(remaining, 2 * batch - len(waiting)):
+                        waiting.append((image, pool.submit(self._load, image)))
+                    if not waiting:
+                        return
+                    taken = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
+                    yield from self._answer_batch(taken)
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _answer_batch(
+        self, taken: list[tuple[Item, Future[_Prepared]]]
+    ) -> Iterator[tuple[Item, Detections | PictureError]]:
+        errors: dict[int, PictureError] = {}
+        ready: list[_Prepared] = []
+        for index, (_, future) in enumerate(taken):
+            try:
+                ready.append(future.result())
+            except PictureError as error:
+                errors[index] = error
+        answers = iter(self._answer(ready) if ready else ())
+        for index, (image, _) in enumerate(taken):
+            yield image, errors[index] if index in errors else next(answers)
+
+    def _load(self, image: Picture) -> _Prepared:
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+                raise LookonceError(
+                    f"a picture is an array {image.dtype} {image.shape}; expected uint8 RGB (height, width, 3)."
+                )
+            pixels = image
+        else:
+            pixels = read_picture(Path(image))
+        return to_input(pixels, self.card.input_size, self.card.resize)
+
+    def _answer(self, prepared: list[_Prepared]) -> list[Detections]:
+        outputs = self._engine(np.stack([pixels for pixels, _ in prepared]))
+        return [
+            self._finish([head[index] for head in outputs], geometry)
+            for index, (_, geometry) in enumerate(prepared)
+        ]
+
+    def _finish(self, heads: list[NDArray[np.float32]], geometry: Geometry) -> Detections:
+        boxes, scores, classes = decode(heads, self._heads, self.card.input_size, self.conf)
+        boxes = geometry.to_picture(boxes)
+        size = (geometry.width, geometry.height)
+        # As fractions of the picture, where Darknet compares boxes, and not clipped, as there.
+        kept = nms(boxes / np.asarray(size * 2, np.float32), scores, classes, self.iou)
+        return Detections(clip_boxes(boxes[kept], *size), scores[kept], classes[kept], self.names, size)
