@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Height, width: the pictures' own 3:4, small enough for two cores.
 INPUT_SIZE = (192, 256)
-EPOCHS = 60
-PICTURES = 200
+EPOCHS = 40
+PICTURES = 100
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a small set drawn on the spot, trained, evaluated, detected",
         description="Draw labelled pictures of bolts, nuts and washers, train yolov3-tiny on them from "
         "nothing, measure it on pictures that it never saw, and draw what it finds there.",
-        epilog="example:\n  lookonce demo --output lookonce-demo --epochs 60",
+        epilog="example:\n  lookonce demo --output lookonce-demo --epochs 40",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", default="lookonce-demo", metavar="DIR", help="default: lookonce-demo")
