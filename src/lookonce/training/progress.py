@@ -40,7 +40,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line above the bar."""
-        self._bar.console.print(text)
+        self._bar.console.print(text, soft_wrap=True, markup=False)
 
     def show(self, renderable: Any) -> None:
         """A table or the like above the bar."""
