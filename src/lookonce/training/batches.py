@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.boxes import xyxy_to_cxcywh
+from lookonce.errors import LookonceError
 from lookonce.training.augment import Augmentation, augment
 
 Array = NDArray[np.float32]
@@ -49,6 +50,8 @@ class Batches(keras.utils.PyDataset):
         self.input_size, self.resize, self.augmentation = input_size, resize, augmentation
         self.seed, self.epoch = seed, 0
         self.most_boxes = max(8, max((len(sample.boxes) for sample in samples), default=0))
+        # What a worker met: backends wrap exceptions beyond recognition.
+        self.error: LookonceError | None = None
         self._cache: dict[int, NDArray[np.uint8]] = {}
         self._cache_left = cache_bytes
 
@@ -60,10 +63,14 @@ class Batches(keras.utils.PyDataset):
         positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
         images = np.empty((self.batch_size, *self.input_size, 3), np.uint8)
         truths = np.zeros((self.batch_size, self.most_boxes, 5), np.float32)
-        for row, position in enumerate(positions):
-            index = int(order[position % len(order)])
-            rng = np.random.default_rng([self.seed, self.epoch, int(position)])
-            images[row], truths[row] = self._make(index, rng)
+        try:
+            for row, position in enumerate(positions):
+                index = int(order[position % len(order)])
+                rng = np.random.default_rng([self.seed, self.epoch, int(position)])
+                images[row], truths[row] = self._make(index, rng)
+        except LookonceError as error:
+            self.error = error
+            raise
         return images, truths
 
     def _make(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Array]:

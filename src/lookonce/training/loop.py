@@ -40,8 +40,8 @@ class Trainee(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Keras' hook for a loss over all outputs at once."""
-        return self.yolo_loss(y, y_pred)
+        """Keras' hook for a loss over all outputs at once; it hands over a single head without its list."""
+        return self.yolo_loss(y, y_pred if isinstance(y_pred, list | tuple) else [y_pred])
 
 
 def train_network(
@@ -162,6 +162,8 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
     try:
         history = trainee.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[watch])
     except Exception as error:
+        if batches.error is not None:
+            raise batches.error from error
         if not _is_out_of_memory(error):
             raise
         smaller = max(1, recipe.batch_size // 2)
