@@ -13,19 +13,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (  # noqa: I001
-    # Each registers its format, without loading the rest of Pillow's plugins.
-    BmpImagePlugin as _bmp,  # noqa: F401
-    GifImagePlugin as _gif,  # noqa: F401
-    Image,
-    JpegImagePlugin as _jpeg,  # noqa: F401
-    MpoImagePlugin as _mpo,  # noqa: F401
-    PngImagePlugin as _png,  # noqa: F401
-    PpmImagePlugin as _ppm,  # noqa: F401
-    TiffImagePlugin as _tiff,  # noqa: F401
-    UnidentifiedImageError,
-    WebPImagePlugin as _webp,  # noqa: F401
-)
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from lookonce.errors import LookonceError
 
@@ -45,8 +33,9 @@ SUFFIXES = (
     ".ppm",
     ".pgm",
 )
-# Pillow reads far more, some of it (EPS) by running other programs.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Pillow reads far more, some of it (EPS) by running other programs. TIFF and WebP register when imported.
+_TIFF, _WEBP = TiffImagePlugin.TiffImageFile.format, WebPImagePlugin.WebPImageFile.format
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", _TIFF, _WEBP)
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
 
 _ORIENTATION = 0x0112
@@ -202,6 +191,8 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
     """EXIF orientation, 1 where there is none; never decodes pixels."""
+    if image.format == "TIFF":
+        return 1  # Pillow turns TIFF upright by itself
     try:
         if image.format == "PNG":
             # Pillow's getexif() would decode the whole PNG to look for a chunk behind the pixels.
