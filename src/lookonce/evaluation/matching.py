@@ -128,8 +128,8 @@ def confusion_matrix(
 ) -> NDArray[np.int64]:
     """Counts (classes + 1, classes + 1): rows what is labelled, columns what was found; last: nothing.
 
-    Detections above `confidence` and truths pair off one to one at `iou` or more, those of one class first, then
-    by overlap. Difficult truths, and what pairs off with them, aren't counted.
+    Detections above `confidence` and truths pair off one to one at `iou` or more, those of one class
+    first, then by overlap. Difficult truths, and what pairs off with them, aren't counted.
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for truth, found in zip(truths, predictions, strict=True):

@@ -50,9 +50,9 @@ class ClassMetrics:
 class Metrics:
     """A detector's figures on a set of pictures; means go over the classes that occur in it.
 
-    `ap`, `ap50`, `ap75`: COCO. `voc_area`, `voc_11`, `voc_101`: mAP at IoU 0.5 by the area under the curve, 11
-    and 101 points (Darknet's `detector map -points 0|11|101`). `precision`, `recall`, `f1`: all classes' detections
-    together, above `confidence`; `best_f1` is reached above `best_confidence`.
+    `ap`, `ap50`, `ap75`: COCO. `voc_area`, `voc_11`, `voc_101`: mAP at IoU 0.5 by the area under the curve,
+    11 and 101 points (Darknet's `detector map -points 0|11|101`). `precision`, `recall`, `f1`: all classes'
+    detections together, above `confidence`; `best_f1` is reached above `best_confidence`.
     """
 
     pictures: int
@@ -89,8 +89,8 @@ def evaluate(
 ) -> Metrics:
     """Hold detections against truths, picture by picture in the same order.
 
-    Give detections down to a low score (0.001): AP needs them. `confidence` is where precision, recall and F1 are
-    taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without a
+    Give detections down to a low score (0.001): AP needs them. `confidence` is where precision, recall and
+    F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without a
     ground are NaN. Raises ValueError when the lists differ in length.
     """
     if len(truths) != len(predictions):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from lookonce.atomic import atomic_file
@@ -80,7 +80,7 @@ def plot_confusion(
 ) -> None:
     """What was found for what is labelled, above `confidence`; classes that don't occur are left out."""
     counts = confusion_matrix(truths, predictions, len(names), confidence)
-    shown = np.nonzero((counts + counts.T).sum(axis=0)[:-1])[0].tolist() + [len(names)]
+    shown = [*np.nonzero((counts + counts.T).sum(axis=0)[:-1])[0].tolist(), len(names)]
     counts = counts[np.ix_(shown, shown)]
     labels = [([*names, "nothing"])[index] for index in shown]
     side = min(14.0, 3.2 + 0.55 * len(shown))
@@ -101,21 +101,17 @@ def plot_confusion(
                 color=ink,
                 fontsize=6 if small else 9,
             )
-    axes.set_xticks(
-        range(len(shown)),
-        labels,
-        rotation=45 if len(shown) > 3 else 0,
-        ha="right" if len(shown) > 3 else "center",
-        rotation_mode="anchor" if len(shown) > 3 else "default",
-    )
+    if len(shown) > 3:
+        axes.set_xticks(range(len(shown)), labels, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(range(len(shown)), labels)
     axes.set_yticks(range(len(shown)), labels)
     axes.tick_params(labelsize=6 if small else 9, length=0)
     axes.set(xlabel="found", ylabel="labelled")
     axes.set_title(f"Objects, by class, above confidence {confidence:g}", fontsize=11)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the row")
-    for at in (-0.5 + len(shown) - 1,):
-        axes.axhline(at, color="0.5", linewidth=0.8)
-        axes.axvline(at, color="0.5", linewidth=0.8)
+    axes.axhline(len(shown) - 1.5, color="0.5", linewidth=0.8)
+    axes.axvline(len(shown) - 1.5, color="0.5", linewidth=0.8)
     _save(figure, path)
 
 
@@ -164,6 +160,9 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     shown = [value for line in losses.lines for value in line.get_ydata()]
     if shown and min(shown) > 0 and max(shown) > 20 * min(shown):
         losses.set_yscale("log")
+        losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        losses.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        losses.yaxis.set_minor_formatter(NullFormatter())
     _finish(figure, [losses, figures], path)
 
 

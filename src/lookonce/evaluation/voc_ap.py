@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def precision_recall(hits: NDArray[np.bool_], truths: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall (n,) after each detection of `hits` (n,), best score first; `truths` > 0 in all."""
+    """Precision and recall (n,) after each of `hits` (n,), best score first; `truths` > 0 in all."""
     right = np.cumsum(hits, dtype=np.float64)
     return right / np.arange(1, len(hits) + 1), right / truths
 

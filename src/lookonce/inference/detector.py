@@ -128,7 +128,7 @@ class Detector:
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise LookonceError(
-                    f"a picture is an array {image.dtype} {image.shape}; expected uint8 RGB (height, width, 3)."
+                    f"a picture is an array {image.dtype} {image.shape}; expected uint8 RGB (h, w, 3)."
                 )
             pixels = image
         else:

@@ -41,7 +41,7 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
         text = f"{' '.join(detections.names[label].split())} {detections.scores[index]:.2f}"
         font_px = max(_SMALLEST_FONT + 2, round(short / 32))
         text, font = _fit(text, font_px, width)
-        left, top, right, bottom = font.getbbox(text, anchor="ls")
+        left, _, right, _ = font.getbbox(text, anchor="ls")
         pad = max(2, round(font.size / 5))
         # A height from the font and not from the letters: all labels are equally high.
         ascent, descent = font.getmetrics()

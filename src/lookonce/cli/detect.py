@@ -1,0 +1,150 @@
+"""`lookonce detect`: find objects in pictures, draw them, and write them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from lookonce.detections import Detections
+
+# What Pillow writes as well as it reads; a picture of another format is drawn on a JPEG.
+_WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
+_EXAMPLES = """examples:
+  lookonce detect outputs/model.keras photo.jpg
+  lookonce detect outputs/model.keras photos/ --output drawn/ --json found.json
+  lookonce detect yolov3-tiny.cfg "photos/*.png" --weights yolov3-tiny.weights --classes coco.names
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `detect` to the command line."""
+    parser = commands.add_parser(
+        "detect",
+        help="find objects in pictures",
+        description="Find objects in pictures; draw them on copies, and write them as JSON.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .keras model, or a Darknet .cfg with --weights")
+    parser.add_argument("source", metavar="SOURCE", help="a picture, a folder of them, or a quoted pattern")
+    parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
+    parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
+    parser.add_argument(
+        "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default %(default)s)"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE|DIR", default="detections", help="drawn copies (default %(default)s/)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write what was found as a JSON array")
+    parser.add_argument("--batch", type=int, default=8, help="pictures at a time (default %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Detect, draw and write; 1 when any picture could not be read."""
+    _refuse_video(arguments.source)
+    from lookonce.pictures import PictureError, list_pictures
+
+    pictures = list_pictures(arguments.source)
+    targets = _targets(pictures, Path(arguments.output))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from lookonce.atomic import write_text
+    from lookonce.inference import Detector
+
+    detector = Detector(
+        arguments.model,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        resize=arguments.resize,
+        conf=arguments.conf,
+        iou=arguments.iou,
+    )
+    root = _common_folder(pictures)
+    answers: list[dict[str, Any]] = []
+    failed = 0
+    for path, found in detector.detect_many(pictures, arguments.batch):
+        if isinstance(found, PictureError):
+            failed += 1
+            print(f"lookonce: {found}", file=sys.stderr)
+            continue
+        name = path.relative_to(root).as_posix()
+        answers.append(found.to_json(name))
+        _write_drawn(path, found, targets[path])
+        print(f"{name}: {_in_words(found)}")
+    if arguments.json:
+        write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
+    objects = sum(len(answer["boxes"]) for answer in answers)
+    drawn = f", drawn in {arguments.output}" if answers else ""
+    unread = f"; {failed} could not be read" if failed else ""
+    print(
+        f"{len(answers)} {'picture' if len(answers) == 1 else 'pictures'}, {objects} objects{drawn}{unread}"
+    )
+    return 1 if failed else 0
+
+
+def _refuse_video(source: str) -> None:
+    path = Path(source)
+    live = (source.isdigit() or "://" in source) and not path.exists()
+    if live or (path.suffix.lower() in _VIDEO and not path.is_dir()):
+        raise LookonceError(
+            f"{source}: video files, cameras and streams come with a later release; this one detects in "
+            "pictures. Cut the video into pictures (ffmpeg -i video.mp4 frames/%05d.jpg) and give their folder."
+        )
+
+
+def _targets(pictures: list[Path], output: Path) -> dict[Path, Path]:
+    """Where each picture's drawn copy goes; never onto a picture that is read."""
+    if output.suffix.lower() in _WRITTEN and not output.is_dir():
+        if len(pictures) > 1:
+            raise LookonceError(
+                f"--output {output} is one file, but there are {len(pictures)} pictures; name a folder."
+            )
+        targets = {pictures[0]: output}
+    else:
+        root = _common_folder(pictures)
+        targets = {path: output / _written_name(path.relative_to(root)) for path in pictures}
+    sources = {path.resolve() for path in pictures}
+    for target in targets.values():
+        if target.resolve() in sources:
+            raise LookonceError(f"--output {output} would overwrite {target}; choose another folder.")
+    return targets
+
+
+def _written_name(name: Path) -> Path:
+    return name if name.suffix.lower() in _WRITTEN else name.with_name(f"{name.name}.jpg")
+
+
+def _common_folder(pictures: list[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in pictures]))
+
+
+def _write_drawn(source: Path, found: Detections, target: Path) -> None:
+    from PIL import Image
+
+    from lookonce.atomic import atomic_file
+    from lookonce.inference import draw
+    from lookonce.pictures import read_picture
+
+    drawn = Image.fromarray(draw(read_picture(source), found))
+    with atomic_file(target) as temporary:
+        drawn.save(temporary, quality=92)
+
+
+def _in_words(found: Detections) -> str:
+    if not len(found):
+        return "nothing found"
+    words = [
+        f"{found.names[label]} {score:.2f}" for label, score in zip(found.classes, found.scores, strict=True)
+    ]
+    more = f" and {len(words) - 12} more" if len(words) > 12 else ""
+    return ", ".join(words[:12]) + more

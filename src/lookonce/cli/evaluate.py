@@ -1,0 +1,168 @@
+"""`lookonce evaluate`: hold a model against labelled pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from lookonce.detections import Detections
+    from lookonce.evaluation import Metrics, Truth
+    from lookonce.inference import Detector
+
+_EXAMPLES = """examples:
+  lookonce evaluate outputs/model.keras data/raccoons
+  lookonce evaluate outputs/model.keras data/raccoons --split val --json metrics.json --plots plots/
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `evaluate` to the command line."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a model on labelled pictures",
+        description="COCO AP, AP50, AP75, VOC mAP, and precision and recall at one confidence, per class.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .keras model, or a Darknet .cfg with --weights")
+    parser.add_argument("data", metavar="DATA", help="the folder of labelled pictures")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="the list to measure on; 'all' takes every picture (default %(default)s)",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
+    parser.add_argument(
+        "--conf",
+        type=float,
+        default=0.3,
+        help="score above which precision, recall and F1 count (default 0.3)",
+    )
+    parser.add_argument("--iou", type=float, default=0.45, help="NMS overlap (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the split, where the data has no lists (default 0)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures as JSON")
+    parser.add_argument(
+        "--plots", metavar="DIR", help="write precision-recall, confusion, worst and best pictures"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print a table, write what was asked for."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from lookonce.atomic import write_text
+    from lookonce.evaluation import Truth, evaluate
+    from lookonce.inference import Detector
+    from lookonce.pipeline import AP_CONFIDENCE, load_dataset
+
+    detector = Detector(
+        arguments.model,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        resize=arguments.resize,
+        conf=AP_CONFIDENCE,
+        iou=arguments.iou,
+    )
+    checked = load_dataset(arguments.data, detector.names)
+    records = list(checked.records)
+    if arguments.split != "all":
+        wanted = checked.dataset.split(arguments.split, arguments.seed)
+        records = [checked.records[index] for index in checked.indices(wanted)]
+    if not records:
+        raise LookonceError(f"{arguments.data}: the list {arguments.split!r} has no usable picture.")
+    truths = [Truth(one.boxes, one.classes, one.difficult, one.size) for one in records]
+    paths = [one.picture for one in records]
+    predictions = _detect(detector, paths)
+    metrics = evaluate(truths, predictions, detector.names, arguments.conf)
+    _print(metrics)
+    if arguments.json:
+        about = {"model": str(arguments.model), "data": str(arguments.data), "split": arguments.split}
+        text = json.dumps({**about, **metrics.to_json()}, indent=1, ensure_ascii=False)
+        write_text(Path(arguments.json), text + "\n")
+    if arguments.plots:
+        _plot(metrics, truths, predictions, paths, detector.names, Path(arguments.plots))
+        print(f"Plots in {arguments.plots}")
+    return 0
+
+
+def _detect(detector: Detector, paths: list[Path]) -> list[Detections]:
+    """Every picture's detections; an unreadable one is raised, for its objects would count as missed."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from lookonce.pictures import PictureError
+
+    found = []
+    steps = detector.detect_many(paths)
+    for _, answer in track(steps, "Detecting", len(paths), console=Console(stderr=True), transient=True):
+        if isinstance(answer, PictureError):
+            raise answer
+        found.append(answer)
+    return found
+
+
+def _print(metrics: Metrics) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    heads = ("objects", "AP", "AP50", "AP75", "precision", "recall", "F1")
+    table = Table("class", box=box.SIMPLE_HEAD, title=f"{metrics.pictures} pictures")
+    for name in heads:
+        table.add_column(name, justify="right")
+    shown = [one for one in metrics.classes if one.truths or one.false_positives]
+    for one in shown:
+        table.add_row(one.name, str(one.truths), *_row(one))
+    table.add_section()
+    table.add_row("all", str(metrics.truths), *_row(metrics), style="bold")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"VOC mAP at IoU 0.5: {_number(metrics.voc_area)} (area), {_number(metrics.voc_11)} (11 points), "
+        f"{_number(metrics.voc_101)} (101 points)\n"
+        f"Precision, recall and F1 at confidence {metrics.confidence:g}; the best F1, {_number(metrics.best_f1)}, "
+        f"is at confidence {_number(metrics.best_confidence)}",
+        soft_wrap=True,
+    )
+
+
+def _row(one: Any) -> list[str]:
+    return [_number(value) for value in (one.ap, one.ap50, one.ap75, one.precision, one.recall, one.f1)]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _plot(
+    metrics: Metrics,
+    truths: list[Truth],
+    predictions: list[Detections],
+    paths: list[Path],
+    names: tuple[str, ...],
+    folder: Path,
+) -> None:
+    from lookonce.evaluation import plots
+    from lookonce.pictures import read_picture
+
+    conf = metrics.confidence
+    plots.plot_pr(metrics, folder / "pr.png")
+    plots.plot_confusion(truths, predictions, names, folder / "confusion.png", conf)
+    ranked = plots.rank_pictures(truths, predictions, conf)
+    for name, chosen in (("worst", ranked[:6]), ("best", ranked[::-1][:6])):
+        tiles = [
+            (read_picture(paths[at]), truths[at], predictions[at], f"{paths[at].name}: F1 {score:.2f}")
+            for score, at in chosen
+        ]
+        plots.plot_pictures(tiles, folder / f"{name}.png", conf)

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookonce.boxes import iou_matrix
+from lookonce.cli.main import main
+
+CASES = [
+    ("yolo-fastest-1.1-xl", "stretch"),
+    ("yolo-fastest-1.1-xl", "letterbox"),
+    ("yolo-fastest-1.1", "stretch"),
+    ("yolo-fastest-1.1", "letterbox"),
+]
+
+
+def model_of(shared: Path, name: str = "yolo-fastest-1.1-xl") -> list[str]:
+    folder = shared / "weights"
+    cfg = folder / "yolo-fastest" / f"{name}.cfg"
+    names = str(folder / "cfg" / "coco.names")
+    return [str(cfg), "--weights", str(cfg.with_suffix(".weights")), "--classes", names]
+
+
+@pytest.mark.parametrize(("name", "resize"), CASES)
+def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resize: str):
+    model, *options = model_of(shared, name)
+    found_file, drawn = tmp_path / "found.json", tmp_path / "drawn"
+    source = str(shared / "images")
+    more = ["--resize", resize, "--conf", "0.25", "--json", str(found_file), "--output", str(drawn)]
+    assert main(["detect", model, source, *options, *more]) == 0
+    reference = json.loads((shared / "reference" / "detections_thresh0.25_nms0.45.json").read_text())
+    here = {path.name for path in (shared / "images").glob("*.jpg")}
+    expected = {
+        one["image"]: one["dets"] for one in reference[f"{name} {resize} AlexeyAB"] if one["image"] in here
+    }
+    answers = {one["filename"]: one for one in json.loads(found_file.read_text())}
+    assert sorted(answers) == sorted(expected)
+    for picture, dets in expected.items():
+        boxes = answers[picture]["boxes"]
+        # One that Darknet scores within rounding of the threshold may fall on either side.
+        sure = [one for one in dets if one["prob"] > 0.26]
+        assert len(boxes) >= len(sure)
+        assert len(boxes) <= len(dets) + sum(one["score"] < 0.26 for one in boxes)
+        for det in sure:
+            half = np.array([det["bw"], det["bh"]]) / 2
+            centre = np.array([det["cx"], det["cy"]])
+            box = np.clip(np.concatenate([centre - half, centre + half]), 0, 1)[None]
+            same = [one for one in boxes if one["label"] == det["name"]]
+            corners = np.array([list(one["box"].values()) for one in same])
+            overlaps = iou_matrix(box, corners)[0]
+            assert overlaps.max() >= 0.98, (picture, det["name"])
+            assert abs(same[overlaps.argmax()]["score"] - det["prob"]) < 0.01
+    assert sorted(path.name for path in drawn.iterdir()) == sorted(expected)
+
+
+def test_an_unreadable_picture_is_named_and_the_rest_goes_on(shared: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (60, 40)).save(folder / "b.png")
+    Image.new("RGB", (60, 40)).save(folder / "c.gif")
+    model, *options = model_of(shared, "yolo-fastest-1.1")
+    out, found = tmp_path / "out", tmp_path / "found.json"
+    assert main(["detect", model, str(folder), *options, "--output", str(out), "--json", str(found)]) == 1
+    said = capsys.readouterr()
+    assert "a.jpg" in said.err
+    assert "1 could not be read" in said.out
+    assert [one["filename"] for one in json.loads(found.read_text())] == ["b.png", "c.gif"]
+    assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.gif.jpg"]
+
+
+@pytest.mark.parametrize("source", ["film.MP4", "0", "rtsp://camera/1"])
+def test_video_says_that_it_comes_later(source: str, capsys):
+    assert main(["detect", "model.keras", source]) == 1
+    assert "later release" in capsys.readouterr().err
+
+
+def test_pictures_are_never_overwritten(tmp_path: Path, capsys):
+    Image.new("RGB", (60, 40)).save(tmp_path / "b.png")
+    assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path)]) == 1
+    assert "overwrite" in capsys.readouterr().err
+
+
+def test_one_output_file_wants_one_picture(tmp_path: Path, capsys):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (60, 40)).save(tmp_path / name)
+    assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path / "x.jpg")]) == 1
+    assert "folder" in capsys.readouterr().err

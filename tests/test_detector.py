@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookonce.errors import LookonceError
+from lookonce.inference import Detector
+from lookonce.pictures import PictureError, read_picture
+
+
+@pytest.fixture(scope="module")
+def detector(shared: Path) -> Detector:
+    folder = shared / "weights"
+    cfg = folder / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+    return Detector(
+        cfg, weights=cfg.with_suffix(".weights"), classes=folder / "cfg" / "coco.names", resize="stretch"
+    )
+
+
+def test_a_path_and_its_pixels_give_the_same(detector: Detector, shared: Path):
+    path = shared / "images" / "dog.jpg"
+    first, second = detector.detect(path), detector.detect(read_picture(path))
+    assert "dog" in {first.names[label] for label in first.classes}
+    assert first.image_size == (768, 576)
+    assert (np.diff(first.scores) <= 0).all()
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    assert first.boxes.dtype == first.scores.dtype == np.float32
+
+
+def test_many_come_in_order_with_the_unreadable_among_them(detector: Detector, shared: Path, tmp_path: Path):
+    good = sorted((shared / "images").glob("*.jpg"))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8nothing")
+    items = [good[0], broken, *good[1:], tmp_path / "missing.jpg", good[0]]
+    answers = list(detector.detect_many(iter(items), batch=3))
+    assert [item for item, _ in answers] == items
+    assert [isinstance(answer, PictureError) for _, answer in answers] == [item not in good for item in items]
+    for path, answer in answers:
+        if path in good:
+            alone = detector.detect(path)
+            assert len(answer) == len(alone)
+            np.testing.assert_allclose(answer.boxes, alone.boxes, atol=0.05)
+
+
+def test_no_pictures_give_no_answers(detector: Detector):
+    assert list(detector.detect_many([])) == []
+
+
+def test_boxes_end_at_the_pictures_edge(detector: Detector, shared: Path):
+    low = Detector.from_keras(detector.network, detector.card, conf=0.01)
+    found = low.detect(shared / "images" / "horses.jpg")
+    width, height = found.image_size
+    assert found.boxes.min() >= 0
+    assert found.boxes[:, 2].max() <= width
+    assert found.boxes[:, 3].max() <= height
+
+
+def test_changed_weights_are_seen(detector: Detector, shared: Path):
+    path = shared / "images" / "dog.jpg"
+    before = detector.detect(path)
+    saved = detector.network.get_weights()
+    detector.network.set_weights([np.zeros_like(one) for one in saved])
+    nothing = detector.detect(path)
+    detector.network.set_weights(saved)
+    assert len(nothing) == 0
+    assert len(detector.detect(path)) == len(before) > 0
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (10, 10, 4), (0, 10, 3)])
+def test_an_array_of_another_form_is_refused(detector: Detector, shape: tuple[int, ...]):
+    with pytest.raises(LookonceError, match="uint8 RGB"):
+        detector.detect(np.zeros(shape, np.uint8))
+
+
+def test_thresholds_outside_0_to_1_are_refused(detector: Detector):
+    with pytest.raises(LookonceError, match="conf"):
+        Detector.from_keras(detector.network, detector.card, conf=30)
