@@ -39,7 +39,7 @@ class Detections:
                 {
                     "label": self.names[label],
                     "score": round(float(score), 6),
-                    "box": {corner: round(float(value), 6) for corner, value in zip(corners, box, strict=True)},
+                    "box": dict(zip(corners, [round(float(value), 6) for value in box], strict=True)),
                 }
                 for box, score, label in zip(fractions, self.scores, self.classes, strict=True)
             ],

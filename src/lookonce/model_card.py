@@ -39,13 +39,19 @@ class ModelCard:
             values = json.loads(text)
             if values.get("format") != FORMAT:
                 raise LookonceError(
-                    f"{source}: lookonce.json has format {values.get('format')!r}, this version reads {FORMAT}. "
+                    f"{source}: lookonce.json has format {values.get('format')!r}, "
+                    f"this version reads {FORMAT}. "
                     "Update lookonce, or export the model again."
                 )
             known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
-            card = cls(**{**known, "classes": tuple(known["classes"]), "input_size": tuple(known["input_size"])})
+            known |= {key: tuple(known[key]) for key in ("classes", "input_size")}
+            card = cls(**known)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise LookonceError(f"{source}: lookonce.json is damaged ({error}). Export the model again.") from error
+            raise LookonceError(
+                f"{source}: lookonce.json is damaged ({error}). Export the model again."
+            ) from error
         if card.resize not in RESIZES:
-            raise LookonceError(f"{source}: lookonce.json says resize {card.resize!r}, expected one of {RESIZES}.")
+            raise LookonceError(
+                f"{source}: lookonce.json says resize {card.resize!r}, expected one of {', '.join(RESIZES)}."
+            )
         return card

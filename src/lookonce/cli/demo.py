@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.cli.train import choose_backend, positive
+from lookonce.cli.backend import choose_backend
+from lookonce.cli.train import positive
 
 if TYPE_CHECKING:
     from lookonce.evaluation import Metrics

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+
+from lookonce.cli.backend import choose_backend
 
 EXAMPLES = """examples:
   lookonce train my-vott-export
@@ -94,14 +95,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)"
     )
     parser.set_defaults(run=run_command, parser=parser)
-
-
-def choose_backend(backend: str | None) -> None:
-    """Must run before Keras is imported: the choice cannot be changed afterwards."""
-    if backend:
-        os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def run_command(arguments: argparse.Namespace) -> int:
