@@ -26,8 +26,8 @@ def command(data, out, *options, epochs=3):
             *QUICK, *options]  # fmt: skip
 
 
-def run(*arguments):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=500)
+def run(*arguments, epochs=3):
+    return subprocess.run(command(*arguments, epochs=epochs), capture_output=True, text=True, timeout=500)
 
 
 def rows(out):
@@ -169,3 +169,12 @@ def test_a_full_disk_is_said_and_keeps_what_was_saved(data, tmp_path, small_disk
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((small_disk / "run").glob(".*"))
+
+
+def test_a_real_vott_export_trains_unmodified(shared, tmp_path):
+    out = tmp_path / "nuts"
+    done = run(shared / "data" / "nuts_vott", out, epochs=1)
+    assert done.returncode == 0, done.stderr
+    assert (out / "custom_classes.txt").read_text().split() == ["nut", "washer", "springwasher"]
+    split = json.loads((out / "split.json").read_text())
+    assert (len(split["train"]), len(split["val"])) == (96, 25)
