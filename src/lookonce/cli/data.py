@@ -78,14 +78,18 @@ def _print_findings(checked: CheckedDataset, console: Console) -> None:
     if not findings:
         console.print("Nothing found: every label and picture is sound.")
         return
-    table = Table("outcome", "file", "object", "found", "mend")
+    table = Table("outcome", "where", "found; mend")
+    # A cut file name could not be looked for: fold the very long ones, keep room for the others.
+    table.columns[1].overflow = "fold"
+    table.columns[1].min_width = min(44, max(len(finding.file) for finding in findings))
     shown: dict[tuple[str, str], int] = {}
     rows = 0
     for finding in findings:
         kind = (finding.outcome, finding.mend)
         shown[kind] = shown.get(kind, 0) + 1
         if rows < _ROWS and shown[kind] <= _ROWS // 4:
-            cells = (finding.file, finding.object, finding.what, finding.mend)
+            where = "\n".join(filter(None, (finding.file, finding.object)))
+            cells = (where, "; ".join(filter(None, (finding.what, finding.mend))))
             table.add_row(finding.outcome, *map(Text, cells), style=_STYLES[finding.outcome])
             rows += 1
     console.print(table)
@@ -99,7 +103,8 @@ def _print_counts(checked: CheckedDataset, console: Console) -> None:
 
     splits = _split_indices(checked)
     title = f"{checked.dataset.name}: {len(checked.records)} pictures, {checked.dataset.format}"
-    table = Table("class", *splits, title=Text(title), title_justify="left")
+    console.print(Text(title))
+    table = Table("class", *splits)
     for column in table.columns[1:]:
         column.justify = "right"
     counts = _box_counts(checked)

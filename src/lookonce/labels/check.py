@@ -91,7 +91,7 @@ def _class_findings(
     findings = []
     for label in sorted(set(found) - set(names)):
         pictures = [one for one in seen if label in one.labels]
-        close = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1)
+        close = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1, 0.75)
         meant = next((f" (is {name!r} meant?)" for name in names if close and name.lower() == close[0]), "")
         what = (
             f"class {label!r} is not among the classes to learn, {', '.join(names) or 'none'}{meant}; "

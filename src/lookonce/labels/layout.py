@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from lookonce.labels.record import LabelError
 from lookonce.labels.voc import decoded, read_annotation
@@ -74,7 +74,7 @@ def keys(name: str) -> tuple[str, str]:
 
     Both lose the ending, if it is a picture's or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
     """
-    return _bare(name), _bare(PurePosixPath(decoded(name)).name)
+    return _bare(name), _bare(decoded(name).rsplit("/", 1)[-1])
 
 
 def _bare(name: str) -> str:
@@ -93,8 +93,9 @@ def list_items(layout: Layout) -> list[Item]:
     exact: dict[str, list[str]] = {}
     loose: dict[str, list[str]] = {}
     for name in pictures:
-        exact.setdefault(keys(name)[0], []).append(name)
-        loose.setdefault(keys(name)[1], []).append(name)
+        as_it_stands, bare = keys(name)
+        exact.setdefault(as_it_stands, []).append(name)
+        loose.setdefault(bare, []).append(name)
     matched: dict[str, str] = {}
     free = set(pictures)
     for label in labels:

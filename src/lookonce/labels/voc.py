@@ -67,7 +67,7 @@ def read_annotation(path: Path) -> Annotation:
 
 def decoded(name: str) -> str:
     """A file name out of an address: percent-decoded (twice, as VoTT may encode twice), with / only."""
-    return unquote(unquote(name)).replace("\\", "/")
+    return (unquote(unquote(name)) if "%" in name else name).replace("\\", "/")
 
 
 def _root(path: Path) -> Element:
