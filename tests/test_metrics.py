@@ -39,7 +39,7 @@ def test_a_small_case_by_hand():
     assert one.voc_area == pytest.approx(5 / 6)
     assert one.voc_11 == pytest.approx((6 + 10 / 3) / 11)
     assert one.voc_101 == pytest.approx((51 + 100 / 3) / 101)
-    assert one.ap == one.ap50 == one.ap75 == pytest.approx(one.voc_101, abs=1e-9)
+    assert [one.ap, one.ap50, one.ap75] == pytest.approx([one.voc_101] * 3, abs=1e-9)
     # Above .75: one right, one wrong, one missed.
     assert (one.true_positives, one.false_positives) == (1, 1)
     assert one.precision == one.recall == one.f1 == 0.5
@@ -69,7 +69,7 @@ def test_difficult_objects_count_neither_way():
     once = found([box(0, 0, 0.5), box(1, 0, 0.9), box(1, 0, 0.8, shift=3)])
     metrics = evaluate(truths, [once], ["a"])
     assert metrics.truths == 1
-    assert metrics.ap == metrics.voc_area == pytest.approx(1)
+    assert [metrics.ap50, metrics.ap75, metrics.voc_area] == pytest.approx([1, 1, 1])
     assert (metrics.precision, metrics.recall) == (1, 1)
 
 
@@ -82,7 +82,12 @@ def test_ap50_is_pycocotools_at_101_points():
         rows = [box(place, rng.integers(0, 2)) for place in places]
         truths.append(truth(rows, difficult=[0] if rng.random() < 0.2 else []))
         shots = [
-            box(p, rng.integers(0, 2), rng.random(), shift=rng.random() * 30) for p in rng.integers(0, 4, 5)
+            [
+                *(np.array(row[:4]) + rng.random() * 25),
+                row[4] if rng.random() < 0.8 else 1 - row[4],
+                rng.random(),
+            ]
+            for row in rows * 2
         ]
         predictions.append(found(shots))
     metrics = evaluate(truths, predictions, ["a", "b"])
@@ -115,7 +120,7 @@ def test_average_precision_of_all_wrong_is_zero():
 def test_confusion_by_hand():
     truths = [truth([box(0, 0), box(1, 0), box(2, 1), box(3, 1)], difficult=[3])]
     predictions = [found([box(0, 0, 0.9), box(1, 1, 0.8), box(3, 0, 0.9), box(2, 1, 0.2), box(0, 1, 0.7)])]
-    # a found as a, a taken for b, b not found (0.2 is too low); b at place 0 is one too many; 3 doesn't count.
+    # a found as a, a taken for b, b not found (0.2 is too low); b at place 0 is one too many; 3 counts not.
     assert confusion_matrix(truths, predictions, 2).tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
 
 

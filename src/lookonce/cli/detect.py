@@ -107,7 +107,7 @@ def _targets(pictures: list[Path], output: Path) -> dict[Path, Path]:
     if output.suffix.lower() in _WRITTEN and not output.is_dir():
         if len(pictures) > 1:
             raise LookonceError(
-                f"--output {output} is one file, but there are {len(pictures)} pictures; name a folder."
+                f"--output {output} is one file, {len(pictures)} pictures given; name a folder."
             )
         targets = {pictures[0]: output}
     else:

@@ -131,8 +131,8 @@ def _print(metrics: Metrics) -> None:
     console.print(
         f"VOC mAP at IoU 0.5: {_number(metrics.voc_area)} (area), {_number(metrics.voc_11)} (11 points), "
         f"{_number(metrics.voc_101)} (101 points)\n"
-        f"Precision, recall and F1 at confidence {metrics.confidence:g}; the best F1, {_number(metrics.best_f1)}, "
-        f"is at confidence {_number(metrics.best_confidence)}",
+        f"Precision, recall and F1 at confidence {metrics.confidence:g}; the best F1, "
+        f"{_number(metrics.best_f1)}, is at confidence {_number(metrics.best_confidence)}",
         soft_wrap=True,
     )
 

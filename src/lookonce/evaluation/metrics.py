@@ -90,7 +90,7 @@ def evaluate(
     """Hold detections against truths, picture by picture in the same order.
 
     Give detections down to a low score (0.001): AP needs them. `confidence` is where precision, recall and
-    F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without a
+    F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without
     ground are NaN. Raises ValueError when the lists differ in length.
     """
     if len(truths) != len(predictions):

@@ -57,9 +57,9 @@ def plot_pr(metrics: Metrics, path: Path) -> None:
         mean = np.mean(envelopes, axis=0)
         axes.plot(_RECALLS, mean, color="black", linewidth=2.4, label=f"all classes  {metrics.ap50:.2f}")
         if not math.isnan(metrics.precision):
-            label = f"at confidence {metrics.confidence:g}"
+            mark = f"at confidence {metrics.confidence:g}"
             axes.plot(
-                metrics.recall, metrics.precision, "o", color="black", markersize=8, mec="white", label=label
+                metrics.recall, metrics.precision, "o", color="black", markersize=8, mec="white", label=mark
             )
         axes.legend(title="AP50", fontsize=8, title_fontsize=8, loc="lower left", framealpha=0.95)
     else:

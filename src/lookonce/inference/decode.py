@@ -79,7 +79,7 @@ def _raw_threshold(threshold: float, activated: bool) -> float:
 def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
     # exp of a large positive number overflows to inf, and 1 / inf is the right answer.
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-values))
+        return np.float32(1) / (np.float32(1) + np.exp(-values))
 
 
 def _as_it_is(values: NDArray[np.float32]) -> NDArray[np.float32]:

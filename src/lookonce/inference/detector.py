@@ -146,6 +146,7 @@ class Detector:
         boxes, scores, classes = decode(heads, self._heads, self.card.input_size, self.conf)
         boxes = geometry.to_picture(boxes)
         size = (geometry.width, geometry.height)
-        # As fractions of the picture, where Darknet compares boxes, and not clipped, as there.
-        kept = nms(boxes / np.asarray(size * 2, np.float32), scores, classes, self.iou)
+        # Darknet compares boxes as fractions of the picture, and not clipped.
+        fractions = (boxes / np.asarray([*size, *size], np.float32)).astype(np.float32)
+        kept = nms(fractions, scores, classes, self.iou)
         return Detections(clip_boxes(boxes[kept], *size), scores[kept], classes[kept], self.names, size)
