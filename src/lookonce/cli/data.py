@@ -81,7 +81,7 @@ def _print_findings(checked: CheckedDataset, console: Console) -> None:
     table = Table("outcome", "where", "found; mend")
     # A cut file name could not be looked for: fold the very long ones, keep room for the others.
     table.columns[1].overflow = "fold"
-    table.columns[1].min_width = min(44, max(len(finding.file) for finding in findings))
+    table.columns[1].min_width = min(console.width // 2 - 8, max(len(finding.file) for finding in findings))
     shown: dict[tuple[str, str], int] = {}
     rows = 0
     for finding in findings:
