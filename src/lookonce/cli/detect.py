@@ -97,8 +97,8 @@ def _refuse_video(source: str) -> None:
     live = (source.isdigit() or "://" in source) and not path.exists()
     if live or (path.suffix.lower() in _VIDEO and not path.is_dir()):
         raise LookonceError(
-            f"{source}: video files, cameras and streams come with a later release; this one detects in "
-            "pictures. Cut the video into pictures (ffmpeg -i video.mp4 frames/%05d.jpg) and give their folder."
+            f"{source}: video files, cameras and streams come with a later release. "
+            "Cut the video into pictures (ffmpeg -i video.mp4 frames/%05d.jpg) and give their folder."
         )
 
 
