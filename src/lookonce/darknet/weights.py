@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lookonce.atomic import atomic_file
 from lookonce.darknet.cfg import Cfg
 from lookonce.darknet.fits import advice
 from lookonce.darknet.layers import ConvShape, Layer, plan
@@ -158,7 +158,8 @@ def write_weights(path: str | os.PathLike[str], cfg: Cfg, weights: DarknetWeight
     foreign = set(weights.layers) - {layer.index for layer, _ in convolutions}
     if foreign:
         raise WeightsError(f"{path}: layer {min(foreign)} is no convolution of {cfg.source}.")
-    _replace_file(Path(path), blocks)
+    with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:
+        file.writelines(blocks)
 
 
 def random_weights(cfg: Cfg, seed: int) -> DarknetWeights:
@@ -220,20 +221,3 @@ def _place(cfg: Cfg, layer: Layer, conv: ConvShape) -> str:
         f"layer {layer.index} (convolution {conv.size}x{conv.size}, {conv.filters} filters, "
         f"{cfg.source} line {layer.section.line})"
     )
-
-
-def _replace_file(path: Path, blocks: list[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            with temporary.open("wb") as file:
-                file.writelines(blocks)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: cannot be written ({error.strerror}); nothing was changed there."
-        ) from error
