@@ -51,7 +51,7 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
             corners = np.array([list(one["box"].values()) for one in same])
             overlaps = iou_matrix(box, corners)[0]
             assert overlaps.max() >= 0.98, (picture, det["name"])
-            # Darknet decodes JPEG to slightly other pixels; cow or sheep in person.jpg, letterboxed, feels it most.
+            # Another JPEG decoder than Darknet's: noise of that size moves the least sure scores by 0.01.
             near = 0.01 if picture == "dog.jpg" or (picture, resize) == ("person.jpg", "stretch") else 0.03
             assert abs(same[overlaps.argmax()]["score"] - det["prob"]) < near
     assert sorted(path.name for path in drawn.iterdir()) == sorted(expected)
