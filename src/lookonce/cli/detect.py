@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli.backend import choose_backend
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     pictures = list_pictures(arguments.source)
     targets = _targets(pictures, Path(arguments.output))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_backend()
     from lookonce.atomic import write_text
     from lookonce.inference import Detector
 

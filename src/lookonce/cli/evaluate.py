@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli.backend import choose_backend
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write what was asked for."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_backend()
     from lookonce.atomic import write_text
     from lookonce.evaluation import Truth, evaluate
     from lookonce.inference import Detector
