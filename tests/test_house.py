@@ -23,7 +23,7 @@ RANKS = (
     ("training",),
     ("evaluation",),
     ("inference",),
-    ("base_model", "run_folder", "pipeline", "demo"),
+    ("base_model", "run_folder", "validation", "pipeline", "demo"),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}

@@ -60,6 +60,36 @@ def test_a_run_leaves_every_artifact(unbroken, data):
     assert float(rows(unbroken)[2]["loss"]) < float(rows(unbroken)[0]["loss"])
 
 
+def test_evaluate_and_detect_take_the_trained_model(unbroken, data, tmp_path):
+    def lookonce(*arguments):
+        command = [sys.executable, "-m", "lookonce", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    figures, plots = tmp_path / "figures.json", tmp_path / "plots"
+    done = lookonce(
+        "evaluate", unbroken / "model.keras", data, "--split", "val", "--json", figures, "--plots", plots
+    )
+    assert done.returncode == 0, done.stderr
+    assert "VOC mAP" in done.stdout
+    last = max(float(row["val_map"]) for row in rows(unbroken))
+    assert json.loads(figures.read_text())["ap50"] == pytest.approx(last, abs=1e-4)
+    assert sorted(path.name for path in plots.iterdir()) == [
+        "best.png",
+        "confusion.png",
+        "pr.png",
+        "worst.png",
+    ]
+    picture = next((data / "JPEGImages").glob("*.jpg"))
+    done = lookonce(
+        "detect", unbroken / "model.keras", picture, "--output", tmp_path / "drawn.jpg", "--conf", "0.01"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "drawn.jpg").exists()
+    done = lookonce("evaluate", unbroken / "model.keras", data, "--split", "test")
+    assert done.returncode == 1
+    assert "test" in done.stderr
+
+
 def test_same_seed_gives_the_same_metrics(unbroken, data, tmp_path):
     again = run(data, tmp_path / "again")
     assert again.returncode == 0, again.stderr

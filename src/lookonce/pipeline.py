@@ -14,16 +14,12 @@ from lookonce import __version__
 from lookonce.base_model import base_cfg, read_pretrained, start_from
 from lookonce.boxes import LETTERBOX, RESIZES, STRETCH
 from lookonce.darknet import customise, write_weights
-from lookonce.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.evaluation import Metrics, Truth, plots, rank_pictures
-from lookonce.evaluation import evaluate as measure
-from lookonce.evaluation.picture_plot import plot_pictures
+from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
 from lookonce.network import build, layers_of, save_model, to_darknet
-from lookonce.pictures import PictureError, read_picture
 from lookonce.run_folder import RunFolder
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
@@ -31,9 +27,8 @@ from lookonce.training.loss import YoloLoss
 from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe
+from lookonce.validation import AP_CONFIDENCE, Validation
 
-# Nothing below changes the average precision; Darknet's COCO validation uses the same.
-AP_CONFIDENCE = 0.001
 NO_SPLIT = "none"
 
 
@@ -136,7 +131,7 @@ def train(
             scores = {key: value for key, value in row.items() if key == "epoch" or key.startswith("val_")}
             save_model(folder.model, trained, replace(card, metrics=scores))
 
-        validation = _Validation(checked, lists["val"]) if lists["val"] else None
+        validation = Validation(checked, lists["val"]) if lists["val"] else None
         batches = Batches(
             samples_of(checked, lists["train"]), bs, input_size, resize, recipe.augmentation, seed
         )
@@ -154,7 +149,7 @@ def train(
             batches,
             recipe,
             frozen=layers_of(network, taken),
-            validate=validation.of(network, card) if validation else None,
+            validate=validation.follower(network, card) if validation else None,
             save_best=save_best,
             after_epoch=folder.write_metrics,
             folder=folder.last,
@@ -182,10 +177,7 @@ def evaluate(
     AP counts every detection above 0.001; precision and recall are at `conf`.
     """
     detector = Detector(model, weights=weights, classes=classes, resize=resize, conf=AP_CONFIDENCE, iou=iou)
-    checked = load_dataset(data, detector.names)
-    wanted = list(range(len(checked.records))) if split is None else checked.dataset.split(split, seed)
-    validation = _Validation(checked, checked.indices(wanted))
-    return measure(validation.truths, validation.detect(detector), detector.names, conf)
+    return Validation.of_split(data, detector.names, split, seed).measure(detector, conf).metrics
 
 
 def load_dataset(
@@ -205,40 +197,6 @@ def load_dataset(
         for finding in mended[:5]:
             reporter.say(f"  {finding.outcome}: {finding.file} {finding.object}: {finding.what}")
     return checked
-
-
-class _Validation:
-    """The pictures of one list with their truths, ready to hold detections against."""
-
-    def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
-        self.records = [checked.records[index] for index in indices]
-        self.names = checked.class_names
-        self.truths = [
-            Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records
-        ]
-
-    def detect(self, detector: Detector) -> list[Detections]:
-        """All pictures through the detector; an unreadable one is an error, for its truths would count."""
-        answers = []
-        for _, answer in detector.detect_many([record.picture for record in self.records]):
-            if isinstance(answer, PictureError):
-                raise answer
-            answers.append(answer)
-        return answers
-
-    def of(self, network: keras.Model, card: ModelCard) -> Any:
-        """A function that measures `network` as it stands when called: the columns of metrics.csv."""
-        detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE, iou=0.45)
-
-        def validate(_: keras.Model) -> dict[str, float]:
-            metrics = measure(self.truths, self.detect(detector), self.names)
-            return {
-                "val_map": float(metrics.ap50),
-                "val_ap": float(metrics.ap),
-                "val_ap75": float(metrics.ap75),
-            }
-
-        return validate
 
 
 def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int) -> dict[str, list[int]]:
@@ -266,7 +224,7 @@ def _report_transplant(rows: Sequence[Any], reporter: Reporter) -> None:
             reporter.say(f"  skipped layer {row.layer} {row.shape}: {row.reason}")
 
 
-def _finish(folder: RunFolder, validation: _Validation | None, cfg: Any, reporter: Reporter) -> TrainResult:
+def _finish(folder: RunFolder, validation: Validation | None, cfg: Any, reporter: Reporter) -> TrainResult:
     """From the saved best model: Darknet's files, metrics and plots."""
     detector = Detector(folder.model, conf=AP_CONFIDENCE)
     write_weights(folder.weights, cfg, to_darknet(detector.network, cfg))
@@ -275,21 +233,8 @@ def _finish(folder: RunFolder, validation: _Validation | None, cfg: Any, reporte
     if validation is None:
         reporter.say(f"Done: {folder.model}. No validation list was used; measure it with lookonce evaluate.")
         return TrainResult(folder.model, None, folder.root)
-    predictions = validation.detect(detector)
-    metrics = measure(validation.truths, predictions, validation.names)
-    plots.plot_pr(metrics, folder.root / "pr.png")
-    plots.plot_confusion(validation.truths, predictions, validation.names, folder.root / "confusion.png")
-    ranked = rank_pictures(validation.truths, predictions)
-    for name, chosen in (("worst", ranked[:6]), ("best", ranked[::-1][:6])):
-        tiles = [
-            (
-                read_picture(validation.records[index].picture),
-                validation.truths[index],
-                predictions[index],
-                f"{validation.records[index].name}: F1 {score:.2f}",
-            )
-            for score, index in chosen
-        ]
-        plot_pictures(tiles, folder.root / f"{name}.png")
+    measured = validation.measure(detector)
+    validation.write_plots(measured, folder.root)
+    metrics = measured.metrics
     reporter.say(f"Done: {folder.model}  val AP50 {metrics.ap50:.3f}  AP {metrics.ap:.3f}")
     return TrainResult(folder.model, metrics, folder.root)

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookonce.cli.backend import choose_backend
-from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from lookonce.detections import Detections
-    from lookonce.evaluation import Metrics, Truth
-    from lookonce.inference import Detector
+    from lookonce.evaluation import Metrics
 
 _EXAMPLES = """examples:
   lookonce evaluate outputs/model.keras data/raccoons
@@ -61,10 +58,12 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write what was asked for."""
     choose_backend()
+    from rich.console import Console
+    from rich.progress import Progress
+
     from lookonce.atomic import write_text
-    from lookonce.evaluation import Truth, evaluate
     from lookonce.inference import Detector
-    from lookonce.pipeline import AP_CONFIDENCE, load_dataset
+    from lookonce.validation import AP_CONFIDENCE, Validation
 
     detector = Detector(
         arguments.model,
@@ -74,42 +73,22 @@ def run(arguments: argparse.Namespace) -> int:
         conf=AP_CONFIDENCE,
         iou=arguments.iou,
     )
-    checked = load_dataset(arguments.data, detector.names)
-    records = list(checked.records)
-    if arguments.split != "all":
-        wanted = checked.dataset.split(arguments.split, arguments.seed)
-        records = [checked.records[index] for index in checked.indices(wanted)]
-    if not records:
-        raise LookonceError(f"{arguments.data}: the list {arguments.split!r} has no usable picture.")
-    truths = [Truth(one.boxes, one.classes, one.difficult, one.size) for one in records]
-    paths = [one.picture for one in records]
-    predictions = _detect(detector, paths)
-    metrics = evaluate(truths, predictions, detector.names, arguments.conf)
-    _print(metrics)
+    split = None if arguments.split == "all" else arguments.split
+    validation = Validation.of_split(arguments.data, detector.names, split, arguments.seed)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Detecting")
+        measured = validation.measure(
+            detector, arguments.conf, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    _print(measured.metrics)
     if arguments.json:
         about = {"model": str(arguments.model), "data": str(arguments.data), "split": arguments.split}
-        text = json.dumps({**about, **metrics.to_json()}, indent=1, ensure_ascii=False)
+        text = json.dumps({**about, **measured.metrics.to_json()}, indent=1, ensure_ascii=False)
         write_text(Path(arguments.json), text + "\n")
     if arguments.plots:
-        _plot(metrics, truths, predictions, paths, detector.names, Path(arguments.plots))
+        validation.write_plots(measured, Path(arguments.plots))
         print(f"Plots in {arguments.plots}")
     return 0
-
-
-def _detect(detector: Detector, paths: list[Path]) -> list[Detections]:
-    """Every picture's detections; an unreadable one is raised, for its objects would count as missed."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from lookonce.pictures import PictureError
-
-    found = []
-    steps = detector.detect_many(paths)
-    for _, answer in track(steps, "Detecting", len(paths), console=Console(stderr=True), transient=True):
-        if isinstance(answer, PictureError):
-            raise answer
-        found.append(answer)
-    return found
 
 
 def _print(metrics: Metrics) -> None:
@@ -143,26 +122,3 @@ def _row(one: Any) -> list[str]:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _plot(
-    metrics: Metrics,
-    truths: list[Truth],
-    predictions: list[Detections],
-    paths: list[Path],
-    names: tuple[str, ...],
-    folder: Path,
-) -> None:
-    from lookonce.evaluation import plots
-    from lookonce.pictures import read_picture
-
-    conf = metrics.confidence
-    plots.plot_pr(metrics, folder / "pr.png")
-    plots.plot_confusion(truths, predictions, names, folder / "confusion.png", conf)
-    ranked = plots.rank_pictures(truths, predictions, conf)
-    for name, chosen in (("worst", ranked[:6]), ("best", ranked[::-1][:6])):
-        tiles = [
-            (read_picture(paths[at]), truths[at], predictions[at], f"{paths[at].name}: F1 {score:.2f}")
-            for score, at in chosen
-        ]
-        plots.plot_pictures(tiles, folder / f"{name}.png", conf)

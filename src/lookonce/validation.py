@@ -1,0 +1,98 @@
+"""A list of labelled pictures that detectors are held against: while training, after it, and on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from lookonce.detections import Detections
+from lookonce.errors import LookonceError
+from lookonce.evaluation import Metrics, Truth, evaluate, plots, rank_pictures
+from lookonce.evaluation.picture_plot import plot_pictures
+from lookonce.inference import Detector
+from lookonce.labels import CheckedDataset, Dataset, check, fatal
+from lookonce.model_card import ModelCard
+from lookonce.pictures import PictureError, read_picture
+
+# Nothing below changes the average precision; Darknet's COCO validation uses the same.
+AP_CONFIDENCE = 0.001
+NMS_IOU = 0.45
+SHOWN_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures, and the detections (down to AP_CONFIDENCE, one a picture) that they come from."""
+
+    metrics: Metrics
+    predictions: list[Detections]
+
+
+class Validation:
+    """The pictures of `indices` with their truths."""
+
+    def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
+        self.records = [checked.records[index] for index in indices]
+        self.names = checked.class_names
+        self.truths = [
+            Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records
+        ]
+
+    @classmethod
+    def of_split(
+        cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
+    ) -> Validation:
+        """One list of a labelled folder, every picture for None. Raises LookonceError."""
+        checked = check(Dataset.open(Path(data)), class_names)
+        fatal(checked)
+        wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
+        indices = checked.indices(list(wanted))
+        if not indices:
+            raise LookonceError(f"{data}: the list {split or 'of all'!r} has no usable picture.")
+        return cls(checked, indices)
+
+    def measure(
+        self, detector: Detector, confidence: float = 0.3, progress: Callable[[int, int], None] | None = None
+    ) -> Measurement:
+        """All pictures through `detector`; an unreadable one is raised: its truths would count as missed."""
+        predictions: list[Detections] = []
+        for _, answer in detector.detect_many([record.picture for record in self.records]):
+            if isinstance(answer, PictureError):
+                raise answer
+            predictions.append(answer)
+            if progress is not None:
+                progress(len(predictions), len(self.records))
+        return Measurement(evaluate(self.truths, predictions, self.names, confidence), predictions)
+
+    def follower(self, network: keras.Model, card: ModelCard) -> Callable[[keras.Model], dict[str, float]]:
+        """A function that measures `network` as it stands when called: the columns of metrics.csv."""
+        detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE, iou=NMS_IOU)
+
+        def validate(_: keras.Model) -> dict[str, float]:
+            metrics = self.measure(detector).metrics
+            return {"val_map": metrics.ap50, "val_ap": metrics.ap, "val_ap75": metrics.ap75}
+
+        return validate
+
+    def write_plots(self, measured: Measurement, folder: Path) -> None:
+        """pr.png, confusion.png, worst.png and best.png."""
+        confidence = measured.metrics.confidence
+        plots.plot_pr(measured.metrics, folder / "pr.png")
+        plots.plot_confusion(
+            self.truths, measured.predictions, self.names, folder / "confusion.png", confidence
+        )
+        ranked = rank_pictures(self.truths, measured.predictions, confidence)
+        for name, chosen in (("worst", ranked), ("best", ranked[::-1])):
+            tiles = [
+                (
+                    read_picture(self.records[index].picture),
+                    self.truths[index],
+                    measured.predictions[index],
+                    f"{self.records[index].name}: F1 {score:.2f}",
+                )
+                for score, index in chosen[:SHOWN_PICTURES]
+            ]
+            plot_pictures(tiles, folder / f"{name}.png", confidence)
