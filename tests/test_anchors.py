@@ -33,3 +33,23 @@ def test_as_many_clusters_as_distinct_boxes_leaves_none_empty():
 def test_impossible_counts_are_explained(count, words):
     with pytest.raises(LookonceError, match=words):
         cluster_anchors(np.array([[1, 1], [2, 2], [2, 2]]), count)
+
+
+def test_the_command_prints_what_a_cfg_wants_and_draws(shared, tmp_path, capsys):
+    from lookonce.cli.main import main
+
+    plot = tmp_path / "anchors.png"
+    assert main(["anchors", str(shared / "data" / "bccd"), "-k", "6", "--plot", str(plot)]) == 0
+    anchors, average = capsys.readouterr().out.splitlines()
+    sizes = np.array([float(number) for number in anchors.split(",")]).reshape(6, 2)
+    assert (np.diff(sizes.prod(axis=1)) > 0).all()
+    assert "at 416x320" in average
+    assert float(average.split()[2]) > 0.8
+    assert plot.stat().st_size > 1000
+
+
+def test_the_command_says_what_is_wrong(shared, capsys):
+    from lookonce.cli.main import main
+
+    assert main(["anchors", str(shared / "data" / "bccd"), "-k", "0"]) == 1
+    assert "--num-clusters is 0" in capsys.readouterr().err
