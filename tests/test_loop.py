@@ -130,6 +130,20 @@ def test_averaged_weights_are_the_mean_of_the_past_and_are_put_back():
     np.testing.assert_array_equal(ops.convert_to_numpy(network.trainable_variables[0]), own[-1])
 
 
+def test_training_goes_on_from_its_own_weights_not_from_the_averages(tmp_path):
+    averages = []
+
+    def validate(network):
+        averages.append(ops.convert_to_numpy(layers_of(network, 1)[0].kernel).copy())
+        return {"val_map": 0.1}
+
+    network, _, _ = train(tmp_path, Recipe(epochs=3, batch_size=2, learning_rate=0.01), validate=validate)
+    own = ops.convert_to_numpy(layers_of(network, 1)[0].kernel)
+    assert np.abs(own - averages[-1]).max() > 1e-4
+    # Half of what three epochs move the weights must be left of the way from the first to the last.
+    assert np.abs(own - averages[0]).mean() > 1.5 * np.abs(averages[-1] - averages[0]).mean()
+
+
 def test_weight_decay_touches_kernels_only():
     network = build(parse_cfg(CFG))
     for variable in network.trainable_variables:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from lookonce.errors import LookonceError
@@ -158,7 +159,12 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
             )
         reporter.step_done(loss)
 
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
+    own: list[Any] = []
+
+    def after_epoch(_: int, logs: dict[str, Any] | None = None) -> None:
+        own.extend(_copies(trainee.network))
+
+    watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_step, on_epoch_end=after_epoch)
     try:
         history = trainee.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[watch])
     except Exception as error:
@@ -171,6 +177,8 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
             f"out of memory with --bs {recipe.batch_size} at an input of "
             f"{batches.input_size[1]}x{batches.input_size[0]}. Try --bs {smaller}, or a smaller --size."
         ) from error
+    # `fit` ends by putting the averages into the network; the next epoch must go on from its own weights.
+    _assign(trainee.network, own)
     return float(history.history["loss"][-1])
 
 
@@ -190,11 +198,18 @@ def _is_out_of_memory(error: Exception) -> bool:
 @contextmanager
 def averaged_weights(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Inside the block the network carries the optimizer's moving averages; afterwards its own weights."""
-    variables = network.trainable_variables
-    own = [ops.convert_to_numpy(variable).copy() for variable in variables]
-    optimizer.finalize_variable_values(variables)
+    own = _copies(network)
+    optimizer.finalize_variable_values(network.trainable_variables)
     try:
         yield
     finally:
-        for variable, value in zip(variables, own, strict=True):
-            variable.assign(value)
+        _assign(network, own)
+
+
+def _copies(network: keras.Model) -> list[Any]:
+    return [np.array(ops.convert_to_numpy(variable)) for variable in network.trainable_variables]
+
+
+def _assign(network: keras.Model, values: Sequence[Any]) -> None:
+    for variable, value in zip(network.trainable_variables, values, strict=True):
+        variable.assign(value)

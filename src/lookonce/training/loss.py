@@ -59,7 +59,7 @@ class YoloLoss:
             _iou(ops.stop_gradient(predicted), boxes) * ops.cast(valid, "float32")[:, None, :], axis=-1
         )
         ignore = self.ignore_thresh if self.ignore_thresh is not None else head.ignore_thresh
-        numbers = np.arange(grid_height * grid_width * slots, dtype="int32")[None, :, None]
+        numbers = ops.arange(grid_height * grid_width * slots, dtype="int32")[None, :, None]
         positive = ops.any(ops.logical_and(flat[:, None, :] == numbers, responsible[:, None, :]), axis=-1)
         negative = ops.logical_and(ops.logical_not(positive), best <= ignore)
         objectness = raw[..., 4]
@@ -92,27 +92,29 @@ class _Cells:
 
     def __init__(self, head: Head, grid_height: int, grid_width: int, input_size: tuple[int, int]) -> None:
         input_wh = np.array([input_size[1], input_size[0]], "float32")
-        self.grid = np.array([grid_width, grid_height], "float32")
-        self.all_anchors = (head.all_anchors / input_wh).astype("float32")
-        self.anchors = self.all_anchors[list(head.mask)]
-        self.slots = len(head.mask)
+        all_anchors = (head.all_anchors / input_wh).astype("float32")
+        corners = np.stack(np.meshgrid(np.arange(grid_width), np.arange(grid_height)), axis=-1).reshape(-1, 2)
+        slot_of = np.full(len(all_anchors), -1, "int32")
+        slot_of[list(head.mask)] = np.arange(len(head.mask))
+        self.columns, self.slots = grid_width, len(head.mask)
         self.scale = float(head.scale_x_y)
-        slot_of = np.full(len(head.all_anchors), -1, "int32")
-        slot_of[list(head.mask)] = np.arange(self.slots)
-        self.slot_of = slot_of
-        columns, rows = np.meshgrid(np.arange(grid_width), np.arange(grid_height))
-        corners = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2).astype("float32")
-        self.corners = np.broadcast_to(corners, (grid_height * grid_width, self.slots, 2)).reshape(-1, 2)
-        self.anchor_of_number = np.tile(self.anchors, (grid_height * grid_width, 1))
+        # As tensors: PyTorch mixes no numpy arrays with what needs a gradient.
+        self.grid = ops.convert_to_tensor(np.array([grid_width, grid_height], "float32"))
+        self.all_anchors = ops.convert_to_tensor(all_anchors)
+        self.slot_of = ops.convert_to_tensor(slot_of)
+        self.corners = ops.convert_to_tensor(np.repeat(corners, self.slots, axis=0).astype("float32"))
+        self.anchor_of_number = ops.convert_to_tensor(
+            np.tile(all_anchors[list(head.mask)], (len(corners), 1))
+        )
 
     def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
         """Number of the responsible prediction (b, t), and whether it is this head's: best anchor of all."""
         sizes = boxes[..., None, 2:4]
         overlap = ops.prod(ops.minimum(sizes, self.all_anchors), axis=-1)
-        union = ops.prod(sizes, axis=-1) + np.prod(self.all_anchors, axis=-1) - overlap
-        slot = ops.take(ops.convert_to_tensor(self.slot_of), ops.argmax(overlap / union, axis=-1))
+        union = ops.prod(sizes, axis=-1) + ops.prod(self.all_anchors, axis=-1) - overlap
+        slot = ops.take(self.slot_of, ops.argmax(overlap / union, axis=-1))
         cell = ops.cast(ops.clip(ops.floor(boxes[..., :2] * self.grid), 0.0, self.grid - 1), "int32")
-        flat = (cell[..., 1] * int(self.grid[0]) + cell[..., 0]) * self.slots + ops.maximum(slot, 0)
+        flat = (cell[..., 1] * self.columns + cell[..., 0]) * self.slots + ops.maximum(slot, 0)
         return flat, ops.logical_and(valid, slot >= 0)
 
     def decode(self, raw: Any) -> Any:
@@ -130,8 +132,7 @@ class _Cells:
         return (inside + (self.scale - 1) / 2) / self.scale, ops.log(boxes[..., 2:4] / anchors)
 
     def _at(self, flat: Any) -> tuple[Any, Any]:
-        corners, anchors = ops.convert_to_tensor(self.corners), ops.convert_to_tensor(self.anchor_of_number)
-        return ops.take(corners, flat, axis=0), ops.take(anchors, flat, axis=0)
+        return ops.take(self.corners, flat, axis=0), ops.take(self.anchor_of_number, flat, axis=0)
 
     def _decode(self, raw: Any, corners: Any, anchors: Any) -> Any:
         centre = (ops.sigmoid(raw[..., :2]) * self.scale - (self.scale - 1) / 2 + corners) / self.grid
@@ -154,7 +155,7 @@ def _sound(truths: Any, classes: int) -> tuple[Any, Any, Any]:
 def _last_of_each_cell(flat: Any, responsible: Any) -> Any:
     """Of several truths on one prediction the last counts, as Darknet's loop overwrites. (b, t) bool."""
     count = int(flat.shape[1])
-    later = np.triu(np.ones((count, count), bool), k=1)[None]
+    later = ops.convert_to_tensor(np.triu(np.ones((count, count), bool), k=1)[None])
     same = ops.logical_and(flat[:, :, None] == flat[:, None, :], responsible[:, None, :])
     overwritten = ops.any(ops.logical_and(same, later), axis=-1)
     return ops.logical_and(responsible, ops.logical_not(overwritten))
