@@ -140,7 +140,6 @@ def test_training_goes_on_from_its_own_weights_not_from_the_averages(tmp_path):
     network, _, _ = train(tmp_path, Recipe(epochs=3, batch_size=2, learning_rate=0.01), validate=validate)
     own = ops.convert_to_numpy(layers_of(network, 1)[0].kernel)
     assert np.abs(own - averages[-1]).max() > 1e-4
-    # Half of what three epochs move the weights must be left of the way from the first to the last.
     assert np.abs(own - averages[0]).mean() > 1.5 * np.abs(averages[-1] - averages[0]).mean()
 
 
