@@ -1,8 +1,8 @@
 """Model files: whole or not at all, readable without lookonce, and clear about what is wrong."""
 
-import errno
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -151,18 +151,15 @@ def test_plain_keras_opens_the_file_where_lookonce_cannot_be_imported(tmp_path, 
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), heads(model), atol=1e-6)
 
 
-def test_a_full_disk_leaves_the_old_model_and_nothing_else(tmp_path, cfg, model, monkeypatch):
-    save_model(tmp_path / "m.keras", model, card(cfg))
-    before = (tmp_path / "m.keras").read_bytes()
-
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
+def test_a_full_disk_leaves_the_old_model_and_nothing_else(small_disk, cfg, model):
+    path = small_disk / "m.keras"
+    save_model(path, model, card(cfg))
+    before = path.read_bytes()
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
     with pytest.raises(LookonceError, match=r"m\.keras.*No space left"):
-        save_model(tmp_path / "m.keras", model, card(cfg))
-    assert (tmp_path / "m.keras").read_bytes() == before
-    assert os.listdir(tmp_path) == ["m.keras"]
+        save_model(path, model, card(cfg))
+    assert path.read_bytes() == before
+    assert sorted(os.listdir(small_disk)) == ["filler", "m.keras"]
 
 
 def test_a_write_that_breaks_off_in_the_middle_leaves_no_file(tmp_path, cfg, model):
