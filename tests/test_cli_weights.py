@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lookonce.cli import weights as command
+from lookonce.cli.main import main
 from lookonce.darknet import generate, random_weights, write_weights
 from lookonce.errors import LookonceError
 from lookonce.model_card import ModelCard
@@ -84,3 +85,12 @@ def test_importing_the_command_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_cut_after_any_convolution_is_recognised(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = shared / "weights" / "yolov3-tiny-partial" / "yolov3-tiny.real-first5.weights"
+    assert main(["weights", "inspect", str(file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "read with yolov3-tiny.cfg; partial" in said

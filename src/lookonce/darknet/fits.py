@@ -55,9 +55,23 @@ def _known() -> tuple[tuple[int, Fit], ...]:
     return (*whole, *cut)
 
 
+@cache
+def _cut_anywhere() -> tuple[tuple[int, Fit], ...]:
+    """Files cut after any other convolution; networks that begin alike are told apart by nothing."""
+    found = []
+    for name in NAMES:
+        floats = 0
+        for layer in plan(published(name)):
+            if layer.conv:
+                floats += layer.conv.floats
+                found.append((floats, Fit(name, 80, f"the first {layer.index + 1} layers of {name}")))
+    return tuple(found)
+
+
 def known_fits(floats: int) -> tuple[Fit, ...]:
-    """The known networks and backbones with exactly so many floats."""
-    return tuple(fit for count, fit in _known() if count == floats)
+    """The known networks and backbones with exactly so many floats, else those that begin with so many."""
+    exact = tuple(fit for count, fit in _known() if count == floats)
+    return exact or tuple(fit for count, fit in _cut_anywhere() if count == floats)
 
 
 def classes_that_fit(cfg: Cfg, floats: int) -> int | None:
