@@ -19,7 +19,7 @@ MOST_LINES = 350
 RANKS = (
     ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic", "palette"),
     ("labels", "darknet"),
-    ("network",),
+    ("network", "onnx_graph"),
     ("training",),
     ("evaluation",),
     ("inference",),
@@ -31,7 +31,7 @@ RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 LAYERED_RANKS = (0, 6)
 ROOTS = {"__init__", "__main__"}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
-LIGHT = {"labels", "darknet", "boxes", "detections", "errors", "model_card"}
+LIGHT = {"onnx_graph", "labels", "darknet", "boxes", "detections", "errors", "model_card"}
 
 
 def part_of(path: Path) -> str:
