@@ -1,20 +1,28 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
+from lookonce.network import open_model
 from lookonce.pictures import PictureError, read_picture
+
+
+def pair_of(shared: Path) -> dict[str, Any]:
+    folder = shared / "weights"
+    cfg = folder / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+    return {"weights": cfg.with_suffix(".weights"), "classes": folder / "cfg" / "coco.names"} | {
+        "path": cfg,
+        "resize": "stretch",
+    }
 
 
 @pytest.fixture(scope="module")
 def detector(shared: Path) -> Detector:
-    folder = shared / "weights"
-    cfg = folder / "yolo-fastest" / "yolo-fastest-1.1.cfg"
-    return Detector(
-        cfg, weights=cfg.with_suffix(".weights"), classes=folder / "cfg" / "coco.names", resize="stretch"
-    )
+    pair = pair_of(shared)
+    return Detector(pair.pop("path"), **pair)
 
 
 def test_a_path_and_its_pixels_give_the_same(detector: Detector, shared: Path):
@@ -47,7 +55,8 @@ def test_no_pictures_give_no_answers(detector: Detector):
 
 
 def test_boxes_end_at_the_pictures_edge(detector: Detector, shared: Path):
-    low = Detector.from_keras(detector.network, detector.card, conf=0.01)
+    pair = pair_of(shared)
+    low = Detector(pair.pop("path"), **pair, conf=0.01)
     found = low.detect(shared / "images" / "horses.jpg")
     width, height = found.image_size
     assert found.boxes.min() >= 0
@@ -55,13 +64,15 @@ def test_boxes_end_at_the_pictures_edge(detector: Detector, shared: Path):
     assert found.boxes[:, 3].max() <= height
 
 
-def test_changed_weights_are_seen(detector: Detector, shared: Path):
+def test_a_network_in_memory_is_followed(shared: Path):
+    network, card = open_model(**pair_of(shared))
+    detector = Detector.from_keras(network, card)
     path = shared / "images" / "dog.jpg"
     before = detector.detect(path)
-    saved = detector.network.get_weights()
-    detector.network.set_weights([np.zeros_like(one) for one in saved])
+    saved = network.get_weights()
+    network.set_weights([np.zeros_like(one) for one in saved])
     nothing = detector.detect(path)
-    detector.network.set_weights(saved)
+    network.set_weights(saved)
     assert len(nothing) == 0
     assert len(detector.detect(path)) == len(before) > 0
 
@@ -72,6 +83,7 @@ def test_an_array_of_another_form_is_refused(detector: Detector, shape: tuple[in
         detector.detect(np.zeros(shape, np.uint8))
 
 
-def test_thresholds_outside_0_to_1_are_refused(detector: Detector):
+def test_thresholds_outside_0_to_1_are_refused(shared: Path):
+    pair = pair_of(shared)
     with pytest.raises(LookonceError, match="conf"):
-        Detector.from_keras(detector.network, detector.card, conf=30)
+        Detector(pair.pop("path"), **pair, conf=30)

@@ -17,9 +17,10 @@ MOST_LINES = 350
 
 # Left to right; nobody imports to the right of himself, nor from another part of his own rank but the first.
 RANKS = (
-    ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic", "palette"),
+    ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic", "palette", "backend"),
     ("labels", "darknet"),
-    ("network", "onnx_graph"),
+    ("darknet_pair", "onnx_graph"),
+    ("network",),
     ("training",),
     ("evaluation",),
     ("inference",),
@@ -28,7 +29,7 @@ RANKS = (
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 # One rank, yet these build on each other.
-LAYERED_RANKS = (0, 6)
+LAYERED_RANKS = (0, 7)
 ROOTS = {"__init__", "__main__"}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 LIGHT = {"onnx_graph", "labels", "darknet", "boxes", "detections", "errors", "model_card"}

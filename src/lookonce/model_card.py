@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,8 @@ from lookonce.boxes import RESIZES
 from lookonce.errors import LookonceError
 
 FORMAT = 1
+# Of the entry in a .keras archive, and of the metadata in an ONNX file.
+CARD_KEY = "lookonce.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ class ModelCard:
     def to_json(self) -> str:
         """The card as indented JSON."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
+        """The card in an ONNX file's metadata; `source` names the file in errors. Raises LookonceError."""
+        if CARD_KEY not in metadata:
+            raise LookonceError(
+                f"{source}: an ONNX file without {CARD_KEY} in its metadata (classes, anchors, input size). "
+                "Give a file that `lookonce export` wrote."
+            )
+        return cls.from_json(metadata[CARD_KEY], source)
 
     @classmethod
     def from_json(cls, text: str, source: str) -> ModelCard:

@@ -19,7 +19,7 @@ from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
-from lookonce.network import build, layers_of, save_model, to_darknet
+from lookonce.network import build, layers_of, load_model, save_model, to_darknet
 from lookonce.run_folder import RunFolder
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
@@ -226,8 +226,9 @@ def _report_transplant(rows: Sequence[Any], reporter: Reporter) -> None:
 
 def _finish(folder: RunFolder, validation: Validation | None, cfg: Any, reporter: Reporter) -> TrainResult:
     """From the saved best model: Darknet's files, metrics and plots."""
-    detector = Detector(folder.model, conf=AP_CONFIDENCE)
-    write_weights(folder.weights, cfg, to_darknet(detector.network, cfg))
+    network, card = load_model(folder.model)
+    write_weights(folder.weights, cfg, to_darknet(network, cfg))
+    detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE)
     rows = folder.read_metrics()
     plots.plot_curves(rows, folder.root / "curves.png")
     if validation is None:

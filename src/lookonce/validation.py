@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import keras
+from typing import TYPE_CHECKING
 
 from lookonce.detections import Detections
 from lookonce.errors import LookonceError
@@ -16,6 +15,9 @@ from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
 from lookonce.model_card import ModelCard
 from lookonce.pictures import PictureError, read_picture
+
+if TYPE_CHECKING:
+    import keras
 
 # Nothing below changes the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001

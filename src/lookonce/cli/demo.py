@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.cli.backend import choose_backend
+from lookonce.backend import choose_backend
 from lookonce.cli.train import positive
 
 if TYPE_CHECKING:

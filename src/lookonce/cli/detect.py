@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.backend import choose_backend
+from lookonce.cli.model_arguments import add_model_arguments, open_detector
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 _EXAMPLES = """examples:
   lookonce detect outputs/model.keras photo.jpg
-  lookonce detect outputs/model.keras photos/ --output drawn/ --json found.json
+  lookonce detect model.onnx photos/ --output drawn/ --json found.json
   lookonce detect yolov3-tiny.cfg "photos/*.png" --weights yolov3-tiny.weights --classes coco.names
 """
 
@@ -34,15 +34,9 @@ def add_parser(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a .keras model, or a Darknet .cfg with --weights")
+    add_model_arguments(parser)
     parser.add_argument("source", metavar="SOURCE", help="a picture, a folder of them, or a quoted pattern")
-    parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
-    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
     parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
-    parser.add_argument(
-        "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default %(default)s)"
-    )
     parser.add_argument(
         "--output", metavar="FILE|DIR", default="detections", help="drawn copies (default %(default)s/)"
     )
@@ -58,18 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     pictures = list_pictures(arguments.source)
     targets = _targets(pictures, Path(arguments.output))
-    choose_backend()
     from lookonce.atomic import write_text
-    from lookonce.inference import Detector
 
-    detector = Detector(
-        arguments.model,
-        weights=arguments.weights,
-        classes=arguments.classes,
-        resize=arguments.resize,
-        conf=arguments.conf,
-        iou=arguments.iou,
-    )
+    detector = open_detector(arguments, arguments.conf)
+    print(f"{detector.card.name}: {detector.engine.name}")
     root = _common_folder(pictures)
     answers: list[dict[str, Any]] = []
     failed = 0

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.backend import choose_backend
+from lookonce.cli.model_arguments import add_model_arguments, open_detector
 
 if TYPE_CHECKING:
     from lookonce.evaluation import Metrics
@@ -28,23 +28,19 @@ def add_parser(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="a .keras model, or a Darknet .cfg with --weights")
+    add_model_arguments(parser)
     parser.add_argument("data", metavar="DATA", help="the folder of labelled pictures")
     parser.add_argument(
         "--split",
         default="test",
         help="the list to measure on; 'all' takes every picture (default %(default)s)",
     )
-    parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
-    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
     parser.add_argument(
         "--conf",
         type=float,
         default=0.3,
         help="score above which precision, recall and F1 count (default 0.3)",
     )
-    parser.add_argument("--iou", type=float, default=0.45, help="NMS overlap (default %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the split, where the data has no lists (default 0)"
     )
@@ -57,22 +53,13 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print a table, write what was asked for."""
-    choose_backend()
     from rich.console import Console
     from rich.progress import Progress
 
     from lookonce.atomic import write_text
-    from lookonce.inference import Detector
     from lookonce.validation import AP_CONFIDENCE, Validation
 
-    detector = Detector(
-        arguments.model,
-        weights=arguments.weights,
-        classes=arguments.classes,
-        resize=arguments.resize,
-        conf=AP_CONFIDENCE,
-        iou=arguments.iou,
-    )
+    detector = open_detector(arguments, AP_CONFIDENCE)
     split = None if arguments.split == "all" else arguments.split
     validation = Validation.of_split(arguments.data, detector.names, split, arguments.seed)
     with Progress(console=Console(stderr=True), transient=True) as bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lookonce.cli.backend import choose_backend
+from lookonce.backend import choose_backend
 
 EXAMPLES = """examples:
   lookonce train my-vott-export

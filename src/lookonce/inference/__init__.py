@@ -3,7 +3,7 @@
 from lookonce.inference.decode import decode
 from lookonce.inference.detector import Detector
 from lookonce.inference.draw import draw
-from lookonce.inference.engines import KerasEngine
+from lookonce.inference.engines import DEVICES, ENGINES
 from lookonce.inference.nms import nms
 
-__all__ = ["Detector", "KerasEngine", "decode", "draw", "nms"]
+__all__ = ["DEVICES", "ENGINES", "Detector", "decode", "draw", "nms"]

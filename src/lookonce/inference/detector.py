@@ -7,23 +7,27 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from lookonce.backend import choose_backend
 from lookonce.boxes import Geometry, clip_boxes
 from lookonce.darknet import parse_cfg
+from lookonce.darknet_pair import adjusted
 from lookonce.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.inference.decode import decode
-from lookonce.inference.engines import KerasEngine
+from lookonce.inference.decode import Candidates, decode
+from lookonce.inference.engines import BoxesEngine, Engine, start_engine
 from lookonce.inference.nms import nms
+from lookonce.inference.opening import open_graph
 from lookonce.model_card import ModelCard
-from lookonce.network import open_model
 from lookonce.pictures import PictureError, read_picture
 from lookonce.resize import to_input
+
+if TYPE_CHECKING:
+    import keras
 
 Picture = NDArray[np.uint8] | str | Path
 Item = TypeVar("Item", bound=Picture)
@@ -34,9 +38,9 @@ _READERS = 4
 
 
 class Detector:
-    """A model ready to look at pictures: `Detector("model.keras").detect("photo.jpg")`.
+    """A model ready to look at pictures: `Detector("model.onnx").detect("photo.jpg")`.
 
-    `names` are its classes, `network` the Keras model, `card` what the model file says of itself.
+    `names` are its classes, `card` what the model file says of itself, `engine` what runs it.
     """
 
     def __init__(
@@ -47,14 +51,25 @@ class Detector:
         resize: str | None = None,
         conf: float = 0.3,
         iou: float = 0.45,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int = 0,
     ) -> None:
-        """Open a `.keras` file, or a Darknet `.cfg` with its `weights`.
+        """Open a `.onnx` or `.keras` file, or a Darknet `.cfg` with its `weights`.
 
         `conf`: detections score above it; `iou`: of two boxes of a class that overlap by more, the better
-        stays. Raises LookonceError.
+        stays (an ONNX file with NMS inside has both built in; of `conf` the higher holds). `engine` is one of
+        ENGINES: "auto" and "onnx" run in ONNX Runtime, on the `device` of DEVICES. `threads` 0 leaves their
+        number to the engine. Raises LookonceError.
         """
-        network, card = open_model(model_path, weights=weights, classes=classes, resize=resize)
-        self._prepare(network, card, conf, iou)
+        path = Path(model_path)
+        if engine == "keras":
+            network, card = _open_keras(path, weights)
+            started: Engine = _keras_engine(network, card)
+        else:
+            started = start_engine(open_graph(path, weights), engine, device, threads)
+            card = ModelCard.of_metadata(started.metadata, str(path))
+        self._prepare(started, adjusted(card, path, classes, resize), conf, iou)
 
     @classmethod
     def from_keras(
@@ -62,21 +77,20 @@ class Detector:
     ) -> Detector:
         """A detector on a model in memory; it follows later changes of the weights. Raises LookonceError."""
         detector = cls.__new__(cls)
-        detector._prepare(network, card, conf, iou)
+        detector._prepare(_keras_engine(network, card), card, conf, iou)
         return detector
 
-    def _prepare(self, network: keras.Model, card: ModelCard, conf: float, iou: float) -> None:
+    def _prepare(self, engine: Engine, card: ModelCard, conf: float, iou: float) -> None:
         for name, value in (("conf", conf), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise LookonceError(f"--{name} is {value}; expected a number from 0 to 1.")
-        self.network, self.card, self.names = network, card, card.classes
+        self.engine, self.card, self.names = engine, card, card.classes
         self.conf, self.iou = conf, iou
         self._heads = parse_cfg(card.cfg).heads
-        self._engine = KerasEngine(network, card.input_size)
 
     def warm_up(self, batch: int = 1) -> None:
         """Compile the network now instead of at the first picture."""
-        self._engine.warm_up(batch)
+        self.engine(np.zeros((batch, *self.card.input_size, 3), np.float32))
 
     def detect(self, image: Picture) -> Detections:
         """What stands in one picture: a uint8 RGB array (h, w, 3), or the path of a file.
@@ -136,17 +150,48 @@ class Detector:
         return to_input(pixels, self.card.input_size, self.card.resize)
 
     def _answer(self, prepared: list[_Prepared]) -> list[Detections]:
-        outputs = self._engine(np.stack([pixels for pixels, _ in prepared]))
+        batch = np.stack([pixels for pixels, _ in prepared])
+        geometries = [geometry for _, geometry in prepared]
+        if isinstance(self.engine, BoxesEngine):
+            found = self.engine.boxes(batch)
+            return [self._place(*one, geometry) for one, geometry in zip(found, geometries, strict=True)]
+        outputs = self.engine(batch)
         return [
-            self._finish([head[index] for head in outputs], geometry)
-            for index, (_, geometry) in enumerate(prepared)
+            self._place(*self._decode([head[index] for head in outputs], geometry), geometry)
+            for index, geometry in enumerate(geometries)
         ]
 
-    def _finish(self, heads: list[NDArray[np.float32]], geometry: Geometry) -> Detections:
+    def _decode(self, heads: list[NDArray[np.float32]], geometry: Geometry) -> Candidates:
+        """The candidates that NMS lets stand, boxes in input pixels."""
         boxes, scores, classes = decode(heads, self._heads, self.card.input_size, self.conf)
-        boxes = geometry.to_picture(boxes)
-        size = (geometry.width, geometry.height)
         # Darknet compares boxes as fractions of the picture, and not clipped.
-        fractions = (boxes / np.asarray([*size, *size], np.float32)).astype(np.float32)
-        kept = nms(fractions, scores, classes, self.iou)
-        return Detections(clip_boxes(boxes[kept], *size), scores[kept], classes[kept], self.names, size)
+        size = np.asarray([geometry.width, geometry.height] * 2, np.float32)
+        kept = nms((geometry.to_picture(boxes) / size).astype(np.float32), scores, classes, self.iou)
+        return boxes[kept], scores[kept], classes[kept]
+
+    def _place(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        classes: NDArray[np.int64],
+        geometry: Geometry,
+    ) -> Detections:
+        size = (geometry.width, geometry.height)
+        above = scores > self.conf
+        placed = clip_boxes(geometry.to_picture(boxes[above]), *size)
+        return Detections(placed, scores[above], classes[above], self.names, size)
+
+
+def _open_keras(path: Path, weights: str | Path | None) -> tuple[keras.Model, ModelCard]:
+    try:
+        choose_backend()
+        from lookonce.network import open_model
+    except ImportError as error:
+        raise LookonceError("the engine keras isn't installed: pip install 'lookonce[tensorflow]'") from error
+    return open_model(path, weights=weights)
+
+
+def _keras_engine(network: keras.Model, card: ModelCard) -> Engine:
+    from lookonce.inference.keras_engine import KerasEngine
+
+    return KerasEngine(network, card.input_size)

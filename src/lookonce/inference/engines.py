@@ -1,81 +1,150 @@
-"""What runs the network: numpy in, numpy out, whatever Keras stands on."""
+"""What runs the network: a batch of pictures in, raw heads or boxes out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
-import keras
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
+from lookonce.errors import LookonceError
 
-class KerasEngine:
-    """A Keras model compiled once by its backend; later changes of its weights are seen.
+Array = NDArray[np.float32]
+ENGINES = ("auto", "onnx", "openvino", "openvino-bf16", "keras")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+_PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
 
-    Call it with a float32 batch (b, h, w, 3) RGB 0..1; it answers one float32 array
-    (b, grid height, grid width, channels) a head.
+
+class Engine(Protocol):
+    """Runs a raw network: float32 (b, h, w, 3) RGB 0..1 in, one (b, grid h, grid w, channels) a head out.
+
+    `name` says what runs and where; `metadata` is the model file's, the model card in it.
     """
 
-    def __init__(self, model: keras.Model, input_size: tuple[int, int]) -> None:
-        """`input_size` is (height, width) in pixels."""
-        self.input_size = input_size
-        self._largest = 1
-        self._pads = keras.backend.backend() == "jax"
-        self._forward = _FORWARD.get(keras.backend.backend(), _plain)(model, input_size)
+    name: str
 
-    def warm_up(self, batch: int = 1) -> None:
-        """Compile now, so that the first picture doesn't wait for it."""
-        self(np.zeros((batch, *self.input_size, 3), np.float32))
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Key and value pairs of the model file."""
+        ...
 
-    def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Raw heads of a batch (b, h, w, 3), one (b, grid height, grid width, channels) array each."""
-        count = len(batch)
-        if self._pads:
-            # JAX compiles anew for each batch size: the last, shorter batch is filled up instead.
-            self._largest = max(self._largest, count)
-            batch = np.pad(batch, [(0, self._largest - count), (0, 0), (0, 0), (0, 0)])
-        heads = self._forward(batch)
-        heads = list(heads) if isinstance(heads, list | tuple) else [heads]
-        return [np.asarray(keras.ops.convert_to_numpy(head), np.float32)[:count] for head in heads]
+    def __call__(self, batch: Array) -> list[Array]:
+        """The raw heads of one batch."""
+        ...
 
 
-def _tensorflow(model: keras.Model, input_size: tuple[int, int]) -> Callable[[Any], Any]:
-    import tensorflow as tf
+def start_engine(graph: bytes, engine: str = "auto", device: str = "auto", threads: int = 0) -> Engine:
+    """The engine for an ONNX graph: `engine` is one of ENGINES but keras. Raises LookonceError.
 
-    # One signature with a free batch size: a second size costs no new tracing.
-    signature = [tf.TensorSpec((None, *input_size, 3), tf.float32)]
-    return tf.function(lambda batch: model(batch, training=False), input_signature=signature)
-
-
-def _jax(model: keras.Model, _: tuple[int, int]) -> Callable[[Any], Any]:
-    import jax
-
-    @jax.jit
-    def forward(trainable: Any, fixed: Any, batch: Any) -> Any:
-        return model.stateless_call(trainable, fixed, batch, training=False)[0]
-
-    def call(batch: Any) -> Any:
-        # Read at each call: weights that training has changed must be seen.
-        trainable = [variable.value for variable in model.trainable_variables]
-        fixed = [variable.value for variable in model.non_trainable_variables]
-        return forward(trainable, fixed, batch)
-
-    return call
+    `device` of DEVICES is ONNX Runtime's; `threads` 0 leaves their number to the engine.
+    """
+    if engine in ("openvino", "openvino-bf16"):
+        return OpenVinoEngine(graph, threads, "bf16" if engine.endswith("bf16") else "f32")
+    if engine not in ("auto", "onnx"):
+        raise LookonceError(f"--engine is {engine!r}; expected one of {', '.join(ENGINES)}.")
+    session = _session(graph, threads, device)
+    has_boxes = [output.name for output in session.get_outputs()][:1] == ["boxes"]
+    return (BoxesEngine if has_boxes else OnnxEngine)(session)
 
 
-def _torch(model: keras.Model, _: tuple[int, int]) -> Callable[[Any], Any]:
-    import torch
+class OnnxEngine:
+    """A raw network in ONNX Runtime."""
 
-    def call(batch: Any) -> Any:
-        with torch.inference_mode():
-            return model(batch, training=False)
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        provider = session.get_providers()[0].removesuffix("ExecutionProvider")
+        self.name = f"ONNX Runtime {onnxruntime.__version__} on {provider}"
+        self.metadata = session.get_modelmeta().custom_metadata_map
+        self._session = session
+        self._input = session.get_inputs()[0].name
 
-    return call
+    def __call__(self, batch: Array) -> list[Array]:
+        """The raw heads of one batch (b, h, w, 3)."""
+        heads = self._session.run(None, {self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
+        return [head.transpose(0, 2, 3, 1) for head in heads]
 
 
-def _plain(model: keras.Model, _: tuple[int, int]) -> Callable[[Any], Any]:
-    return lambda batch: model(batch, training=False)
+class BoxesEngine(OnnxEngine):
+    """A network with decoding and NMS inside (`lookonce export --nms`) in ONNX Runtime."""
+
+    def __call__(self, batch: Array) -> list[Array]:
+        """Refused: such a network has no raw heads to show."""
+        raise LookonceError("this ONNX file has NMS inside and no raw heads; export it without --nms.")
+
+    def boxes(self, batch: Array) -> list[tuple[Array, Array, NDArray[np.int64]]]:
+        """Of each picture of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
+        pixels = np.rint(batch * 255).astype(np.uint8)
+        boxes, scores, classes, pictures = self._session.run(None, {self._input: pixels})
+        answers = []
+        for index in range(len(batch)):
+            mine = np.flatnonzero(pictures == index)
+            mine = mine[np.argsort(-scores[mine], kind="stable")]
+            answers.append((boxes[mine], scores[mine], classes[mine]))
+        return answers
 
 
-_FORWARD = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+class OpenVinoEngine:
+    """A raw network in OpenVINO; `precision` 'bf16' is faster where the processor has it, and coarser."""
+
+    def __init__(self, graph: bytes, threads: int = 0, precision: str = "f32") -> None:
+        """`graph` is an ONNX file's content. Raises LookonceError."""
+        try:
+            import openvino
+        except ImportError as error:
+            raise LookonceError(
+                "the engine openvino isn't installed: pip install 'lookonce[openvino]'"
+            ) from error
+        from lookonce.onnx_graph import metadata_of
+
+        core = openvino.Core()
+        options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        if threads:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._network = core.compile_model(core.read_model(graph), "CPU", options)
+        self.metadata = metadata_of(graph)
+        self.name = f"OpenVINO {openvino.get_version().split('-')[0]} on CPU, {precision}"
+
+    def __call__(self, batch: Array) -> list[Array]:
+        """The raw heads of one batch (b, h, w, 3)."""
+        heads = self._network(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        # Copied: the next call writes its answer where this one lies.
+        return [np.array(head).transpose(0, 2, 3, 1) for head in heads.values()]
+
+
+def _session(graph: bytes, threads: int, device: str) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session on the best device installed, or the one asked for. Raises LookonceError."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    providers = _providers(device)
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=providers)
+    # ONNX Runtime raises classes of its own that share no base but Exception.
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        raise LookonceError(
+            f"ONNX Runtime can't run the model: {first}. A damaged file? Export it again."
+        ) from error
+
+
+def _providers(device: str) -> list[str]:
+    """Providers to try in turn. TensorRT builds for minutes at first, so it must be asked for."""
+    installed = onnxruntime.get_available_providers()
+    if device == "auto":
+        wanted = [_PROVIDERS["cuda"], _PROVIDERS["cpu"]]
+        return [provider for provider in wanted if provider in installed]
+    if device not in _PROVIDERS:
+        raise LookonceError(f"--device is {device!r}; expected one of {', '.join(DEVICES)}.")
+    if _PROVIDERS[device] not in installed:
+        names = [name for name, provider in _PROVIDERS.items() if provider in installed]
+        raise LookonceError(
+            f"--device {device}: this ONNX Runtime has {', '.join(names)} only. "
+            "For NVIDIA GPUs: pip install onnxruntime-gpu."
+        )
+    chain = list(_PROVIDERS)[list(_PROVIDERS).index(device) :]
+    return [_PROVIDERS[name] for name in chain if _PROVIDERS[name] in installed]

@@ -11,14 +11,11 @@ import keras
 
 from lookonce import __version__
 from lookonce.atomic import atomic_file
-from lookonce.boxes import RESIZES
-from lookonce.darknet import Cfg, read_cfg, read_weights
+from lookonce.darknet_pair import adjusted, must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError
-from lookonce.model_card import ModelCard
+from lookonce.model_card import CARD_KEY, ModelCard
 from lookonce.network.build import build
 from lookonce.network.weights import load_darknet
-
-CARD_ENTRY = "lookonce.json"
 
 
 def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
@@ -36,7 +33,7 @@ def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
     with atomic_file(path) as temporary:
         plain.save(temporary)
         with zipfile.ZipFile(temporary, "a", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(CARD_ENTRY, card.to_json())
+            archive.writestr(CARD_KEY, card.to_json())
 
 
 def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
@@ -45,11 +42,11 @@ def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
     Raises LookonceError for a missing or damaged file, one that isn't a model, one without `lookonce.json`.
     """
     path = Path(path)
-    _must_exist(path)
+    must_exist(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            text = archive.read(CARD_ENTRY).decode() if CARD_ENTRY in names else None
+            text = archive.read(CARD_KEY).decode() if CARD_KEY in names else None
     except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
         raise LookonceError(
             f"{path}: not a model, or a damaged one ({error}). Expected a .keras file."
@@ -62,7 +59,7 @@ def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
         )
     if text is None:
         raise LookonceError(
-            f"{path}: a Keras model without {CARD_ENTRY} (classes, anchors, input size). "
+            f"{path}: a Keras model without {CARD_KEY} (classes, anchors, input size). "
             "Give a file that lookonce saved, or the .cfg with --weights and --classes."
         )
     card = ModelCard.from_json(text, str(path))
@@ -96,75 +93,11 @@ def open_model(
     Raises LookonceError.
     """
     path = Path(path)
-    if resize is not None and resize not in RESIZES:
-        raise LookonceError(f"resize is {resize!r}, expected {' or '.join(RESIZES)}.")
+    refuse_misfits(path, weights)
     if path.suffix == ".cfg":
-        model, card = _open_darknet(path, weights)
-    elif path.suffix == ".weights":
-        raise LookonceError(
-            f"{path}: weights alone aren't a model. Give the .cfg, and this file with --weights."
-        )
+        cfg, found, card = read_pair(path, weights)
+        model = build(cfg)
+        load_darknet(model, found.layers)
     else:
-        if weights is not None:
-            raise LookonceError(
-                f"{path}: holds its own weights; --weights goes with a .cfg only. Leave it out."
-            )
         model, card = load_model(path)
-    if classes is not None:
-        card = replace(card, classes=_read_names(classes, len(card.classes), path))
-    return model, card if resize is None else replace(card, resize=resize)
-
-
-def _open_darknet(path: Path, weights: str | Path | None) -> tuple[keras.Model, ModelCard]:
-    _must_exist(path)
-    if weights is None:
-        raise LookonceError(f"{path}: a cfg alone isn't a model. Give its weights with --weights FILE.")
-    _must_exist(Path(weights))
-    cfg = read_cfg(path)
-    found = read_weights(weights, cfg)
-    if not found.complete:
-        raise LookonceError(
-            f"{weights}: ends after layer {max(found.layers, default=-1)}: good to start a training from, "
-            f"but {path} needs all its layers. Give the complete .weights file."
-        )
-    model = build(cfg)
-    load_darknet(model, found.layers)
-    letter_box = cfg.net.integer("letter_box", 1)
-    card = ModelCard(
-        name=path.stem,
-        classes=tuple(f"class_{index}" for index in range(_class_count(cfg, path))),
-        input_size=cfg.input_size,
-        resize="letterbox" if letter_box else "stretch",
-        cfg=cfg.text,
-        lookonce=__version__,
-    )
-    return model, card
-
-
-def _class_count(cfg: Cfg, path: Path) -> int:
-    counts = {head.classes for head in cfg.heads}
-    if len(counts) != 1:
-        found = ", ".join(map(str, sorted(counts))) or "none"
-        raise LookonceError(f"{path}: its [yolo] sections must all have the same classes=, found {found}.")
-    return counts.pop()
-
-
-def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, ...]:
-    # Here, not above: a model with its own names needs none of the label formats.
-    from lookonce.labels import read_classes
-
-    _must_exist(Path(classes))
-    names = read_classes(Path(classes))
-    if len(names) != expected:
-        raise LookonceError(
-            f"{classes}: {len(names)} class names, but {model} has {expected} classes. "
-            "Give the names it was trained with."
-        )
-    return tuple(names)
-
-
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        raise LookonceError(f"{path}: no such file. Check the path.")
-    if path.is_dir():
-        raise LookonceError(f"{path}: a folder, expected a file.")
+    return model, adjusted(card, path, classes, resize)

@@ -1,7 +1,7 @@
 """A cfg and its weights as an ONNX graph, without Keras: raw heads, or boxes with NMS inside."""
 
 from lookonce.onnx_graph.boxes import with_boxes
-from lookonce.onnx_graph.card import CARD_KEY, read_card, write_card
+from lookonce.onnx_graph.card import metadata_of, write_card
 from lookonce.onnx_graph.network import OPSET, network_graph
 
-__all__ = ["CARD_KEY", "OPSET", "network_graph", "read_card", "with_boxes", "write_card"]
+__all__ = ["OPSET", "metadata_of", "network_graph", "with_boxes", "write_card"]

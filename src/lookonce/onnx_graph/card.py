@@ -1,27 +1,18 @@
-"""The model card inside an ONNX file, in its metadata."""
+"""The model card in an ONNX graph's metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import onnx
 
-from lookonce.errors import LookonceError
-from lookonce.model_card import ModelCard
-
-CARD_KEY = "lookonce.json"
+from lookonce.model_card import CARD_KEY, ModelCard
 
 
-def write_card(graph: onnx.ModelProto, card: ModelCard, **more: str) -> None:
-    """Put `card` into the graph's metadata, and whatever else is told of it."""
-    onnx.helper.set_model_props(graph, {CARD_KEY: card.to_json(), **more})
+def write_card(graph: onnx.ModelProto, card: ModelCard) -> None:
+    """Put `card` into the graph's metadata."""
+    entries = {entry.key: entry.value for entry in graph.metadata_props}
+    onnx.helper.set_model_props(graph, {**entries, CARD_KEY: card.to_json()})
 
 
-def read_card(metadata: Mapping[str, str], source: str) -> ModelCard:
-    """The card in an ONNX file's metadata; `source` names the file in errors. Raises LookonceError."""
-    if CARD_KEY not in metadata:
-        raise LookonceError(
-            f"{source}: an ONNX file without {CARD_KEY} in its metadata (classes, anchors, input size). "
-            "Give a file that `lookonce export` wrote."
-        )
-    return ModelCard.from_json(metadata[CARD_KEY], source)
+def metadata_of(content: bytes) -> dict[str, str]:
+    """The metadata of an ONNX file's content. Raises google.protobuf's DecodeError for anything else."""
+    return {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}

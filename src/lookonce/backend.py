@@ -8,11 +8,13 @@ import tempfile
 
 
 def choose_backend(backend: str | None = None) -> None:
-    """Set Keras' backend (default TensorFlow) and import it; it cannot be changed afterwards.
+    """Set Keras' backend (default TensorFlow) and import it; once imported it stays.
 
     TensorFlow's libraries write notes about themselves to standard error before any setting of theirs can
     stop them; they are held back, and shown when the import fails.
     """
+    if "keras" in sys.modules:
+        return
     if backend:
         os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -1,0 +1,54 @@
+"""MODEL and what goes with it: the same arguments for every command that runs a detector."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lookonce.inference import Detector
+
+# As in lookonce.inference.engines, which would load ONNX Runtime before --help is shown.
+ENGINES = ("auto", "onnx", "openvino", "openvino-bf16", "keras")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Register MODEL, --weights, --classes, --resize, --iou, and what runs it."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a .onnx or .keras model, or a Darknet .cfg with --weights"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
+    parser.add_argument(
+        "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default %(default)s)"
+    )
+    running = parser.add_argument_group("what runs the network")
+    running.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="default: ONNX Runtime, which needs no Keras"
+    )
+    running.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="of ONNX Runtime (default: a GPU where there is one)",
+    )
+    running.add_argument("--threads", type=int, default=0, metavar="N", help="default: the engine's choice")
+
+
+def open_detector(arguments: argparse.Namespace, conf: float) -> Detector:
+    """The Detector that the arguments ask for. Raises LookonceError."""
+    from lookonce.inference import Detector
+
+    return Detector(
+        arguments.model,
+        weights=arguments.weights,
+        classes=arguments.classes,
+        resize=arguments.resize,
+        conf=conf,
+        iou=arguments.iou,
+        engine=arguments.engine,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
