@@ -25,6 +25,7 @@ RANKS = (
     ("evaluation",),
     ("inference",),
     ("base_model", "run_folder", "validation", "pipeline", "demo"),
+    ("export",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lookonce.detections import Detections
+    from lookonce.export import export_onnx
     from lookonce.inference import Detector
     from lookonce.labels import Dataset
     from lookonce.pipeline import evaluate, train
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Detections", "Detector", "evaluate", "train"]
+__all__ = ["Dataset", "Detections", "Detector", "evaluate", "export_onnx", "train"]
 
 # Loaded on first use, so that `import lookonce` and `lookonce --help` stay instant.
 _HOMES = {
@@ -20,6 +21,7 @@ _HOMES = {
     "Detections": "lookonce.detections",
     "Detector": "lookonce.inference",
     "evaluate": "lookonce.pipeline",
+    "export_onnx": "lookonce.export",
     "train": "lookonce.pipeline",
 }
 

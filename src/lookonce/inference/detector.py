@@ -80,6 +80,14 @@ class Detector:
         detector._prepare(_keras_engine(network, card), card, conf, iou)
         return detector
 
+    @classmethod
+    def from_graph(cls, graph: bytes, conf: float = 0.3, iou: float = 0.45, engine: str = "auto") -> Detector:
+        """A detector on an ONNX file's content, card inside. Raises LookonceError."""
+        detector = cls.__new__(cls)
+        started = start_engine(graph, engine)
+        detector._prepare(started, ModelCard.of_metadata(started.metadata, "the graph"), conf, iou)
+        return detector
+
     def _prepare(self, engine: Engine, card: ModelCard, conf: float, iou: float) -> None:
         for name, value in (("conf", conf), ("iou", iou)):
             if not 0 <= value <= 1:

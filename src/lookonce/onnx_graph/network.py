@@ -46,13 +46,11 @@ def network_graph(
     cfg: Cfg,
     weights: Mapping[int, ConvWeights],
     input_size: tuple[int, int] | None = None,
-    dynamic_size: bool = False,
 ) -> onnx.ModelProto:
     """The raw network: `image` float32 (batch, 3, height, width) RGB 0..1 in, one tensor a head out.
 
     The heads `head_<layer>` are (batch, anchors * (5 + classes), grid height, grid width), in cfg order:
-    what enters each `[yolo]`. The batch is free; with `dynamic_size` height and width are, too, in
-    multiples of the network's stride. `weights` as of `read_weights`, complete. Raises CfgError.
+    what enters each `[yolo]`. The batch is free. `weights` as of `read_weights`, complete. Raises CfgError.
     """
     size = input_size or cfg.input_size
     parts = Parts()
@@ -66,11 +64,9 @@ def network_graph(
         depths = [layers[index].channels if index >= 0 else channels for index in layer.inputs]
         names.append(_add_layer(parts, layer, inputs, depths, weights))
     outputs = [
-        _output(parts, f"head_{layer.index}", names[layer.index], layer, dynamic_size)
-        for layer in heads or layers[-1:]
+        _output(parts, f"head_{layer.index}", names[layer.index], layer) for layer in heads or layers[-1:]
     ]
-    height, width = ("height", "width") if dynamic_size else size
-    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", channels, height, width])
+    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["batch", channels, *size])
     graph = helper.make_graph(parts.nodes, "darknet", [image], outputs, parts.constants)
     return helper.make_model(
         graph,
@@ -81,11 +77,21 @@ def network_graph(
     )
 
 
-def _output(parts: Parts, name: str, source: str, layer: Layer, dynamic: bool) -> onnx.ValueInfoProto:
+def with_free_size(raw: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a raw network that takes any height and width that are multiples of its stride."""
+    model = onnx.ModelProto()
+    model.CopyFrom(raw)
+    for value in (*model.graph.input, *model.graph.output):
+        for side, name in zip(value.type.tensor_type.shape.dim[2:], ("height", "width"), strict=True):
+            side.dim_param = name if value.name == INPUT else f"{value.name}_{name}"
+    return model
+
+
+def _output(parts: Parts, name: str, source: str, layer: Layer) -> onnx.ValueInfoProto:
     # A name of its own: two heads may share a source, and a source may feed further layers.
     parts.add("Identity", [source], name)
-    grid = [f"{name}_height", f"{name}_width"] if dynamic else [layer.height, layer.width]
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", layer.channels, *grid])
+    shape: list[str | int | None] = ["batch", layer.channels, layer.height, layer.width]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _add_layer(

@@ -1,0 +1,170 @@
+"""int8: static quantization by ONNX Runtime, chosen and judged by the average precision that it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lookonce.errors import LookonceError
+from lookonce.inference import Detector
+from lookonce.model_card import ModelCard
+from lookonce.onnx_graph import write_card
+from lookonce.pictures import read_picture
+from lookonce.resize import to_input
+from lookonce.validation import AP_CONFIDENCE, Validation
+
+# More change the ranges no further, and each costs a pass through the network.
+CALIBRATION_PICTURES = 100
+# A loss of AP50 below this is the evaluation's own grain: no further choice is tried.
+GOOD_ENOUGH = 0.001
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How ranges are found, and whether the convolutions before the heads stay in float."""
+
+    name: str
+    method: str
+    float_heads: bool
+
+
+CHOICES = (
+    Choice("min-max", "MinMax", False),
+    Choice("min-max, heads in float", "MinMax", True),
+    Choice("entropy, heads in float", "Entropy", True),
+    Choice("percentile 99.99, heads in float", "Percentile", True),
+)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The int8 graph, and AP50 before and after on the pictures of `split`."""
+
+    graph: onnx.ModelProto
+    choice: str
+    ap50_float: float
+    ap50_int8: float
+    pictures: int
+
+    @property
+    def drop(self) -> float:
+        """AP50 lost, 0..1."""
+        return self.ap50_float - self.ap50_int8
+
+
+def quantize(
+    graph: onnx.ModelProto,
+    card: ModelCard,
+    data: str | Path,
+    *,
+    calibrate_split: str = "train",
+    split: str = "val",
+    max_drop: float = 0.01,
+    force: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Quantized:
+    """A raw float graph as static QDQ int8, weights per channel, calibrated on pictures of `data`.
+
+    The choices are tried in turn until one loses next to nothing; the best stays. Raises LookonceError when
+    that loses more than `max_drop` of AP50 on `split`, unless `force`; and for data that can't be used.
+    """
+    validation = Validation.of_split(data, card.classes, split)
+    calibration = Validation.of_split(data, card.classes, calibrate_split)
+    pictures = [record.picture for record in calibration.records]
+    picked = np.random.default_rng(0).permutation(len(pictures))[:CALIBRATION_PICTURES]
+    chosen = [pictures[index] for index in sorted(picked)]
+
+    def ap50(candidate: onnx.ModelProto) -> float:
+        write_card(candidate, card)
+        detector = Detector.from_graph(candidate.SerializeToString(), conf=AP_CONFIDENCE)
+        return validation.measure(detector).metrics.ap50
+
+    before = ap50(graph)
+    say(f"float: AP50 {before:.4f} on {len(validation.records)} pictures of the list {split}")
+    best: Quantized | None = None
+    for choice in CHOICES:
+        candidate = _quantized(graph, card, chosen, choice)
+        found = Quantized(candidate, choice.name, before, ap50(candidate), len(validation.records))
+        say(f"int8, {choice.name}: AP50 {found.ap50_int8:.4f}")
+        if best is None or found.ap50_int8 > best.ap50_int8:
+            best = found
+        if best.drop <= GOOD_ENOUGH:
+            break
+    assert best is not None
+    if best.drop > max_drop and not force:
+        raise LookonceError(
+            f"int8 loses {100 * best.drop:.1f} points of AP50 ({before:.3f} to {best.ap50_int8:.3f}, "
+            f"{best.choice}); --max-drop allows {100 * max_drop:.1f}. Nothing was written. Give more varied "
+            "pictures to --calibrate, allow more with --max-drop, or write it all the same with --force."
+        )
+    return best
+
+
+def _quantized(
+    graph: onnx.ModelProto, card: ModelCard, pictures: Sequence[Path], choice: Choice
+) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+
+    # A copy: quantize_static moves the weights of what it is given to a file of its own.
+    source = onnx.ModelProto()
+    source.CopyFrom(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        with _without_warnings():
+            quantize_static(
+                source,
+                target,
+                _Pictures(card, pictures),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_before_heads(graph) if choice.float_heads else [],
+                calibrate_method=CalibrationMethod[choice.method],
+                extra_options={"CalibPercentile": 99.99} if choice.method == "Percentile" else {},
+            )
+        return onnx.load(target)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """ONNX Runtime advises fusions that `network_graph` has done already, and prints its progress."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+class _Pictures:
+    """ONNX Runtime's CalibrationDataReader: one network input after another, then None."""
+
+    def __init__(self, card: ModelCard, pictures: Sequence[Path]) -> None:
+        self._inputs = self._read(card, pictures)
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._inputs, None)
+
+    @staticmethod
+    def _read(card: ModelCard, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        for picture in pictures:
+            pixels, _ = to_input(read_picture(picture), card.input_size, card.resize)
+            yield {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
+
+
+def _before_heads(graph: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions whose sums are heads."""
+    heads = {output.name for output in graph.graph.output}
+    sources = {node.input[0] for node in graph.graph.node if node.output[0] in heads}
+    return [node.name for node in graph.graph.node if node.op_type == "Conv" and node.output[0] in sources]
