@@ -5,10 +5,13 @@ from dataclasses import replace
 import cv2
 import keras
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 from lookonce.darknet import parse_cfg, plan, random_weights, read_cfg, read_weights, write_weights, zoo
 from lookonce.network import build, load_darknet
+from lookonce.onnx_graph import network_graph
 
 REFERENCES = (
     "letterbox_alexeyab_dog",
@@ -84,6 +87,14 @@ def ours(cfg, layers, image):
     return [keras.ops.convert_to_numpy(head) for head in (out if isinstance(out, (list, tuple)) else [out])]
 
 
+def in_onnx_runtime(cfg, layers, image):
+    graph = network_graph(cfg, layers)
+    onnx.checker.check_model(graph, full_check=True)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    heads = session.run(None, {"image": np.ascontiguousarray(image.transpose(0, 3, 1, 2))})
+    return [head.transpose(0, 2, 3, 1) for head in heads]
+
+
 def opencv(cfg_path, weights_path, image, indices):
     """The outputs of the cfg layers `indices`, after a logistic activation, as NHWC."""
     net = cv2.dnn.readNetFromDarknet(str(cfg_path), str(weights_path))
@@ -123,10 +134,12 @@ def compare_with_opencv(cfg, name, tmp_path):
     image = np.random.default_rng(3).random((1, *cfg.input_size, 3), np.float32)
     expected = opencv(tmp_path / "m.cfg", tmp_path / "m.weights", image, head_inputs(cfg))
     (tmp_path / "m.weights").unlink()
-    found = ours(cfg, with_variance(weights.layers, as_opencv), image)
-    assert len(found) == len(expected)
-    for index, mine, theirs in zip(head_inputs(cfg), found, expected, strict=True):
-        assert mine.shape == theirs.shape
+    layers = with_variance(weights.layers, as_opencv)
+    found, exported = ours(cfg, layers, image), in_onnx_runtime(cfg, layers, image)
+    assert len(found) == len(exported) == len(expected)
+    for index, mine, onnxs, theirs in zip(head_inputs(cfg), found, exported, expected, strict=True):
+        assert mine.shape == onnxs.shape == theirs.shape
+        assert np.abs(mine - onnxs).max() < 1e-4 * np.abs(theirs).max()
         scale = np.abs(theirs).max()
         worst = np.abs(mine - theirs).max()
         print(
@@ -143,12 +156,14 @@ def test_raw_heads_are_darknets(shared, reference):
     weights = read_weights(folder / f"{FAMILY}.weights", cfg)
     arrays = np.load(shared / "reference" / f"{FAMILY}_{reference}.npz")
     layers = with_variance(weights.layers, as_pjreddie) if "pjreddie" in reference else weights.layers
-    found = ours(cfg, layers, arrays["input_chw"].transpose(1, 2, 0)[None])
-    assert len(found) == 2
-    for index, head in zip(head_inputs(cfg), found, strict=True):
-        worst = np.abs(head[0].transpose(2, 0, 1) - arrays[f"layer{index}_rawconv_chw"]).max()
-        print(f"{reference} layer {index}: max abs {worst:.2e}")
-        assert worst < 1e-3
+    image = arrays["input_chw"].transpose(1, 2, 0)[None]
+    for name, run in (("Keras", ours), ("ONNX", in_onnx_runtime)):
+        found = run(cfg, layers, image)
+        assert len(found) == 2
+        for index, head in zip(head_inputs(cfg), found, strict=True):
+            worst = np.abs(head[0].transpose(2, 0, 1) - arrays[f"layer{index}_rawconv_chw"]).max()
+            print(f"{reference} layer {index}, {name}: max abs {worst:.2e}")
+            assert worst < 1e-3
 
 
 @pytest.mark.parametrize("name", zoo.NAMES)
