@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,9 @@ import pytest
 # Before anything imports Keras: it reads these once.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Converted models go where the run's other files go, not into the user's cache.
+os.environ.setdefault("LOOKONCE_CACHE", str(Path(tempfile.gettempdir()) / "lookonce-test-cache"))
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -42,7 +42,6 @@ class Choice:
 CHOICES = (
     Choice("min-max, heads in float", "MinMax", True),
     Choice("min-max", "MinMax", False),
-    Choice("entropy, heads in float", "Entropy", True),
     Choice("percentile 99.99, heads in float", "Percentile", True),
 )
 
