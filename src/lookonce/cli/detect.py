@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,10 @@ from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
     from lookonce.detections import Detections
+    from lookonce.inference import Seen
+
+# Drawing and JPEG's arithmetic leave the interpreter's lock for most of their time.
+_DRAWERS = 2
 
 # What Pillow writes as well as it reads; a picture of another format is drawn on a JPEG.
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -38,7 +44,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a picture, a folder of them, or a quoted pattern")
     parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
     parser.add_argument(
-        "--output", metavar="FILE|DIR", default="detections", help="drawn copies (default %(default)s/)"
+        "--output",
+        metavar="FILE|DIR",
+        default="detections",
+        help="drawn copies (default %(default)s/), or none",
     )
     parser.add_argument("--json", metavar="FILE", help="write what was found as a JSON array")
     parser.add_argument("--batch", type=int, default=8, help="pictures at a time (default %(default)s)")
@@ -51,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lookonce.pictures import PictureError, list_pictures
 
     pictures = list_pictures(arguments.source)
-    targets = _targets(pictures, Path(arguments.output))
+    draws = arguments.output != "none"
+    targets = _targets(pictures, Path(arguments.output)) if draws else {}
     from lookonce.atomic import write_text
 
     detector = open_detector(arguments, arguments.conf)
@@ -59,19 +69,26 @@ def run(arguments: argparse.Namespace) -> int:
     root = _common_folder(pictures)
     answers: list[dict[str, Any]] = []
     failed = 0
-    for path, found in detector.detect_many(pictures, arguments.batch):
-        if isinstance(found, PictureError):
-            failed += 1
-            print(f"lookonce: {found}", file=sys.stderr)
-            continue
-        name = path.relative_to(root).as_posix()
-        answers.append(found.to_json(name))
-        _write_drawn(path, found, targets[path])
-        print(f"{name}: {_in_words(found)}")
+    with ThreadPoolExecutor(_DRAWERS) as drawers:
+        drawings: deque[Future[None]] = deque()
+        for seen in detector.look_through(pictures, arguments.batch):
+            if isinstance(seen.answer, PictureError):
+                failed += 1
+                print(f"lookonce: {seen.answer}", file=sys.stderr)
+                continue
+            name = seen.source.relative_to(root).as_posix()
+            answers.append(seen.answer.to_json(name))
+            print(f"{name}: {_in_words(seen.answer)}")
+            if draws:
+                drawings.append(drawers.submit(_write_drawn, seen, targets[seen.source]))
+            while len(drawings) > 2 * arguments.batch:
+                drawings.popleft().result()
+        for drawing in drawings:
+            drawing.result()
     if arguments.json:
         write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
     objects = sum(len(answer["boxes"]) for answer in answers)
-    drawn = f", drawn in {arguments.output}" if answers else ""
+    drawn = f", drawn in {arguments.output}" if answers and draws else ""
     unread = f"; {failed} could not be read" if failed else ""
     print(
         f"{len(answers)} {'picture' if len(answers) == 1 else 'pictures'}, {objects} objects{drawn}{unread}"
@@ -115,14 +132,17 @@ def _common_folder(pictures: list[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in pictures]))
 
 
-def _write_drawn(source: Path, found: Detections, target: Path) -> None:
+def _write_drawn(seen: Seen[Path], target: Path) -> None:
     from PIL import Image
 
     from lookonce.atomic import atomic_file
+    from lookonce.detections import Detections
     from lookonce.inference import draw
     from lookonce.pictures import read_picture
 
-    drawn = Image.fromarray(draw(read_picture(source), found))
+    assert isinstance(seen.answer, Detections)
+    picture = read_picture(seen.source) if seen.picture is None else seen.picture
+    drawn = Image.fromarray(draw(picture, seen.answer))
     with atomic_file(target) as temporary:
         drawn.save(temporary, quality=92)
 

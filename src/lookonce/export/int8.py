@@ -90,9 +90,7 @@ def quantize(
         return metrics.ap, metrics.ap50
 
     before = measured(graph)
-    say(
-        f"float: AP {before[0]:.4f}, AP50 {before[1]:.4f} on {len(validation.records)} pictures of {split}"
-    )
+    say(f"float: AP {before[0]:.4f}, AP50 {before[1]:.4f} on {len(validation.records)} pictures of {split}")
     best: Quantized | None = None
     for choice in CHOICES:
         candidate = _quantized(graph, card, chosen, choice)

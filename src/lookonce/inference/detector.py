@@ -6,8 +6,9 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,25 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8] | str | Path
 Item = TypeVar("Item", bound=Picture)
-_Prepared = tuple[NDArray[np.float32], Geometry]
 
+
+@dataclass(frozen=True, eq=False)
+class Seen(Generic[Item]):
+    """What came of one picture: `picture` is uint8 RGB (h, w, 3), None if unreadable or too large to keep."""
+
+    source: Item
+    picture: NDArray[np.uint8] | None
+    answer: Detections | PictureError
+
+
+class _Prepared(NamedTuple):
+    picture: NDArray[np.uint8] | None
+    pixels: NDArray[np.float32]
+    geometry: Geometry
+
+
+# Of larger pictures, a few batches under way would fill the memory: whoever needs one reads it again.
+_KEPT_BYTES = 8_000_000
 # Reading a JPEG and resizing it leave the GIL; more threads than this only fill memory.
 _READERS = 4
 
@@ -111,40 +129,54 @@ class Detector:
     def detect_many(
         self, images: Iterable[Item], batch: int = 8
     ) -> Iterator[tuple[Item, Detections | PictureError]]:
-        """Each picture with its Detections, or the PictureError that kept it from being read, in order.
+        """Each picture with its Detections, or the PictureError that kept it from being read, in order."""
+        for seen in self.look_through(images, batch):
+            yield seen.source, seen.answer
 
-        Pictures are read and resized by threads while the network works on the batch before.
+    def look_through(self, images: Iterable[Item], batch: int = 8) -> Iterator[Seen[Item]]:
+        """As `detect_many`, with each picture's pixels: for drawing, and whatever else looks at them again.
+
+        Threads read and resize pictures, and another runs the network, while the caller is busy with the
+        answers before. Raises LookonceError.
         """
         if batch < 1:
             raise LookonceError(f"--batch is {batch}; expected 1 or more.")
-        waiting: deque[tuple[Item, Future[_Prepared]]] = deque()
         remaining = iter(images)
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as pool:
+        reading: deque[tuple[Item, Future[_Prepared]]] = deque()
+        running: deque[Future[list[Seen[Item]]]] = deque()
+        with (
+            ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers,
+            ThreadPoolExecutor(1, thread_name_prefix="network") as network,
+        ):
             try:
                 while True:
-                    for image in itertools.islice(remaining, 2 * batch - len(waiting)):
-                        waiting.append((image, pool.submit(self._load, image)))
-                    if not waiting:
+                    for image in itertools.islice(remaining, 3 * batch - len(reading)):
+                        reading.append((image, readers.submit(self._load, image)))
+                    while reading and len(running) < 2:
+                        taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
+                        running.append(network.submit(self._answer_batch, taken))
+                    if not running:
                         return
-                    taken = [waiting.popleft() for _ in range(min(batch, len(waiting)))]
-                    yield from self._answer_batch(taken)
+                    yield from running.popleft().result()
             finally:
-                for _, future in waiting:
-                    future.cancel()
+                for _, read in reading:
+                    read.cancel()
+                for run in running:
+                    run.cancel()
 
-    def _answer_batch(
-        self, taken: list[tuple[Item, Future[_Prepared]]]
-    ) -> Iterator[tuple[Item, Detections | PictureError]]:
-        errors: dict[int, PictureError] = {}
-        ready: list[_Prepared] = []
-        for index, (_, future) in enumerate(taken):
+    def _answer_batch(self, taken: list[tuple[Item, Future[_Prepared]]]) -> list[Seen[Item]]:
+        loaded: list[_Prepared | PictureError] = []
+        for _, future in taken:
             try:
-                ready.append(future.result())
+                loaded.append(future.result())
             except PictureError as error:
-                errors[index] = error
+                loaded.append(error)
+        ready = [one for one in loaded if not isinstance(one, PictureError)]
         answers = iter(self._answer(ready) if ready else ())
-        for index, (image, _) in enumerate(taken):
-            yield image, errors[index] if index in errors else next(answers)
+        return [
+            Seen(item, None, one) if isinstance(one, PictureError) else Seen(item, one.picture, next(answers))
+            for (item, _), one in zip(taken, loaded, strict=True)
+        ]
 
     def _load(self, image: Picture) -> _Prepared:
         if isinstance(image, np.ndarray):
@@ -155,11 +187,12 @@ class Detector:
             pixels = image
         else:
             pixels = read_picture(Path(image))
-        return to_input(pixels, self.card.input_size, self.card.resize)
+        kept = pixels if pixels.nbytes <= _KEPT_BYTES else None
+        return _Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
 
     def _answer(self, prepared: list[_Prepared]) -> list[Detections]:
-        batch = np.stack([pixels for pixels, _ in prepared])
-        geometries = [geometry for _, geometry in prepared]
+        batch = np.stack([one.pixels for one in prepared])
+        geometries = [one.geometry for one in prepared]
         if isinstance(self.engine, BoxesEngine):
             found = self.engine.boxes(batch)
             return [self._place(*one, geometry) for one, geometry in zip(found, geometries, strict=True)]
