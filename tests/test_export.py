@@ -184,7 +184,7 @@ def test_int8_is_judged_and_refused_when_it_loses_too_much(pair, labelled: Path,
     assert main([*command, "--output", str(out), "--max-drop", "-100", "--force"]) == 0
     said = capsys.readouterr().out
     assert "float: AP" in said
-    assert "int8, min-max" in said
+    assert "int8, heads in float" in said
     kinds = {node.op_type for node in onnx.load(out).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert out.stat().st_size < 0.7 * pair["weights"].stat().st_size
