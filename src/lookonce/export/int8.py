@@ -78,7 +78,8 @@ def quantize(
     """A raw float graph as static QDQ int8, weights per channel, calibrated on pictures of `data`.
 
     The choices are tried in turn until one loses next to no AP. Of those that lose at most `max_drop` of AP50
-    on `split` the one with the best AP stays. Raises LookonceError when there is none, unless `force`; and for data that can't be used.
+    on `split` the one with the best AP stays. Raises LookonceError when there is none, unless `force`, and
+    for data that can't be used.
     """
     validation = Validation.of_split(data, card.classes, split)
     calibration = Validation.of_split(data, card.classes, calibrate_split)
