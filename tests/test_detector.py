@@ -1,8 +1,10 @@
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
@@ -48,6 +50,32 @@ def test_many_come_in_order_with_the_unreadable_among_them(detector: Detector, s
             alone = detector.detect(path)
             assert len(answer) == len(alone)
             np.testing.assert_allclose(answer.boxes, alone.boxes, atol=0.05)
+
+
+def test_the_pixels_come_along_but_for_large_pictures(detector: Detector, tmp_path: Path):
+    sizes = [(40, 30), (3000, 2000), (30, 40)]
+    paths = [tmp_path / f"{index}.png" for index in range(3)]
+    for path, size in zip(paths, sizes, strict=True):
+        Image.new("RGB", size, (9, 8, 7)).save(path)
+    paths.insert(1, tmp_path / "missing.png")
+    small, missing, large, last = detector.look_through(paths, batch=2)
+    assert [one.source for one in (small, missing, large, last)] == paths
+    assert small.picture is not None
+    assert small.picture.shape == (30, 40, 3)
+    assert missing.picture is None
+    assert isinstance(missing.answer, PictureError)
+    assert large.picture is None
+    assert large.answer.image_size == (3000, 2000)
+    assert last.picture is not None
+
+
+def test_a_caller_who_leaves_early_leaves_no_threads(detector: Detector, shared: Path):
+    before = threading.active_count()
+    pictures = sorted((shared / "images").glob("*.jpg")) * 5
+    looks = detector.detect_many(pictures, batch=2)
+    assert next(looks)[0] == pictures[0]
+    looks.close()
+    assert threading.active_count() == before
 
 
 def test_no_pictures_give_no_answers(detector: Detector):
