@@ -1,7 +1,6 @@
 """Darknet's files: cfg text to layers and back, weights to arrays and back, the zoo of known networks."""
 
 from lookonce.darknet.cfg import Cfg, CfgError, Head, Section, parse_cfg, read_cfg
-from lookonce.darknet.download import DownloadError, fetch
 from lookonce.darknet.fits import Fit, floats_of, known_fits
 from lookonce.darknet.layers import ConvShape, Layer, layer_strides, plan, total_stride
 from lookonce.darknet.transplant import Row, Transplant, transplant
@@ -24,7 +23,6 @@ __all__ = [
     "ConvShape",
     "ConvWeights",
     "DarknetWeights",
-    "DownloadError",
     "Fit",
     "Head",
     "Header",
@@ -34,7 +32,6 @@ __all__ = [
     "Transplant",
     "WeightsError",
     "customise",
-    "fetch",
     "floats_of",
     "generate",
     "known_fits",

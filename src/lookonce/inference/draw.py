@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -19,10 +19,12 @@ _SMALLEST_FONT = 9
 _Rectangle = tuple[int, int, int, int]
 
 
-def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+def draw(
+    image: NDArray[np.uint8], detections: Detections, tracks: NDArray[np.int64] | None = None
+) -> NDArray[np.uint8]:
     """A copy of `image`, uint8 RGB (h, w, 3), with each detection's box, class and score.
 
-    Lines and letters grow with the picture; labels stay inside it and, where there is room, off each other.
+    `tracks` (n,) int64 are the objects' ids in a video, shown as #id; one below 0 is not shown. Lines and letters grow with the picture; labels stay inside it and, where there is room, off each other.
     """
     height, width = image.shape[:2]
     short = min(height, width)
@@ -38,7 +40,10 @@ def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     placed: list[_Rectangle] = []
     for index in order:
         label = int(detections.classes[index])
-        text = f"{' '.join(detections.names[label].split())} {detections.scores[index]:.2f}"
+        name = " ".join(detections.names[label].split())
+        if tracks is not None and tracks[index] >= 0:
+            name = f"{name} #{tracks[index]}"
+        text = f"{name} {detections.scores[index]:.2f}"
         font_px = max(_SMALLEST_FONT + 2, round(short / 32))
         text, font = _fit(text, font_px, width)
         left, _, right, _ = font.getbbox(text, anchor="ls")
@@ -131,5 +136,9 @@ def _fit(text: str, font_px: int, width: int) -> tuple[str, ImageFont.FreeTypeFo
 
 @lru_cache(maxsize=64)
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # Found, not imported: loading matplotlib takes longer than drawing a hundred pictures.
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.origin is not None
+    file = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(file), size_px)
