@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
-
-from lookonce.boxes import iou_matrix
 
 DEFAULT = "default"
 GREEDYNMS = "greedynms"
 DIOUNMS = "diounms"
 KINDS = (DEFAULT, GREEDYNMS, DIOUNMS)
 
-# Boxes compared at once: bounds memory, and keeps the loop over single boxes inside small matrices.
-_BLOCK = 256
+# The best boxes are settled in blocks, each twice the one before: few at first, since those few
+# usually strike out most of the others, and many when little overlaps.
+_FIRST_BLOCK = 256
+# Neighbours compared with a stretch of the line at once; their matrices stay inside the processor's cache.
+_TILE = 24
+# Room for rounding where only a superset of the pairs is wanted.
+_SLACK = 1e-4
+
+_Floats = NDArray[np.float32]
+_Ranks = NDArray[np.intp]
 
 
 def nms(
@@ -24,7 +33,7 @@ def nms(
     kind: str = DEFAULT,
     beta: float = 0.6,
 ) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best score first.
+    """Indices of the boxes that stay, best score first; of equal scores, the first given.
 
     `boxes` (n, 4) xyxy in any unit, `scores` (n,), `classes` (n,). Of one class, a box that overlaps a
     better one by more than `iou` goes. `kind` says what overlap is: 'default' plain IoU (Darknet's
@@ -34,43 +43,152 @@ def nms(
     """
     if kind not in KINDS:
         raise ValueError(f"the kind of NMS is {kind!r}; expected one of {KINDS}")
-    exponent = None if kind == DEFAULT else 0.6 if kind == GREEDYNMS else beta
     # Stable, so that equal scores keep the order of the heads on every platform.
     order = np.argsort(-scores, kind="stable")
-    kept = [_one_class(boxes, order[classes[order] == label], iou, exponent) for label in np.unique(classes)]
-    chosen = np.concatenate([*kept, np.empty(0, np.intp)])
-    return chosen[np.argsort(-scores[chosen], kind="stable")]
-
-
-def _one_class(
-    boxes: NDArray[np.float32], ranked: NDArray[np.intp], iou: float, exponent: float | None
-) -> NDArray[np.intp]:
-    kept = []
-    while len(ranked):
-        block, rest = ranked[:_BLOCK], ranked[_BLOCK:]
-        inside = _overlap(boxes[block], boxes[block], exponent) > iou
-        alive = np.ones(len(block), bool)
-        for index in range(len(block) - 1):
-            if alive[index]:
-                alive[index + 1 :] &= ~inside[index, index + 1 :]
-        block = block[alive]
-        kept.append(block)
+    ranked = _Ranked.of(boxes[order], classes[order], iou)
+    exponent = None if kind == DEFAULT else 0.6 if kind == GREEDYNMS else beta
+    stays = np.ones(len(order), bool)
+    line, size = ranked.line, _FIRST_BLOCK
+    while len(line):
+        block, rest = _split(line, size)
+        better, worse = _pairs(ranked, block, block, iou, exponent)
+        _strike_out(stays, better, worse)
         if len(rest):
-            rest = rest[~(_overlap(boxes[block], boxes[rest], exponent) > iou).any(axis=0)]
-        ranked = rest
-    return np.concatenate(kept)
+            _, worse = _pairs(ranked, block[stays[block]], rest, iou, exponent)
+            stays[worse] = False
+            rest = rest[stays[rest]]
+        line, size = rest, 2 * size
+    return order[stays]
 
 
-def _overlap(
-    first: NDArray[np.float32], second: NDArray[np.float32], exponent: float | None
-) -> NDArray[np.float32]:
-    iou = iou_matrix(first, second)
+@dataclass(frozen=True)
+class _Ranked:
+    """Boxes in columns, best first, and the line on which those that can meet stand near each other.
+
+    The line leads through the classes, in each from left to right: `place` is where on it a box's centre
+    is. A box overlaps by more than the threshold only others of its class within `reach` of it.
+    `line` holds the ranks in the line's order, without boxes that aren't finite: they overlap nothing.
+    """
+
+    left: _Floats
+    top: _Floats
+    right: _Floats
+    bottom: _Floats
+    area: _Floats
+    classes: NDArray[np.int64]
+    place: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    line: _Ranks
+
+    @classmethod
+    def of(cls, boxes: _Floats, classes: NDArray[np.int64], iou: float) -> _Ranked:
+        left, top, right, bottom = np.ascontiguousarray(np.asarray(boxes, np.float32).T)
+        with np.errstate(over="ignore", invalid="ignore"):
+            area = (right - left) * (bottom - top)
+        finite = np.isfinite(area)
+        width = np.where(finite, right.astype(np.float64) - left, 0).clip(0)
+        centre = np.where(finite, (left.astype(np.float64) + right) / 2, 0)
+        # IoU > t needs a common width above t times the wider box's, so centres closer than half of both
+        # widths less that; the second box is at most 1 / t times as wide as the first.
+        widest = float(width.max(initial=0))
+        factor = max(1 - iou, (1 - iou) / (2 * iou) if iou > 0 else np.inf)
+        with np.errstate(invalid="ignore"):
+            reach = np.fmin(factor * width, (1 - iou) * widest)
+        reach = (1 + _SLACK) * reach + _SLACK * widest
+        span = float(np.ptp(centre)) if len(centre) else 0.0
+        _, lanes = np.unique(classes, return_inverse=True)
+        place = centre + lanes * (span + 4 * widest)
+        ranks = np.argsort(place)
+        return cls(left, top, right, bottom, area, classes, place, reach, ranks[finite[ranks]])
+
+
+def _split(line: _Ranks, size: int) -> tuple[_Ranks, _Ranks]:
+    """The `size` best and the others, both in the line's order."""
+    if len(line) <= size:
+        return line, line[:0]
+    best = line < np.partition(line, size)[size]
+    return line[best], line[~best]
+
+
+def _pairs(
+    ranked: _Ranked, first: _Ranks, second: _Ranks, iou: float, exponent: float | None
+) -> tuple[_Ranks, _Ranks]:
+    """The pairs of `first` and `second` with an overlap above `iou`, each better one first."""
+    better, worse = _near(ranked, first, second, iou)
+    right_way = (better < worse) & (ranked.classes[better] == ranked.classes[worse])
+    better, worse = better[right_way], worse[right_way]
+    above = _overlap(ranked, better, worse, exponent) > iou
+    return better[above], worse[above]
+
+
+def _strike_out(stays: NDArray[np.bool_], better: _Ranks, worse: _Ranks) -> None:
+    """Let each box that stays strike out what it is better than, the best first."""
+    turns = np.argsort(better)
+    better, worse = better[turns], worse[turns]
+    starts = np.flatnonzero(np.diff(better, prepend=-1))
+    bounds = [*starts.tolist(), len(better)]
+    for one, (start, end) in zip(better[starts].tolist(), pairwise(bounds), strict=True):
+        # Whatever could strike it out is better still, so it had its turn before.
+        if stays[one]:
+            stays[worse[start:end]] = False
+
+
+def _near(ranked: _Ranked, first: _Ranks, second: _Ranks, iou: float) -> tuple[_Ranks, _Ranks]:
+    """All pairs with an IoU above `iou`, and some others: classes mixed, rounding not settled."""
+    starts = np.arange(0, len(first), _TILE)
+    place, reach = ranked.place[first], ranked.reach[first]
+    along = ranked.place[second]
+    begins = np.searchsorted(along, np.minimum.reduceat(place - reach, starts)) if len(starts) else starts
+    ends = np.searchsorted(along, np.maximum.reduceat(place + reach, starts)) if len(starts) else starts
+    # IoU > t is the same as overlap > t / (1 + t) of both areas' sum.
+    share = np.float32(iou / (1 + iou) * (1 - _SLACK))
+    rows = [side[first][:, None] for side in (ranked.left, ranked.top, ranked.right, ranked.bottom)]
+    columns = [side[second] for side in (ranked.left, ranked.top, ranked.right, ranked.bottom)]
+    row_share, column_share = share * ranked.area[first][:, None], share * ranked.area[second]
+    widest = int((ends - begins).max(initial=0))
+    rooms = [np.empty(_TILE * widest, np.float32) for _ in range(3)]
+    found: list[tuple[_Ranks, _Ranks]] = []
+    for start, begin, end in zip(starts.tolist(), begins.tolist(), ends.tolist(), strict=True):
+        if begin == end:
+            continue
+        tile, stretch = slice(start, start + _TILE), slice(begin, end)
+        left, top, right, bottom = (side[tile] for side in rows)
+        shape = (len(left), end - begin)
+        wide, high, room = (one[: shape[0] * shape[1]].reshape(shape) for one in rooms)
+        np.minimum(right, columns[2][stretch], out=wide)
+        wide -= np.maximum(left, columns[0][stretch], out=room)
+        np.maximum(wide, 0, out=wide)
+        np.minimum(bottom, columns[3][stretch], out=high)
+        high -= np.maximum(top, columns[1][stretch], out=room)
+        wide *= high
+        np.add(row_share[tile], column_share[stretch], out=room)
+        hits = np.flatnonzero(wide > room)
+        row, column = np.divmod(hits, shape[1])
+        found.append((first[start + row], second[begin + column]))
+    if not found:
+        return first[:0], second[:0]
+    better, worse = zip(*found, strict=True)
+    return np.concatenate(better), np.concatenate(worse)
+
+
+def _overlap(ranked: _Ranked, first: _Ranks, second: _Ranks, exponent: float | None) -> _Floats:
+    """The overlap of each pair; the arithmetic of `lookonce.boxes.iou_matrix`, to the last bit."""
+    left, other_left = ranked.left[first], ranked.left[second]
+    top, other_top = ranked.top[first], ranked.top[second]
+    right, other_right = ranked.right[first], ranked.right[second]
+    bottom, other_bottom = ranked.bottom[first], ranked.bottom[second]
+    wide = np.minimum(right, other_right) - np.maximum(left, other_left)
+    high = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
+    common = wide.clip(0) * high.clip(0)
+    union = ranked.area[first] + ranked.area[second] - common
+    tiny = np.finfo(np.float32).tiny
+    iou: _Floats = common / np.maximum(union, tiny)
     if exponent is None:
         return iou
     # Of the box around both, and between the centres: widths and heights, squared and summed.
-    around = np.maximum(first[:, None, 2:], second[None, :, 2:]) - np.minimum(
-        first[:, None, :2], second[None, :, :2]
-    )
-    apart = (first[:, None, :2] + first[:, None, 2:] - second[None, :, :2] - second[None, :, 2:]) / 2
-    diagonal = np.maximum((around**2).sum(axis=-1), np.finfo(np.float32).tiny)
-    return iou - ((apart**2).sum(axis=-1) / diagonal) ** np.float32(exponent)
+    around_wide = np.maximum(right, other_right) - np.minimum(left, other_left)
+    around_high = np.maximum(bottom, other_bottom) - np.minimum(top, other_top)
+    apart_x = (left + right - other_left - other_right) / 2
+    apart_y = (top + bottom - other_top - other_bottom) / 2
+    diagonal = np.maximum(around_wide**2 + around_high**2, tiny)
+    return iou - ((apart_x**2 + apart_y**2) / diagonal) ** np.float32(exponent)
