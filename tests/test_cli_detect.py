@@ -73,12 +73,6 @@ def test_an_unreadable_picture_is_named_and_the_rest_goes_on(shared: Path, tmp_p
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.gif.jpg"]
 
 
-@pytest.mark.parametrize("source", ["film.MP4", "0", "rtsp://camera/1"])
-def test_video_says_that_it_comes_later(source: str, capsys):
-    assert main(["detect", "model.keras", source]) == 1
-    assert "later release" in capsys.readouterr().err
-
-
 def test_pictures_are_never_overwritten(tmp_path: Path, capsys):
     Image.new("RGB", (60, 40)).save(tmp_path / "b.png")
     assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path)]) == 1

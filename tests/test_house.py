@@ -24,13 +24,14 @@ RANKS = (
     ("training",),
     ("evaluation",),
     ("inference",),
+    ("video",),
     ("base_model", "run_folder", "validation", "pipeline", "demo"),
     ("export",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
 # One rank, yet these build on each other.
-LAYERED_RANKS = (0, 7)
+LAYERED_RANKS = (0, 8)
 ROOTS = {"__init__", "__main__"}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 LIGHT = {"onnx_graph", "labels", "darknet", "boxes", "detections", "errors", "model_card"}

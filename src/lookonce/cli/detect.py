@@ -1,4 +1,4 @@
-"""`lookonce detect`: find objects in pictures, draw them, and write them as JSON."""
+"""`lookonce detect`: find objects in pictures and video, draw them, and write them as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli.detect_video import add_video_arguments, is_video, refuse_video_flags, run_video
 from lookonce.cli.model_arguments import add_model_arguments, open_detector
 from lookonce.errors import LookonceError
 
@@ -23,11 +24,12 @@ _DRAWERS = 2
 
 # What Pillow writes as well as it reads; a picture of another format is drawn on a JPEG.
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_VIDEO = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 _EXAMPLES = """examples:
   lookonce detect outputs/model.keras photo.jpg
   lookonce detect model.onnx photos/ --output drawn/ --json found.json
   lookonce detect yolov3-tiny.cfg "photos/*.png" --weights yolov3-tiny.weights --classes coco.names
+  lookonce detect model.onnx street.mp4 --track --output drawn.mp4 --json found.jsonl
+  lookonce detect model.onnx rtsp://camera.local/stream --show --seconds 60
 """
 
 
@@ -35,28 +37,37 @@ def add_parser(commands: Any) -> None:
     """Add `detect` to the command line."""
     parser = commands.add_parser(
         "detect",
-        help="find objects in pictures",
-        description="Find objects in pictures; draw them on copies, and write them as JSON.",
+        help="find objects in pictures and video",
+        description="Find objects in pictures and video; draw them on copies, and write them as JSON.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser)
-    parser.add_argument("source", metavar="SOURCE", help="a picture, a folder of them, or a quoted pattern")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a picture, a folder of them, a quoted pattern, a video file, a camera's index, or an address",
+    )
     parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
     parser.add_argument(
         "--output",
         metavar="FILE|DIR",
         default="detections",
-        help="drawn copies (default %(default)s/), or none",
+        help="drawn copies, video as .mp4 or .mov (default %(default)s/), or none",
     )
-    parser.add_argument("--json", metavar="FILE", help="write what was found as a JSON array")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write what was found: a JSON array, of video a JSON object a line"
+    )
     parser.add_argument("--batch", type=int, default=8, help="pictures at a time (default %(default)s)")
+    add_video_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect, draw and write; 1 when any picture could not be read."""
-    _refuse_video(arguments.source)
+    if is_video(arguments.source):
+        return run_video(arguments)
+    refuse_video_flags(arguments)
     from lookonce.pictures import PictureError, list_pictures
 
     pictures = list_pictures(arguments.source)
@@ -94,16 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(answers)} {'picture' if len(answers) == 1 else 'pictures'}, {objects} objects{drawn}{unread}"
     )
     return 1 if failed else 0
-
-
-def _refuse_video(source: str) -> None:
-    path = Path(source)
-    live = (source.isdigit() or "://" in source) and not path.exists()
-    if live or (path.suffix.lower() in _VIDEO and not path.is_dir()):
-        raise LookonceError(
-            f"{source}: video files, cameras and streams come with a later release. "
-            "Cut the video into pictures (ffmpeg -i video.mp4 frames/%05d.jpg) and give their folder."
-        )
 
 
 def _targets(pictures: list[Path], output: Path) -> dict[Path, Path]:

@@ -24,7 +24,8 @@ def draw(
 ) -> NDArray[np.uint8]:
     """A copy of `image`, uint8 RGB (h, w, 3), with each detection's box, class and score.
 
-    `tracks` (n,) int64 are the objects' ids in a video, shown as #id; one below 0 is not shown. Lines and letters grow with the picture; labels stay inside it and, where there is room, off each other.
+    `tracks` (n,) int64 are the objects' ids in a video, shown as #id; one below 0 is not shown. Lines
+    and letters grow with the picture; labels stay inside it and, where there is room, off each other.
     """
     height, width = image.shape[:2]
     short = min(height, width)

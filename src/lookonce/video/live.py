@@ -1,0 +1,115 @@
+"""Live sources: a camera or a stream, always at its newest frame, opened again when it drops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+from lookonce.video.connection import open_camera, open_stream, without_password
+from lookonce.video.frame import Frame, Pixels, VideoError
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
+_PIECE_SECONDS = 0.2
+_ASSUMED_RATE = Fraction(25)
+_MICROSECOND = Fraction(1, 1_000_000)
+
+
+class LiveSource:
+    """A camera (its index) or a stream (rtsp://, http://, ...), read by a thread that keeps the newest frame.
+
+    Whoever is slower than the source misses frames, never falls behind: `skipped` counts those. A source
+    that drops is opened again after 1, 2, 4, ... 30 seconds, for as long as it takes; `drops` counts that.
+    """
+
+    live = True
+    rate = _ASSUMED_RATE
+    frames = 0
+
+    def __init__(self, source: str, say: Callable[[str], None] = print, seconds: float | None = None) -> None:
+        """`source` an index or an address; `say` is told of drops; it ends by itself after `seconds`."""
+        self.source, self._say, self._seconds = source, say, seconds
+        self.name = f"camera-{source}" if source.isdigit() else without_password(source)
+        self.skipped = self.drops = self.broken = 0
+        self._stopped = threading.Event()
+        self._changed = threading.Condition()
+        self._newest: Frame | None = None
+        self._error: VideoError | None = None
+
+    def stop(self) -> None:
+        """End the source; whoever reads it comes to its end. Safe to call from a signal handler or thread."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The newest frame, each time one is asked for; `number` counts what the source sent.
+
+        Raises VideoError when the source can't be opened the first time.
+        """
+        started = time.monotonic()
+        reader = threading.Thread(target=self._read, args=(started,), daemon=True)
+        reader.start()
+        expected = 0
+        try:
+            while not self._stopped.is_set():
+                if self._seconds is not None and time.monotonic() - started >= self._seconds:
+                    return
+                with self._changed:
+                    self._changed.wait_for(lambda: self._newest or self._error, _PIECE_SECONDS)
+                    if self._error:
+                        raise self._error
+                    frame, self._newest = self._newest, None
+                if frame is not None:
+                    self.skipped += frame.number - expected
+                    expected = frame.number + 1
+                    yield frame
+        finally:
+            self._stopped.set()
+            # A read that hangs ends by its own time limit; nothing waits for it here.
+            reader.join(timeout=2)
+
+    def _read(self, started: float) -> None:
+        number, wait = 0, 0.0
+        while not self._stopped.is_set():
+            reason = "it ended"
+            try:
+                for image in self._connection():
+                    if wait:
+                        self._say(f"{self.name}: back")
+                        wait = 0.0
+                    self._show(Frame(image, number, _since(started)))
+                    number += 1
+                    if self._stopped.is_set():
+                        return
+            except VideoError as error:
+                reason = str(error)
+            if not number:
+                # Nothing ever came: a wrong address or index, which waiting won't mend.
+                self._fail(reason if self.name in reason else f"{self.name}: no picture came ({reason})")
+                return
+            self.drops += not wait
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS) or _FIRST_WAIT_SECONDS
+            self._say(f"{self.name}: lost ({reason}); trying again in {wait:g} s")
+            self._stopped.wait(wait)
+
+    def _connection(self) -> Iterator[Pixels]:
+        if self.source.isdigit():
+            return open_camera(int(self.source))
+        return open_stream(self.source, self._damaged)
+
+    def _damaged(self) -> None:
+        self.broken += 1
+
+    def _fail(self, reason: str) -> None:
+        with self._changed:
+            self._error = VideoError(reason)
+            self._changed.notify_all()
+
+    def _show(self, frame: Frame) -> None:
+        with self._changed:
+            self._newest = frame
+            self._changed.notify_all()
+
+
+def _since(started: float) -> Fraction:
+    return round((time.monotonic() - started) * 1_000_000) * _MICROSECOND
