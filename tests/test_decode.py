@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,20 @@ def test_a_network_gone_wrong_gives_no_boxes():
 def test_wrong_channels_are_refused():
     with pytest.raises(ValueError, match="8 channels"):
         decode([np.zeros((2, 2, 8), np.float32)], [head()], (64, 64), 0.1)
+
+
+def test_only_cells_above_the_threshold_are_touched():
+    # As an engine gives it: channels first in memory, seen channels last; 80 classes, 5.5 MB.
+    specs = [Head(layer=0, classes=80, mask=(0, 1, 2), all_anchors=np.full((3, 2), 30, np.float32))]
+    stored = np.full((255, 74, 74), -20, np.float32)
+    stored[[4, 20], 10, 11] = 20
+    tracemalloc.start()
+    boxes, _, classes = decode([stored.transpose(1, 2, 0)], specs, (416, 416), 0.3)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(boxes) == 1
+    assert classes.tolist() == [15]
+    assert peak_bytes < stored.nbytes / 10
 
 
 @pytest.mark.parametrize(

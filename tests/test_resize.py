@@ -36,6 +36,18 @@ def test_agrees_with_darknets_loops(size):
     np.testing.assert_allclose(resize_darknet(image, *size), darknet_by_the_loop(image, *size), atol=3e-6)
 
 
+@pytest.mark.parametrize("size", [(20, 50), (50, 20), (90, 70), (50, 30), (3, 40)])
+def test_strips_meet_and_views_are_read_in_place(size):
+    # More rows than are made at a time, of a picture that lies backwards and in steps in memory.
+    whole = np.random.default_rng(3).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    view = whole[::-2, ::2, ::-1]
+    expected = darknet_by_the_loop(view / 255, *size)
+    np.testing.assert_allclose(resize_darknet(view, *size), expected, atol=3e-6)
+    np.testing.assert_array_equal(
+        resize_darknet(view, *size), resize_darknet(np.ascontiguousarray(view), *size)
+    )
+
+
 def test_uint8_comes_out_as_fractions_and_keeps_its_corners():
     image = np.random.default_rng(1).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     resized = resize_darknet(image, 20, 20)

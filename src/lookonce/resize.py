@@ -11,27 +11,39 @@ from lookonce.boxes import Geometry
 
 # What Darknet's letterbox_image leaves around the picture.
 FILL = 0.5
+# Rows made at a time: what lies between the steps stays in the processor's cache.
+_ROWS = 16
 
 
-def resize_darknet(image: NDArray[np.generic], width: int, height: int) -> NDArray[np.float32]:
+def resize_darknet(
+    image: NDArray[np.generic], width: int, height: int, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Bilinear resize with aligned corners and no antialiasing: Darknet's `resize_image`.
 
-    `image` (h, w, 3) is uint8, or float in 0..1; the answer is float32 (height, width, 3) in 0..1.
-    cv2.resize puts its samples elsewhere (mean difference 1e-2), cv2.warpAffine rounds them to 1/32 pixel.
+    `image` (h, w, 3) is uint8, or float in 0..1; the answer is float32 (height, width, 3) in 0..1, written
+    into `out` where one is given. cv2.resize puts its samples elsewhere (mean difference 1e-2),
+    cv2.warpAffine rounds them to 1/32 pixel.
     """
     high, wide = image.shape[:2]
     rows, next_rows, row_shares = _samples(high, height)
-    columns, next_columns, column_shares = _samples(wide, width)
-    # The axis that loses most goes first, which leaves the least to do for the second.
-    if height * wide <= width * high:
-        half = _blend(image, rows, next_rows, row_shares[:, None, None], axis=0)
-        full = _blend(half, columns, next_columns, column_shares[None, :, None], axis=1)
-    else:
-        half = _blend(image, columns, next_columns, column_shares[None, :, None], axis=1)
-        full = _blend(half, rows, next_rows, row_shares[:, None, None], axis=0)
-    if image.dtype == np.uint8:
-        full *= np.float32(1 / 255)
-    return full
+    columns, next_columns, column_shares = _values(wide, width)
+    resized = np.empty((height, width, 3), np.float32) if out is None else out
+    for start in range(0, height, _ROWS):
+        strip = slice(start, min(start + _ROWS, height))
+        picked, above, below = _source_rows(image, rows[strip], next_rows[strip])
+        if wide == width:
+            half = picked.astype(np.float32)
+        else:
+            half = _blend(
+                np.take(picked, columns, axis=1).astype(np.float32),
+                np.take(picked, next_columns, axis=1).astype(np.float32),
+                column_shares,
+            )
+        full = _blend(np.take(half, above, axis=0), np.take(half, below, axis=0), row_shares[strip, None])
+        if image.dtype == np.uint8:
+            full *= np.float32(1 / 255)
+        resized[strip] = full.reshape(-1, width, 3)
+    return resized
 
 
 def to_input(
@@ -43,12 +55,12 @@ def to_input(
     'letterbox' (Darknet's `letterbox_image`, 0.5 around the picture) or 'stretch'.
     """
     geometry = Geometry.fit(image.shape[1], image.shape[0], input_size, resize)
-    pasted = resize_darknet(image, geometry.pasted_width, geometry.pasted_height)
-    if pasted.shape[:2] == tuple(input_size):
-        return pasted, geometry
-    whole = np.full((*input_size, 3), FILL, np.float32)
+    width, height = geometry.pasted_width, geometry.pasted_height
     top, left = geometry.pasted_top, geometry.pasted_left
-    whole[top : top + geometry.pasted_height, left : left + geometry.pasted_width] = pasted
+    whole = np.empty((*input_size, 3), np.float32)
+    for around in (whole[:top], whole[top + height :], whole[:, :left], whole[:, left + width :]):
+        around.fill(FILL)
+    resize_darknet(image, width, height, whole[top : top + height, left : left + width])
     return whole, geometry
 
 
@@ -70,17 +82,29 @@ def _samples(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.int
     return before, after, shares
 
 
+@lru_cache(maxsize=256)
+def _values(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """As `_samples`, for the single values of a row of RGB pixels."""
+    before, after, shares = _samples(source, target)
+    spread = [(3 * pixels[:, None] + np.arange(3)).ravel() for pixels in (before, after)]
+    return spread[0], spread[1], np.repeat(shares, 3)
+
+
+def _source_rows(
+    image: NDArray[np.generic], rows: NDArray[np.intp], next_rows: NDArray[np.intp]
+) -> tuple[NDArray[np.generic], NDArray[np.intp], NDArray[np.intp]]:
+    """What two lists of rows need of `image`, (n, 3 w), and both lists as indices into that."""
+    count, first, last = len(rows), int(rows[0]), int(next_rows[-1])
+    if last - first < 2 * count:
+        return image[first : last + 1].reshape(last + 1 - first, -1), rows - first, next_rows - first
+    picked = np.take(image, np.concatenate([rows, next_rows]), axis=0)
+    return picked.reshape(2 * count, -1), np.arange(count), np.arange(count, 2 * count)
+
+
 def _blend(
-    image: NDArray[np.generic],
-    before: NDArray[np.intp],
-    after: NDArray[np.intp],
-    shares: NDArray[np.float32],
-    axis: int,
+    first: NDArray[np.float32], second: NDArray[np.float32], shares: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    if len(before) == image.shape[axis] and not shares.any():
-        return image.astype(np.float32)
-    first = np.take(image, before, axis=axis).astype(np.float32)
-    second = np.take(image, after, axis=axis).astype(np.float32)
+    """`first`, moved by `shares` towards `second`; both are overwritten."""
     second -= first
     second *= shares
     first += second
