@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lookonce.detections import Detections
 from lookonce.palette import RGB, colour_of, ink_on
 
-_EDGE = (20, 20, 20)
+_DARK_EDGE, _LIGHT_EDGE = (20, 20, 20), (235, 235, 235)
 _SMALLEST_FONT = 9
 
 _Rectangle = tuple[int, int, int, int]
@@ -74,11 +74,12 @@ def _draw_box(
 ) -> None:
     left, top, right, bottom = (round(float(value)) for value in box)
     right, bottom = max(left, min(right, size[0] - 1)), max(top, min(bottom, size[1] - 1))
-    # A dark hair line on both sides keeps the colour visible on any ground.
-    pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_EDGE)
+    # A hair line of the other lightness on both sides keeps the colour visible on any ground.
+    edge = _DARK_EDGE if ink_on(colour) == (0, 0, 0) else _LIGHT_EDGE
+    pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=edge)
     inner = (left + line, top + line, right - line, bottom - line)
     if inner[0] < inner[2] and inner[1] < inner[3]:
-        pen.rectangle(inner, outline=_EDGE)
+        pen.rectangle(inner, outline=edge)
     pen.rectangle((left, top, right, bottom), outline=colour, width=line)
 
 
