@@ -35,19 +35,20 @@ class LiveSource:
         self._stopped = threading.Event()
         self._changed = threading.Condition()
         self._newest: Frame | None = None
-        self._error: VideoError | None = None
+        self._error: Exception | None = None
 
     def stop(self) -> None:
         """End the source; whoever reads it comes to its end. Safe to call from a signal handler or thread."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The newest frame, each time one is asked for; `number` counts what the source sent.
+        """The newest frame, each time one is asked for; `number` counts what the source sent, and
+        `time` is that of its coming, since the first.
 
         Raises VideoError when the source can't be opened the first time.
         """
         started = time.monotonic()
-        reader = threading.Thread(target=self._read, args=(started,), daemon=True)
+        reader = threading.Thread(target=self._read_or_fail, daemon=True)
         reader.start()
         expected = 0
         try:
@@ -68,8 +69,15 @@ class LiveSource:
             # A read that hangs ends by its own time limit; nothing waits for it here.
             reader.join(timeout=2)
 
-    def _read(self, started: float) -> None:
-        number, wait = 0, 0.0
+    def _read_or_fail(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            # Whatever it is, it is raised where the frames are waited for.
+            self._fail(error)
+
+    def _read(self) -> None:
+        number, wait, started = 0, 0.0, 0.0
         while not self._stopped.is_set():
             reason = "it ended"
             try:
@@ -77,6 +85,8 @@ class LiveSource:
                     if wait:
                         self._say(f"{self.name}: back")
                         wait = 0.0
+                    if not number:
+                        started = time.monotonic()
                     self._show(Frame(image, number, _since(started)))
                     number += 1
                     if self._stopped.is_set():
@@ -85,8 +95,11 @@ class LiveSource:
                 reason = str(error)
             if not number:
                 # Nothing ever came: a wrong address or index, which waiting won't mend.
-                self._fail(reason if self.name in reason else f"{self.name}: no picture came ({reason})")
-                return
+                raise VideoError(
+                    reason
+                    if self.source in reason or self.name in reason
+                    else f"{self.name}: no picture came ({reason})"
+                )
             self.drops += not wait
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS) or _FIRST_WAIT_SECONDS
             self._say(f"{self.name}: lost ({reason}); trying again in {wait:g} s")
@@ -100,9 +113,9 @@ class LiveSource:
     def _damaged(self) -> None:
         self.broken += 1
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
-            self._error = VideoError(reason)
+            self._error = error
             self._changed.notify_all()
 
     def _show(self, frame: Frame) -> None:

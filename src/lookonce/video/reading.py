@@ -169,7 +169,12 @@ def upright_rgb(decoded: Any) -> Pixels:
     guess_hd = decoded.colorspace == _UNSPECIFIED and decoded.height >= _HD_ROWS
     options = {"src_colorspace": "ITU709"} if guess_hd else {}
     pixels: Pixels = decoded.to_ndarray(format="rgb24", **options)
-    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = decoded.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV 18 refuses to list side data of a kind that it has no name for, such as a JPEG's EXIF. Of the
+        # matrix it then still gives the turn, though not a mirroring.
+        return np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90)))
     if matrix is None:
         return pixels
     # x' = a x + c y, y' = b x + d y, of which signs suffice: players turn by quarters only.

@@ -1,0 +1,327 @@
+"""Live sources against a real server in a process of its own, and a camera's reader against a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookonce.cli.main import main
+from lookonce.video import Frame, LiveSource, VideoError, VideoFile, VideoWriter
+from lookonce.video.ahead import ahead
+from lookonce.video.connection import open_camera, without_password
+from lookonce.video.window import Window
+
+# Streams its pictures as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
+# picture's path, and the pictures a connection gets before the server drops it (0: it never does).
+SERVER = """
+import http.server, pathlib, sys, time
+port, picture, most = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes(), int(sys.argv[3])
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        if self.path != "/stream":
+            return self.send_error(404)
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        sent = 0
+        while not most or sent < most:
+            head = f"--next\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: {len(picture)}\\r\\n\\r\\n"
+            try:
+                self.wfile.write(head.encode() + picture + b"\\r\\n")
+            except OSError:
+                return
+            sent += 1
+            time.sleep(0.02)
+
+class Server(http.server.ThreadingHTTPServer):
+    allow_reuse_address = True
+
+Server(("127.0.0.1", port), Camera).serve_forever()
+"""
+
+Serve = Callable[[int], subprocess.Popen]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def av(need):
+    return need("av")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def serve(shared: Path, port: int) -> Iterator[Serve]:
+    """Start the server; `serve(25)` drops each connection after 25 pictures."""
+    started: list[subprocess.Popen] = []
+
+    def start(most: int) -> subprocess.Popen:
+        picture = shared / "images" / "dog.jpg"
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(picture), str(most)])
+        started.append(server)
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return server
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError("the server didn't start")
+
+    yield start
+    for server in started:
+        server.kill()
+        server.wait()
+
+
+def model_of(shared: Path) -> list[str]:
+    cfg = shared / "weights" / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+    names = shared / "weights" / "cfg" / "coco.names"
+    return [str(cfg), "--weights", str(cfg.with_suffix(".weights")), "--classes", str(names)]
+
+
+def test_a_stream_whose_server_dies_goes_on_when_another_starts(serve: Serve, port: int):
+    server = serve(0)
+    said: list[str] = []
+
+    def say(message: str) -> None:
+        said.append(message)
+        if len(said) == 1:
+            server.kill()  # already gone, or the drop was another one
+        elif len(said) == 2:
+            serve(0)
+
+    source = LiveSource(f"http://127.0.0.1:{port}/stream", say, seconds=30)
+    for seen, frame in enumerate(source, start=1):
+        assert frame.image.shape == (576, 768, 3)
+        if seen == 5:
+            server.kill()
+            server.wait()
+        if said and said[-1].endswith("back"):
+            break
+    # Lost, then nobody there for a second, two, four; the waits are said.
+    waits = [one.rpartition(" in ")[2] for one in said[:-1]]
+    assert waits == ["1 s", "2 s", "4 s"][: len(waits)]
+    assert len(waits) >= 2
+    assert source.drops == 1
+
+
+def test_a_dropped_connection_is_reported_and_made_again(serve: Serve, port: int):
+    serve(25)
+    said: list[str] = []
+    source = LiveSource(f"http://user:secret@127.0.0.1:{port}/stream", said.append, seconds=20)
+    seen = 0
+    for frame in source:
+        seen += 1
+        if frame.number > 40:
+            break
+    assert source.drops >= 1
+    assert "lost" in said[0]
+    assert "trying again in 1 s" in said[0]
+    assert said[1].endswith("back")
+    assert "secret" not in "".join(said)
+    # Its own number says what came between, so that none is counted twice.
+    assert seen + source.skipped == frame.number + 1
+
+
+def test_a_slow_reader_gets_the_newest_frame(serve: Serve, port: int):
+    serve(0)
+    source = LiveSource(f"http://127.0.0.1:{port}/stream", print, seconds=20)
+    behind: list[float] = []
+    started = time.monotonic()
+    for frame in source:
+        behind.append(time.monotonic() - started - float(frame.time))
+        time.sleep(0.3)
+        if len(behind) == 6:
+            break
+    assert source.skipped > 20
+    # Each is of a moment ago, though 300 ms went into the one before.
+    assert max(behind) - min(behind) < 0.5
+
+
+def test_a_stream_through_the_command_line_ends_after_its_seconds(
+    serve: Serve, port: int, shared: Path, tmp_path: Path, capsys
+):
+    serve(30)
+    model, *options = model_of(shared)
+    out, found = tmp_path / "out.mp4", tmp_path / "found.jsonl"
+    address = f"http://127.0.0.1:{port}/stream"
+    files = ["--output", str(out), "--json", str(found), "--seconds", "4"]
+    assert main(["detect", model, address, *options, *files]) == 0
+    said = capsys.readouterr()
+    assert "lost" in said.err
+    assert "times the source dropped" in said.out
+    lines = [json.loads(line) for line in found.read_text().splitlines()]
+    written = list(VideoFile(str(out), print))
+    assert len(lines) == len(written) > 10
+    # Gaps in the numbers are what was skipped; the video keeps the time at which each frame came.
+    assert lines[-1]["seconds"] == pytest.approx(float(written[-1].time), abs=0.001)
+    assert {box["label"] for line in lines for box in line["boxes"]} >= {"dog"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a group of processes, this one too")
+def test_ctrl_c_finishes_the_files(serve: Serve, port: int, shared: Path, tmp_path: Path):
+    serve(0)
+    out, found = tmp_path / "out.mp4", tmp_path / "found.jsonl"
+    command = [sys.executable, "-m", "lookonce", "detect", *model_of(shared)]
+    command.insert(5, f"http://127.0.0.1:{port}/stream")
+    run = subprocess.Popen(
+        [*command, "--output", str(out), "--json", str(found), "--track"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    run.stdout.readline()  # the engine's name: it is under way
+    time.sleep(2)
+    run.send_signal(signal.SIGINT)
+    said, errors = run.communicate(timeout=20)
+    assert run.returncode == 0, errors
+    assert "frames a second" in said
+    assert len(list(VideoFile(str(out), print))) == len(found.read_text().splitlines()) > 3
+
+
+@pytest.mark.parametrize("path", ["nothing", "stream"])
+def test_a_wrong_address_is_an_error_at_once(serve: Serve, port: int, path: str):
+    if path == "nothing":
+        serve(0)
+    with pytest.raises(VideoError, match=r"127\.0\.0\.1"):
+        next(iter(LiveSource(f"http://127.0.0.1:{port}/{path}", print, seconds=5)))
+
+
+def test_a_missing_camera_is_an_error_at_once():
+    with pytest.raises(VideoError, match="camera 97 can't be opened"):
+        next(iter(LiveSource("97", print, seconds=5)))
+
+
+def test_a_cameras_colours_are_rgb(tmp_path: Path):
+    clip = tmp_path / "red.mp4"
+    red = np.full((64, 64, 3), (220, 30, 40), np.uint8)
+    with VideoWriter(clip, Fraction(10)) as writer:
+        for number in range(3):
+            writer.write(Frame(red, number, Fraction(number, 10)))
+    # OpenCV opens a file as it opens a camera, and gives BGR of both.
+    pixels = next(open_camera(str(clip)))
+    assert np.abs(pixels.astype(int) - (220, 30, 40)).max() < 16
+
+
+def test_passwords_are_not_shown():
+    assert without_password("rtsp://me:a@b@cam.local:554/1?x=@") == "rtsp://cam.local:554/1?x=@"
+    assert without_password("http://cam.local/a@b") == "http://cam.local/a@b"
+
+
+def test_ahead_keeps_the_order_and_hands_the_error_over():
+    def numbers() -> Iterator[int]:
+        yield from range(5)
+        raise ZeroDivisionError
+
+    seen: list[int] = []
+
+    def read() -> None:
+        for number in ahead(numbers(), 2):
+            seen.append(number)
+
+    with pytest.raises(ZeroDivisionError):
+        read()
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_ahead_stops_when_the_reader_does():
+    made: list[int] = []
+    closed: list[bool] = []
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                made.append(len(made))
+                yield len(made)
+        finally:
+            closed.append(True)
+
+    items = ahead(ahead(endless(), 2), 2)
+    assert next(items) == 1
+    items.close()
+    assert closed == [True]
+    assert len(made) < 12
+
+
+@pytest.fixture
+def display() -> Iterator[dict[str, str]]:
+    """The environment of a screen of its own, where Xvfb is installed; nothing is drawn on a person's."""
+    if not shutil.which("Xvfb"):
+        pytest.skip("Xvfb is not installed")
+    reading, writing = os.pipe()
+    screen = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "800x600x24"],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        name = f":{answer.readline().strip()}"
+    yield {**os.environ, "DISPLAY": name}
+    screen.kill()
+    screen.wait()
+
+
+# In processes of their own: Tk ends the one whose screen goes away.
+WINDOW = """
+import numpy as np
+from lookonce.video.window import Window
+
+with Window("test") as window:
+    # Wider than the screen: made smaller, not cut.
+    window.show(np.full((700, 1600, 3), (220, 30, 40), np.uint8))
+    root = window._root
+    assert 600 < root.winfo_width() <= 800
+    assert not window.closed
+    root.focus_force()
+    root.update()
+    root.event_generate("<Key>", keysym="q")
+    window.show(np.zeros((70, 160, 3), np.uint8))
+    assert window.closed
+"""
+
+
+def test_a_window_shows_frames_and_closes_with_q(display: dict[str, str], need):
+    need("tkinter")
+    done = subprocess.run([sys.executable, "-c", WINDOW], env=display, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_show_plays_a_clip(display: dict[str, str], shared: Path, need):
+    need("tkinter")
+    model, *options = model_of(shared)
+    clip = str(shared / "video" / "car-detection.mp4")
+    command = [sys.executable, "-m", "lookonce", "detect", model, clip, *options]
+    more = ["--show", "--max-frames", "12", "--output", "none"]
+    done = subprocess.run([*command, *more], env=display, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "show" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a screen")
+def test_show_without_a_screen_is_said_readably(monkeypatch, need):
+    need("tkinter")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(VideoError, match="leave --show out"):
+        Window("test")
