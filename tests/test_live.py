@@ -200,6 +200,22 @@ def test_ctrl_c_finishes_the_files(serve: Serve, port: int, shared: Path, tmp_pa
     assert len(list(VideoFile(str(out), print))) == len(found.read_text().splitlines()) > 3
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a group of processes, this one too")
+def test_ctrl_c_on_a_file_leaves_nothing_half_done(shared: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "lookonce", "detect", *model_of(shared)]
+    command.insert(5, str(shared / "video" / "one-by-one-person-detection.mp4"))
+    files = ["--output", str(tmp_path / "out.mp4"), "--json", str(tmp_path / "found.jsonl")]
+    run = subprocess.Popen([*command, *files], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    run.stdout.readline()
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=20)
+    assert run.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("path", ["nothing", "stream"])
 def test_a_wrong_address_is_an_error_at_once(serve: Serve, port: int, path: str):
     if path == "nothing":
@@ -208,9 +224,10 @@ def test_a_wrong_address_is_an_error_at_once(serve: Serve, port: int, path: str)
         next(iter(LiveSource(f"http://127.0.0.1:{port}/{path}", print, seconds=5)))
 
 
-def test_a_missing_camera_is_an_error_at_once():
+def test_a_missing_camera_is_an_error_at_once(capfd):
     with pytest.raises(VideoError, match="camera 97 can't be opened"):
         next(iter(LiveSource("97", print, seconds=5)))
+    assert capfd.readouterr().err == ""
 
 
 def test_a_cameras_colours_are_rgb(tmp_path: Path):

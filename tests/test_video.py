@@ -155,6 +155,12 @@ def test_odd_sizes_are_written_whole(tmp_path: Path):
     assert near(image[-1, -1], "white")
 
 
+def test_wide_pixels_stay_wide(av, tmp_path: Path):
+    with VideoWriter(tmp_path / "wide.mp4", RATE, pixel_aspect=Fraction(16, 15)) as writer:
+        writer.write(Frame(quarters(), 0, Fraction(0)))
+    assert VideoFile(str(tmp_path / "wide.mp4"), print).pixel_aspect == Fraction(16, 15)
+
+
 @pytest.mark.parametrize("ending", [".mp4", ".mov"])
 def test_sound_is_copied_packet_by_packet(av, tmp_path: Path, ending: str):
     source = make_clip(av, tmp_path / "tone.mp4", sound="aac")

@@ -51,7 +51,12 @@ def open_stream(address: str, damaged: Callable[[], None]) -> Iterator[Pixels]:
 
 def open_camera(index: int | str) -> Iterator[Pixels]:
     """Frames (h, w, 3) uint8 RGB of the camera with this index, by the system's own interface."""
+    # What OpenCV prints when a camera is missing says no more than the error below.
+    log = cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
     camera = cv2.VideoCapture(index)
+    log.setLogLevel(level)
     try:
         if not camera.isOpened():
             raise VideoError(
