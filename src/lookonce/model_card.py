@@ -56,10 +56,12 @@ class ModelCard:
                     f"this version reads {FORMAT}. "
                     "Update lookonce, or export the model again."
                 )
+            # Of another type, each would be an error far from here.
+            _refuse_types(values)
             known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
             known |= {key: tuple(known[key]) for key in ("classes", "input_size")}
             card = cls(**known)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise LookonceError(
                 f"{source}: lookonce.json is damaged ({error}). Export the model again."
             ) from error
@@ -68,3 +70,13 @@ class ModelCard:
                 f"{source}: lookonce.json says resize {card.resize!r}, expected one of {', '.join(RESIZES)}."
             )
         return card
+
+
+def _refuse_types(values: Mapping[str, Any]) -> None:
+    """Raise TypeError for a value that isn't what the card says it is."""
+    texts = (values["name"], values["resize"], values["cfg"], *values["classes"])
+    if not isinstance(values["classes"], list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("name, classes, resize and cfg must be text")
+    size = values["input_size"]
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise TypeError(f"input_size is {size}; expected [height, width] in pixels")

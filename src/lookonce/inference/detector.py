@@ -85,9 +85,9 @@ class Detector:
             network, card = _open_keras(path, weights)
             started: Engine = _keras_engine(network, card)
         else:
-            started = start_engine(open_graph(path, weights), engine, device, threads)
+            started = start_engine(open_graph(path, weights), engine, device, threads, str(path))
             card = ModelCard.of_metadata(started.metadata, str(path))
-        self._prepare(started, adjusted(card, path, classes, resize), conf, iou)
+        self._prepare(started, adjusted(card, path, classes, resize), conf, iou, str(path))
 
     @classmethod
     def from_keras(
@@ -106,13 +106,21 @@ class Detector:
         detector._prepare(started, ModelCard.of_metadata(started.metadata, "the graph"), conf, iou)
         return detector
 
-    def _prepare(self, engine: Engine, card: ModelCard, conf: float, iou: float) -> None:
+    def _prepare(
+        self, engine: Engine, card: ModelCard, conf: float, iou: float, source: str = "the model"
+    ) -> None:
         for name, value in (("conf", conf), ("iou", iou)):
             if not 0 <= value <= 1:
                 raise LookonceError(f"--{name} is {value}; expected a number from 0 to 1.")
         self.engine, self.card, self.names = engine, card, card.classes
         self.conf, self.iou = conf, iou
-        self._heads = parse_cfg(card.cfg).heads
+        self._source, self._heads = source, parse_cfg(card.cfg, f"{source}, its cfg").heads
+        counts = {head.classes for head in self._heads}
+        if counts != {len(card.classes)}:
+            raise LookonceError(
+                f"{source}: its card names {len(card.classes)} classes, the [yolo] sections of its cfg have "
+                f"{', '.join(map(str, sorted(counts))) or 'none'}. Export the model again."
+            )
 
     def warm_up(self, batch: int = 1) -> None:
         """Compile the network now instead of at the first picture."""
@@ -195,12 +203,32 @@ class Detector:
         geometries = [one.geometry for one in prepared]
         if isinstance(self.engine, BoxesEngine):
             found = self.engine.boxes(batch)
+            self._refuse_foreign_classes([classes for _, _, classes in found])
             return [self._place(*one, geometry) for one, geometry in zip(found, geometries, strict=True)]
         outputs = self.engine(batch)
+        self._refuse_foreign_heads(outputs)
         return [
             self._place(*self._decode([head[index] for head in outputs], geometry), geometry)
             for index, geometry in enumerate(geometries)
         ]
+
+    def _refuse_foreign_heads(self, outputs: list[NDArray[np.float32]]) -> None:
+        """Raise LookonceError where the network isn't the one that the card's cfg describes."""
+        channels = [head.shape[-1] for head in outputs]
+        expected = [len(head.mask) * (5 + head.classes) for head in self._heads]
+        if channels != expected:
+            raise LookonceError(
+                f"{self._source}: its network gives heads of {channels} channels, the cfg in its card has "
+                f"{expected}. Export the model again."
+            )
+
+    def _refuse_foreign_classes(self, classes: list[NDArray[np.int64]]) -> None:
+        for found in classes:
+            if len(found) and not 0 <= found.min() <= found.max() < len(self.names):
+                raise LookonceError(
+                    f"{self._source}: answers class {found.max()}, its card names {len(self.names)}. "
+                    "Export the model again."
+                )
 
     def _decode(self, heads: list[NDArray[np.float32]], geometry: Geometry) -> Candidates:
         """The candidates that NMS lets stand, boxes in input pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -39,34 +39,54 @@ class Engine(Protocol):
         ...
 
 
-def start_engine(graph: bytes, engine: str = "auto", device: str = "auto", threads: int = 0) -> Engine:
+def start_engine(
+    graph: bytes, engine: str = "auto", device: str = "auto", threads: int = 0, source: str = "the graph"
+) -> Engine:
     """The engine for an ONNX graph: `engine` is one of ENGINES but keras. Raises LookonceError.
 
-    `device` of DEVICES is ONNX Runtime's; `threads` 0 leaves their number to the engine.
+    `device` of DEVICES is ONNX Runtime's; `threads` 0 leaves their number to the engine; `source` is what
+    errors call the graph.
     """
     if engine in ("openvino", "openvino-bf16"):
-        return OpenVinoEngine(graph, threads, "bf16" if engine.endswith("bf16") else "f32")
+        return OpenVinoEngine(graph, threads, "bf16" if engine.endswith("bf16") else "f32", source)
     if engine not in ("auto", "onnx"):
         raise LookonceError(f"--engine is {engine!r}; expected one of {', '.join(ENGINES)}.")
-    session = _session(graph, threads, device)
+    session = _session(graph, threads, device, source)
     has_boxes = [output.name for output in session.get_outputs()][:1] == ["boxes"]
-    return (BoxesEngine if has_boxes else OnnxEngine)(session)
+    return (BoxesEngine if has_boxes else OnnxEngine)(session, source)
 
 
 class OnnxEngine:
     """A raw network in ONNX Runtime."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, source: str = "the graph") -> None:
+        """`source` is what errors call the model. Raises LookonceError."""
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs) or "nothing"
+            raise LookonceError(
+                f"{source}: takes {shapes}; expected one batch of pictures. "
+                "Give a file that `lookonce export` wrote."
+            )
         provider = session.get_providers()[0].removesuffix("ExecutionProvider")
         self.name = f"ONNX Runtime {onnxruntime.__version__} on {provider}"
-        self.metadata = session.get_modelmeta().custom_metadata_map
-        self._session = session
-        self._input = session.get_inputs()[0].name
+        try:
+            self.metadata = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise _refused(source, "ONNX Runtime", error) from error
+        self._session, self._input, self._source = session, inputs[0].name, source
 
     def __call__(self, batch: Array) -> list[Array]:
         """The raw heads of one batch (b, h, w, 3)."""
-        heads = self._session.run(None, {self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2))})
-        return [head.transpose(0, 2, 3, 1) for head in heads]
+        heads = self._run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        return _channels_last(heads, self._source)
+
+    def _run(self, batch: NDArray[np.generic]) -> list[Any]:
+        try:
+            outputs: list[Any] = self._session.run(None, {self._input: batch})
+        except Exception as error:
+            raise _refused(self._source, "ONNX Runtime", error) from error
+        return outputs
 
 
 class BoxesEngine(OnnxEngine):
@@ -79,7 +99,15 @@ class BoxesEngine(OnnxEngine):
     def boxes(self, batch: Array) -> list[tuple[Array, Array, NDArray[np.int64]]]:
         """Of each picture of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
         pixels = np.rint(batch * 255).astype(np.uint8)
-        boxes, scores, classes, pictures = self._session.run(None, {self._input: pixels})
+        outputs = self._run(pixels)
+        if [output.ndim for output in outputs] != [2, 1, 1, 1] or len(
+            {len(output) for output in outputs}
+        ) != 1:
+            raise LookonceError(
+                f"{self._source}: answers arrays {', '.join(str(output.shape) for output in outputs)}; "
+                "expected boxes, scores, classes, pictures of one length. Export it again."
+            )
+        boxes, scores, classes, pictures = outputs
         answers = []
         for index in range(len(batch)):
             mine = np.flatnonzero(pictures == index)
@@ -91,8 +119,10 @@ class BoxesEngine(OnnxEngine):
 class OpenVinoEngine:
     """A raw network in OpenVINO; `precision` 'bf16' is faster where the processor has it, and coarser."""
 
-    def __init__(self, graph: bytes, threads: int = 0, precision: str = "f32") -> None:
-        """`graph` is an ONNX file's content. Raises LookonceError."""
+    def __init__(
+        self, graph: bytes, threads: int = 0, precision: str = "f32", source: str = "the graph"
+    ) -> None:
+        """`graph` is an ONNX file's content, `source` what errors call it. Raises LookonceError."""
         try:
             import openvino
         except ImportError as error:
@@ -105,18 +135,40 @@ class OpenVinoEngine:
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._network = core.compile_model(core.read_model(graph), "CPU", options)
-        self.metadata = metadata_of(graph)
+        try:
+            self._network = core.compile_model(core.read_model(graph), "CPU", options)
+            self.metadata = metadata_of(graph)
+        # OpenVINO raises RuntimeError, protobuf an error of its own.
+        except Exception as error:
+            raise _refused(source, "OpenVINO", error) from error
+        self._source = source
         self.name = f"OpenVINO {openvino.get_version().split('-')[0]} on CPU, {precision}"
 
     def __call__(self, batch: Array) -> list[Array]:
         """The raw heads of one batch (b, h, w, 3)."""
-        heads = self._network(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        try:
+            heads = self._network(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
+        except RuntimeError as error:
+            raise _refused(self._source, "OpenVINO", error) from error
         # Copied: the next call writes its answer where this one lies.
-        return [np.array(head).transpose(0, 2, 3, 1) for head in heads.values()]
+        return _channels_last([np.array(head) for head in heads.values()], self._source)
 
 
-def _session(graph: bytes, threads: int, device: str) -> onnxruntime.InferenceSession:
+def _channels_last(heads: list[Array], source: str) -> list[Array]:
+    if any(head.ndim != 4 for head in heads):
+        raise LookonceError(
+            f"{source}: answers arrays {', '.join(str(head.shape) for head in heads)}; expected raw heads "
+            "(batch, channels, grid height, grid width). Give a file that `lookonce export` wrote."
+        )
+    return [head.transpose(0, 2, 3, 1) for head in heads]
+
+
+def _refused(source: str, runtime: str, error: Exception) -> LookonceError:
+    first = str(error).strip().partition("\n")[0]
+    return LookonceError(f"{source}: {runtime} can't run it: {first}. A damaged file? Export it again.")
+
+
+def _session(graph: bytes, threads: int, device: str, source: str) -> onnxruntime.InferenceSession:
     """An ONNX Runtime session on the best device installed, or the one asked for. Raises LookonceError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -126,10 +178,7 @@ def _session(graph: bytes, threads: int, device: str) -> onnxruntime.InferenceSe
         return onnxruntime.InferenceSession(graph, options, providers=providers)
     # ONNX Runtime raises classes of its own that share no base but Exception.
     except Exception as error:
-        first = str(error).strip().partition("\n")[0]
-        raise LookonceError(
-            f"ONNX Runtime can't run the model: {first}. A damaged file? Export it again."
-        ) from error
+        raise _refused(source, "ONNX Runtime", error) from error
 
 
 def _providers(device: str) -> list[str]:

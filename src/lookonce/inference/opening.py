@@ -61,7 +61,7 @@ def _converted_keras(path: Path) -> bytes:
     from lookonce.darknet import parse_cfg
 
     network, card = load_model(path)
-    cfg = parse_cfg(card.cfg)
+    cfg = parse_cfg(card.cfg, f"{path}, its cfg")
     graph = _converted(cfg, to_darknet(network, cfg), card)
     _keep(kept, graph)
     return graph
