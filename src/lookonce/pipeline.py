@@ -19,7 +19,7 @@ from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
-from lookonce.network import build, layers_of, load_model, save_model, to_darknet
+from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
 from lookonce.run_folder import RunFolder
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
@@ -91,6 +91,7 @@ def train(
             f"with average IoU {anchors.average_iou:.3f}."
         )
         network = build(cfg)
+        start_heads(network, cfg)
         taken: list[int] = []
         if weights is not None:
             transplanted = start_from(read_pretrained(weights, weights_cfg, base), cfg, network)

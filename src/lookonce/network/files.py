@@ -17,6 +17,9 @@ from lookonce.model_card import CARD_KEY, ModelCard
 from lookonce.network.build import build
 from lookonce.network.weights import load_darknet
 
+# Eight times yolov4's weights; of a small file that unpacks to more, nothing good can come.
+_MOST_BYTES = 2**31
+
 
 def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
     """Write `model` and `card` to `path` (NAME.keras), whole or not at all.
@@ -46,8 +49,22 @@ def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            # Read before unpacking: a few kilobytes can claim, and hold, any size.
+            size = sum(entry.file_size for entry in archive.infolist())
+            if size > _MOST_BYTES:
+                raise LookonceError(
+                    f"{path}: unpacks to {size:,} bytes; expected at most {_MOST_BYTES:,}. Not a model."
+                )
             text = archive.read(CARD_KEY).decode() if CARD_KEY in names else None
-    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError) as error:
+    # The last three: a cut entry, an unknown compression, and one that asks for a password.
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        UnicodeDecodeError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise LookonceError(
             f"{path}: not a model, or a damaged one ({error}). Expected a .keras file."
         ) from error
@@ -65,15 +82,8 @@ def load_model(path: str | Path) -> tuple[keras.Model, ModelCard]:
     card = ModelCard.from_json(text, str(path))
     try:
         return keras.saving.load_model(path, compile=False), card
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    # Keras, h5py and the backend raise errors of any class for a damaged network.
+    except Exception as error:
         first = str(error).strip().partition("\n")[0]
         raise LookonceError(
             f"{path}: Keras can't open it ({first}). Save or download the model again."
