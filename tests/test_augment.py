@@ -71,3 +71,18 @@ def test_colour_changes_but_black_stays_black():
                         Augmentation(smallest=1, largest=1, flip=False))  # fmt: skip
     assert (out[:30] == 0).all()
     assert (out[40:] != image[40:]).any()
+
+
+def test_what_surrounds_the_picture_stays_grey_whatever_its_colours_become():
+    image = np.full((300, 500, 3), (200, 90, 30), np.uint8)
+    how = Augmentation(smallest=0.5, largest=0.6, exposure=3.0, saturation=3.0)
+    changed = 0
+    for seed in range(20):
+        found, _, _ = augment(
+            image, np.zeros((0, 4), np.float32), np.random.default_rng(seed), (320, 416), "letterbox", how
+        )
+        grey = (found == 128).all(axis=2)
+        # At most 0.6 of each side is picture; a line of mixed pixels lies between.
+        assert 0.55 < grey.mean() < 0.95
+        changed += not (found == image[0, 0]).all(axis=2).any()
+    assert changed > 15
