@@ -360,13 +360,22 @@ def child(kind: str, start: int, end: int, seed: int, material: Path) -> None:
             name, content, original = file_of(kind, index, seed, material)
             path = folder / name
             path.write_bytes(content)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            before = _peak_mb()
             print(json.dumps({"index": index, "of": original or name}), file=answers, flush=True)
             verdict, message = _verdict(read, path, original)
             path.unlink()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            answer = {"verdict": verdict, "message": message, "peak_mb": peak / 1024, "grew": peak > before}
+            peak = _peak_mb()
+            answer = {"verdict": verdict, "message": message, "peak_mb": peak, "grew": peak > before}
             print(json.dumps(answer), file=answers, flush=True)
+
+
+def _peak_mb() -> float:
+    # Linux counts the parent's memory in a child's ru_maxrss, but not in VmHWM.
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _verdict(read: Callable[[Path, str], None], path: Path, original: str) -> tuple[str, str]:

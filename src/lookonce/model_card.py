@@ -14,6 +14,8 @@ from lookonce.errors import LookonceError
 FORMAT = 1
 # Of the entry in a .keras archive, and of the metadata in an ONNX file.
 CARD_KEY = "lookonce.json"
+# Beyond this a slip in one number would fill the memory: a 4096 x 4096 input already takes gigabytes.
+MAX_INPUT_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,5 @@ def _refuse_types(values: Mapping[str, Any]) -> None:
     size = values["input_size"]
     if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise TypeError(f"input_size is {size}; expected [height, width] in pixels")
+    if size[0] * size[1] > MAX_INPUT_PIXELS:
+        raise ValueError(f"input_size is {size}; expected at most {MAX_INPUT_PIXELS:,} pixels")

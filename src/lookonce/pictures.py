@@ -37,6 +37,7 @@ SUFFIXES = (
 _TIFF, _WEBP = TiffImagePlugin.TiffImageFile.format, WebPImagePlugin.WebPImageFile.format
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", _TIFF, _WEBP)
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
+_MAX_BYTES = 2**30  # that many pixels as 16-bit RGBA, not compressed, and more
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
@@ -70,9 +71,12 @@ def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
         PictureError: missing, not a picture, truncated, or more than `max_pixels`.
     """
     try:
-        data = Path(path).read_bytes()
+        size = os.stat(path).st_size
+        data = Path(path).read_bytes() if size <= _MAX_BYTES else b""
     except (OSError, ValueError) as error:
         raise _missing(path, error) from error
+    if size > _MAX_BYTES:
+        raise PictureError(f"{path}: {size:,} bytes are more than any picture has; give another file")
     return decode_picture(data, str(path), max_pixels)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.errors import LookonceError
+from lookonce.model_card import MAX_INPUT_PIXELS
 
 # Darknet's short spellings of a section's name.
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
@@ -157,6 +158,11 @@ class Cfg:
         size = (self.net.integer("height"), self.net.integer("width"))
         if min(size) < 1:
             raise self.net.error(f"has height={size[0]}, width={size[1]}; both must be above 0", "height")
+        if size[0] * size[1] > MAX_INPUT_PIXELS:
+            raise self.net.error(
+                f"has height={size[0]}, width={size[1]}; at most {MAX_INPUT_PIXELS:,} pixels fit in memory",
+                "height",
+            )
         return size
 
     @property

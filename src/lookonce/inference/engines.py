@@ -172,7 +172,8 @@ def _session(graph: bytes, threads: int, device: str, source: str) -> onnxruntim
     """An ONNX Runtime session on the best device installed, or the one asked for. Raises LookonceError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    # Fatal ones only: the others are raised as well, and told in our own words.
+    options.log_severity_level = 4
     providers = _providers(device)
     try:
         return onnxruntime.InferenceSession(graph, options, providers=providers)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Converted models kept; of more, those unused for longest go.
 _KEPT = 8
+# What one ONNX file can hold at most.
+_MOST_BYTES = 2**31
 
 
 def open_graph(path: str | Path, weights: str | Path | None = None) -> bytes:
@@ -89,6 +91,9 @@ def _keep(kept: Path, graph: bytes) -> None:
 
 def _content(path: Path) -> bytes:
     try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise LookonceError(f"{path}: {size:,} bytes are more than a model has. Give another file.")
         return path.read_bytes()
     except OSError as error:
         raise LookonceError(f"{path}: can't be read: {error.strerror or error}.") from error
