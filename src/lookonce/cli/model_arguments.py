@@ -13,8 +13,11 @@ ENGINES = ("auto", "onnx", "openvino", "openvino-bf16", "keras")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Register MODEL, --weights, --classes, --resize, --iou, and what runs it."""
+def add_model_arguments(parser: argparse.ArgumentParser, several_engines: bool = False) -> None:
+    """Register MODEL, --weights, --classes, --resize, --iou, and what runs it.
+
+    With `several_engines` --engine is a list, named with commas or one by one; empty if not given.
+    """
     parser.add_argument(
         "model", metavar="MODEL", help="a .onnx or .keras model, or a Darknet .cfg with --weights"
     )
@@ -25,9 +28,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default %(default)s)"
     )
     running = parser.add_argument_group("what runs the network")
-    running.add_argument(
-        "--engine", choices=ENGINES, default="auto", help="default: ONNX Runtime, which needs no Keras"
-    )
+    if several_engines:
+        running.add_argument(
+            "--engine",
+            type=_engines,
+            action="extend",
+            default=[],
+            metavar="NAME[,NAME]",
+            help=f"of {', '.join(ENGINES)}, measured side by side (default auto)",
+        )
+    else:
+        running.add_argument(
+            "--engine", choices=ENGINES, default="auto", help="default: ONNX Runtime, which needs no Keras"
+        )
     running.add_argument(
         "--device",
         choices=DEVICES,
@@ -52,3 +65,11 @@ def open_detector(arguments: argparse.Namespace, conf: float) -> Detector:
         device=arguments.device,
         threads=arguments.threads,
     )
+
+
+def _engines(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in ENGINES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(ENGINES)}")
+    return names

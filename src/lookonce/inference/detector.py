@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8] | str | Path
 Item = TypeVar("Item", bound=Picture)
+Outputs = list[NDArray[np.float32]] | list[Candidates]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class Detector:
 
     def warm_up(self, batch: int = 1) -> None:
         """Compile the network now instead of at the first picture."""
-        self.engine(np.zeros((batch, *self.card.input_size, 3), np.float32))
+        self.infer(np.zeros((batch, *self.card.input_size, 3), np.float32))
 
     def detect(self, image: Picture) -> Detections:
         """What stands in one picture: a uint8 RGB array (h, w, 3), or the path of a file.
@@ -199,16 +200,23 @@ class Detector:
         return _Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
 
     def _answer(self, prepared: list[_Prepared]) -> list[Detections]:
-        batch = np.stack([one.pixels for one in prepared])
-        geometries = [one.geometry for one in prepared]
+        outputs = self.infer(np.stack([one.pixels for one in prepared]))
+        return self.interpret(outputs, [one.geometry for one in prepared])
+
+    def infer(self, batch: NDArray[np.float32]) -> Outputs:
+        """What the network says of a batch (b, h, w, 3), 0..1: raw heads, or each picture's boxes."""
+        return self.engine.boxes(batch) if isinstance(self.engine, BoxesEngine) else self.engine(batch)
+
+    def interpret(self, outputs: Outputs, geometries: list[Geometry]) -> list[Detections]:
+        """Decoding and NMS: of what `infer` gave, each picture's Detections. Raises LookonceError."""
         if isinstance(self.engine, BoxesEngine):
-            found = self.engine.boxes(batch)
+            found = cast(list[Candidates], outputs)
             self._refuse_foreign_classes([classes for _, _, classes in found])
             return [self._place(*one, geometry) for one, geometry in zip(found, geometries, strict=True)]
-        outputs = self.engine(batch)
-        self._refuse_foreign_heads(outputs)
+        heads = cast(list[NDArray[np.float32]], outputs)
+        self._refuse_foreign_heads(heads)
         return [
-            self._place(*self._decode([head[index] for head in outputs], geometry), geometry)
+            self._place(*self._decode([head[index] for head in heads], geometry), geometry)
             for index, geometry in enumerate(geometries)
         ]
 
