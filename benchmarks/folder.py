@@ -3,15 +3,16 @@
 Run:  .venv/bin/python benchmarks/folder.py MODEL PICTURES [--count 500] [--batch 8] [--rounds 3]
 Time: about a minute for yolov3-tiny 416 and 500 pictures of 640x480 on two cores.
 
-Bare: the same batches, already resized, through the engine. Whole: pictures read, resized, through the
-network, decoded, NMS. Turn by turn in one process; the figure is the median of the pairwise ratios. The
-last line is the whole command, drawing and writing included, in a process of its own.
+Bare: the same batches, already resized, through the engine with all its threads. Whole: pictures read,
+resized, through the network, decoded, NMS. Turn by turn in one process; the figure is the median of the
+pairwise ratios. The last lines are the whole command, in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import subprocess
 import sys
@@ -34,17 +35,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--lanes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    detector = Detector(arguments.model, threads=arguments.threads)
+    alone, detector = Detector(arguments.model), Detector(arguments.model, lanes=arguments.lanes)
     pictures = list(itertools.islice(itertools.cycle(list_pictures(arguments.pictures)), arguments.count))
     batch = np.random.default_rng(0).random((arguments.batch, *detector.card.input_size, 3), np.float32)
-    detector.engine(batch)
+    alone.engine(batch)
     ratios = []
     for _ in range(arguments.rounds):
         start = time.perf_counter()
         for _ in range(arguments.count // arguments.batch):
-            detector.engine(batch)
+            alone.engine(batch)
         bare = arguments.count // arguments.batch * arguments.batch / (time.perf_counter() - start)
         start = time.perf_counter()
         objects = sum(len(found) for _, found in detector.detect_many(pictures, arguments.batch))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lookonce.detections import Detections
     from lookonce.inference import Seen
 
+# For more pictures than these, more a second count for more than the first one's answer.
+_FEW = 4
 # Drawing and JPEG's arithmetic leave the interpreter's lock for most of their time.
 _DRAWERS = 2
 
@@ -75,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     targets = _targets(pictures, Path(arguments.output)) if draws else {}
     from lookonce.atomic import write_text
 
-    detector = open_detector(arguments, arguments.conf)
+    detector = open_detector(arguments, arguments.conf, many=len(pictures) > _FEW)
     print(f"{detector.card.name}: {detector.engine.name}")
     root = _common_folder(pictures)
     answers: list[dict[str, Any]] = []

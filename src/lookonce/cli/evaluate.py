@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lookonce.atomic import write_text
     from lookonce.validation import AP_CONFIDENCE, Validation
 
-    detector = open_detector(arguments, AP_CONFIDENCE)
+    detector = open_detector(arguments, AP_CONFIDENCE, many=True)
     split = None if arguments.split == "all" else arguments.split
     validation = Validation.of_split(arguments.data, detector.names, split, arguments.seed)
     with Progress(console=Console(stderr=True), transient=True) as bar:

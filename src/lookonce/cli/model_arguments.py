@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ def add_model_arguments(parser: argparse.ArgumentParser, several_engines: bool =
     running.add_argument("--threads", type=int, default=0, metavar="N", help="default: the engine's choice")
 
 
-def open_detector(arguments: argparse.Namespace, conf: float) -> Detector:
-    """The Detector that the arguments ask for. Raises LookonceError."""
+def open_detector(arguments: argparse.Namespace, conf: float, many: bool = False) -> Detector:
+    """The Detector that the arguments ask for, made for `many` pictures or for one. Raises LookonceError."""
     from lookonce.inference import Detector
+
+    on_processor = arguments.engine in ("auto", "onnx") and arguments.device in ("auto", "cpu")
 
     return Detector(
         arguments.model,
@@ -64,7 +67,13 @@ def open_detector(arguments: argparse.Namespace, conf: float) -> Detector:
         engine=arguments.engine,
         device=arguments.device,
         threads=arguments.threads,
+        lanes=_cores() if many and on_processor and not arguments.threads else 1,
     )
+
+
+def _cores() -> int:
+    """Those that this process may use; a container's share is often less than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _engines(text: str) -> list[str]:
