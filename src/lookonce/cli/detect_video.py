@@ -66,7 +66,7 @@ def run_video(arguments: argparse.Namespace) -> int:
     json_file = Path(arguments.json) if arguments.json else None
     tracker = Tracker(arguments.conf, source.rate) if arguments.track else None
     conf = min(arguments.conf, LOWEST_SCORE) if tracker else arguments.conf
-    detector = open_detector(arguments, conf)
+    detector = open_detector(arguments, conf, many=not live)
     print(f"{detector.card.name}: {detector.engine.name}", flush=True)
     status = _Status(source.frames)
     with _stopped_by_signals(source):
