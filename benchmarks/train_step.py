@@ -4,7 +4,8 @@ Run:  .venv/bin/python benchmarks/train_step.py DATA [--model yolov3-tiny|FILE.c
 Time: about a minute and a half on two cores for 5 rounds of yolov3-tiny at 416x320.
 
 Bare: one batch that stays in memory, the heads' mean as the loss, same optimizer. Whole: pictures from disk
-(cached after the first epoch, as in training), augmented, with the YOLO loss. Both run through the same Keras `fit`, turn by turn in one process; the figure is the median of the pairwise ratios.
+(cached after the first epoch, as in training), augmented, with the YOLO loss. Both run through the same Keras
+`fit`, turn by turn in one process; the figure is the median of the pairwise ratios.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -64,3 +65,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         _missing(f"a small tmpfs cannot be mounted ({mounted.stderr.decode().strip()})")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def display() -> Iterator[dict[str, str]]:
+    """The environment of a screen of its own, in Xvfb; nothing is drawn on a person's."""
+    if not shutil.which("Xvfb"):
+        _missing("Xvfb is not installed")
+    reading, writing = os.pipe()
+    screen = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "800x600x24"],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        name = f":{answer.readline().strip()}"
+    yield {**os.environ, "DISPLAY": name}
+    screen.kill()
+    screen.wait()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -279,25 +278,6 @@ def test_ahead_stops_when_the_reader_does():
     items.close()
     assert closed == [True]
     assert len(made) < 12
-
-
-@pytest.fixture
-def display() -> Iterator[dict[str, str]]:
-    """The environment of a screen of its own, where Xvfb is installed; nothing is drawn on a person's."""
-    if not shutil.which("Xvfb"):
-        pytest.skip("Xvfb is not installed")
-    reading, writing = os.pipe()
-    screen = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "800x600x24"],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        name = f":{answer.readline().strip()}"
-    yield {**os.environ, "DISPLAY": name}
-    screen.kill()
-    screen.wait()
 
 
 # In processes of their own: Tk ends the one whose screen goes away.
