@@ -24,7 +24,7 @@ RANKS = (
     ("training",),
     ("evaluation",),
     ("inference",),
-    ("video",),
+    ("video", "fleet"),
     ("base_model", "run_folder", "validation", "pipeline", "demo"),
     ("export",),
     ("cli",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lookonce import __version__
@@ -32,6 +33,8 @@ def read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeigh
         input_size=cfg.input_size,
         resize="letterbox" if letter_box else "stretch",
         cfg=cfg.text,
+        # The files' own date: the same pair is the same model whenever it is opened.
+        created=datetime.fromtimestamp(Path(weights).stat().st_mtime, UTC).isoformat(timespec="seconds"),
         lookonce=__version__,
     )
     return cfg, found, card

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli import detect_ray
 from lookonce.cli.detect_video import add_video_arguments, is_video, refuse_video_flags, run_video
 from lookonce.cli.model_arguments import add_model_arguments, open_detector
 from lookonce.errors import LookonceError
@@ -31,6 +32,7 @@ _EXAMPLES = """examples:
   lookonce detect model.onnx photos/ --output drawn/ --json found.json
   lookonce detect yolov3-tiny.cfg "photos/*.png" --weights yolov3-tiny.weights --classes coco.names
   lookonce detect model.onnx street.mp4 --track --output drawn.mp4 --json found.jsonl
+  lookonce detect model.onnx az://pictures/2026 --engine ray --output az://found/2026
   lookonce detect model.onnx rtsp://camera.local/stream --show --seconds 60
 """
 
@@ -44,7 +46,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model_arguments(parser)
+    add_model_arguments(parser, more_engines=("ray",))
     parser.add_argument(
         "source",
         metavar="SOURCE",
@@ -62,11 +64,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--batch", type=int, default=8, help="pictures at a time (default %(default)s)")
     add_video_arguments(parser)
+    detect_ray.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Detect, draw and write; 1 when any picture could not be read."""
+    if arguments.engine == "ray":
+        return detect_ray.run(arguments)
     if is_video(arguments.source):
         return run_video(arguments)
     refuse_video_flags(arguments)

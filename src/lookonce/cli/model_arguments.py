@@ -14,10 +14,13 @@ ENGINES = ("auto", "onnx", "openvino", "openvino-bf16", "keras")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 
-def add_model_arguments(parser: argparse.ArgumentParser, several_engines: bool = False) -> None:
+def add_model_arguments(
+    parser: argparse.ArgumentParser, several_engines: bool = False, more_engines: tuple[str, ...] = ()
+) -> None:
     """Register MODEL, --weights, --classes, --resize, --iou, and what runs it.
 
     With `several_engines` --engine is a list, named with commas or one by one; empty if not given.
+    `more_engines` are those that only this command knows.
     """
     parser.add_argument(
         "model", metavar="MODEL", help="a .onnx or .keras model, or a Darknet .cfg with --weights"
@@ -40,7 +43,10 @@ def add_model_arguments(parser: argparse.ArgumentParser, several_engines: bool =
         )
     else:
         running.add_argument(
-            "--engine", choices=ENGINES, default="auto", help="default: ONNX Runtime, which needs no Keras"
+            "--engine",
+            choices=(*ENGINES, *more_engines),
+            default="auto",
+            help="default: ONNX Runtime, which needs no Keras",
         )
     running.add_argument(
         "--device",

@@ -106,10 +106,12 @@ class Detector:
         return detector
 
     @classmethod
-    def from_graph(cls, graph: bytes, conf: float = 0.3, iou: float = 0.45, engine: str = "auto") -> Detector:
+    def from_graph(
+        cls, graph: bytes, conf: float = 0.3, iou: float = 0.45, engine: str = "auto", threads: int = 0
+    ) -> Detector:
         """A detector on an ONNX file's content, card inside. Raises LookonceError."""
         detector = cls.__new__(cls)
-        started = start_engine(graph, engine)
+        started = start_engine(graph, engine, threads=threads)
         detector._prepare(started, ModelCard.of_metadata(started.metadata, "the graph"), conf, iou)
         return detector
 

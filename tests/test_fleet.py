@@ -1,0 +1,159 @@
+"""Ray on this machine: every picture once, whatever dies; the same boxes as without it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from lookonce.cli.main import main
+from lookonce.errors import LookonceError
+from lookonce.inference import Detector
+from lookonce.inference.opening import open_graph
+
+
+@pytest.fixture(scope="module")
+def ray(need):
+    return need("ray")
+
+
+@pytest.fixture(scope="module")
+def model(shared: Path) -> Path:
+    return shared / "weights" / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+
+
+@pytest.fixture(scope="module")
+def pictures(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 crops in two folders, and two files that are no pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "deeper").mkdir()
+    sources = [Image.open(path).convert("RGB") for path in sorted((shared / "images").glob("*.jpg"))]
+    rng = np.random.default_rng(0)
+    for index in range(120):
+        source = sources[index % len(sources)]
+        left, top = (int(rng.integers(0, side // 4)) for side in source.size)
+        crop = source.crop((left, top, left + source.width * 3 // 4, top + source.height * 3 // 4))
+        name = f"deeper/ü {index}.png" if index % 7 == 0 else f"{index}.jpg"
+        crop.resize((320, 240)).save(folder / name)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 no more")
+    (folder / "empty.png").write_bytes(b"")
+    return folder
+
+
+def rows_of(output: Path, kind: str) -> list[dict]:
+    from pyarrow import parquet
+
+    return [
+        row
+        for path in sorted((output / kind).glob("*.parquet"))
+        for row in parquet.read_table(path).to_pylist()
+    ]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+def test_as_the_local_engine_once_each_and_going_on(ray, model: Path, pictures: Path, tmp_path: Path, capsys):
+    output = tmp_path / "found"
+    command = ["detect", str(model), str(pictures), "--weights", str(model.with_suffix(".weights"))]
+    command += ["--engine", "ray", "--output", str(output)]
+    assert main(command) == 1
+    assert "122 pictures" in capsys.readouterr().out
+    results, rejects = rows_of(output, "results"), rows_of(output, "rejects")
+    assert sorted(row["filename"] for row in results + rejects) == names_in(pictures)
+    assert {row["filename"] for row in rejects} == {"broken.jpg", "empty.png"}
+    assert all(row["filename"] in row["reason"] for row in rejects)
+    local = Detector(model, weights=model.with_suffix(".weights"))
+    for row in results[::10]:
+        found = local.detect(pictures / row["filename"])
+        assert (row["width"], row["height"]) == found.image_size
+        boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in row["boxes"]]
+        np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), found.boxes, atol=1e-2)
+        np.testing.assert_allclose([one["score"] for one in row["boxes"]], found.scores, atol=1e-4)
+        assert [one["label"] for one in row["boxes"]] == [found.names[label] for label in found.classes]
+
+    Image.new("RGB", (50, 40)).save(pictures / "late.png")
+    try:
+        assert main(command) == 0
+        assert "1 pictures, 0 objects, 0 rejected" in (said := capsys.readouterr().out)
+        assert "122 were done before" in said
+    finally:
+        (pictures / "late.png").unlink()
+    assert main([*command, "--conf", "0.5"]) == 1
+    assert "conf differ" in capsys.readouterr().err
+    assert main([*command, "--json", "x.json"]) == 1
+    assert "Parquet" in capsys.readouterr().err
+
+
+RUN = """
+import sys
+from pathlib import Path
+from lookonce.fleet import detect_fleet
+print(detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_pictures=3), flush=True)
+"""
+
+
+def started(graph: Path, pictures: Path, output: Path) -> subprocess.Popen:
+    """A run of 41 parts in a process of its own, and at least three of them written."""
+    command = [sys.executable, "-c", RUN, str(graph), str(pictures), str(output)]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list(output.glob("results/part-*"))) < 3:
+        assert run.poll() is None, "ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return run
+
+
+@pytest.fixture(scope="module")
+def graph(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "m.onnx"
+    path.write_bytes(open_graph(model, model.with_suffix(".weights")))
+    return path
+
+
+def test_a_killed_worker_costs_no_picture(ray, graph: Path, pictures: Path, tmp_path: Path):
+    run = started(graph, pictures, tmp_path / "out")
+    workers = [
+        child
+        for child in psutil.Process(run.pid).children(recursive=True)
+        if "MapWorker" in "".join(child.cmdline())
+    ]
+    workers[0].kill()
+    said, _ = run.communicate(timeout=240)
+    assert run.returncode == 0
+    assert "pictures=122" in said
+    rows = rows_of(tmp_path / "out", "results") + rows_of(tmp_path / "out", "rejects")
+    assert sorted(row["filename"] for row in rows) == names_in(pictures)
+
+
+def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
+    run = started(graph, pictures, tmp_path / "out")
+    family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    os.kill(run.pid, signal.SIGKILL)
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    run.wait()
+    before = {row["filename"] for row in rows_of(tmp_path / "out", "results")}
+    assert 0 < len(before) < 120
+    again = subprocess.run(run.args, capture_output=True, text=True, timeout=240)
+    assert again.returncode == 0, again.stderr
+    rows = rows_of(tmp_path / "out", "results") + rows_of(tmp_path / "out", "rejects")
+    assert sorted(row["filename"] for row in rows) == names_in(pictures)
+    assert len(before) <= int(again.stdout.partition("before=")[2].partition(",")[0]) < 122
+
+
+def test_an_empty_place_is_named(ray, graph: Path, tmp_path: Path):
+    from lookonce.fleet import detect_fleet
+
+    with pytest.raises(LookonceError, match="no pictures there"):
+        detect_fleet(graph.read_bytes(), str(tmp_path), str(tmp_path / "out"))
