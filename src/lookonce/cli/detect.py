@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Detect, draw and write; 1 when any picture could not be read."""
     if arguments.engine == "ray":
         return detect_ray.run(arguments)
+    detect_ray.refuse_flags(arguments)
     if is_video(arguments.source):
         return run_video(arguments)
     refuse_video_flags(arguments)

@@ -1,111 +1,124 @@
-"""The output folder of a large run: Parquet parts that are there whole or not at all."""
+"""The output folder of a large run: Parquet parts that are there whole or not at all.
+
+A part is written as rejects first and results last: where its results are, it is finished. Its name comes
+of its pictures, and pictures that remain are cut where they were cut before. So whoever makes a part again,
+or still makes it for a driver that was killed, writes the same rows under the same name.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import posixpath
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import fsspec
-import pyarrow
-from pyarrow import parquet
 
 from lookonce.detections import Detections
 from lookonce.errors import LookonceError
+from lookonce.fleet.answers import names_in, rejects_file, results_file
+from lookonce.fleet.places import Place, open_place
 
-_BOX = pyarrow.struct(
-    [("label", pyarrow.string())]
-    + [(name, pyarrow.float32()) for name in ("score", "left", "top", "right", "bottom")]
-)
-RESULTS = pyarrow.schema(
-    [
-        ("filename", pyarrow.string()),
-        ("width", pyarrow.int32()),
-        ("height", pyarrow.int32()),
-        ("boxes", pyarrow.list_(_BOX)),
-    ]
-)
-REJECTS = pyarrow.schema([("filename", pyarrow.string()), ("reason", pyarrow.string())])
+_RUN = "run.json"
+_RESULTS, _REJECTS = "results", "rejects"
+_READERS = 16
 
 
 class Parts:
-    """`results/` (a row a picture, boxes in its pixels) and `rejects/` below `address`, a folder or URL.
-
-    A part's name comes from the pictures in it: written twice, by a batch that ran twice, it is one part.
-    """
+    """`results/` (a row a picture, boxes in its pixels) and `rejects/` below `address`, a folder or URL."""
 
     def __init__(self, address: str) -> None:
+        """Nothing is written yet. Raises LookonceError for an address that can't be used."""
         self.address = address
-        self._files, root = fsspec.core.url_to_fs(address)
-        self._root = root.rstrip("/")
+        self._place: Place = open_place(address)
 
-    def claim(self, run: dict[str, Any]) -> None:
-        """Make the folder this run's, or go on with it. Raises LookonceError where another run's lies."""
-        path = posixpath.join(self._root, "run.json")
-        text = json.dumps(run, indent=1, sort_keys=True)
-        if not self._files.exists(path):
-            self._write(path, text.encode())
-            return
-        before = json.loads(self._files.cat_file(path))
-        changed = [key for key in run if before.get(key) != run[key]]
+    def claim(self, run: dict[str, Any], part_pictures: int) -> int:
+        """Make the folder this run's, or go on with it; answers how many pictures its parts have.
+
+        Raises LookonceError where another run's results lie.
+        """
+        if not self._place.exists(_RUN):
+            if self._place.names(_RESULTS):
+                raise LookonceError(
+                    f"{self.address}: has {_RESULTS}/, but no {_RUN} that says of which run. "
+                    "Name another folder with --output."
+                )
+            text = json.dumps({**run, "part_pictures": part_pictures}, indent=1, sort_keys=True)
+            self._place.write(_RUN, text.encode())
+            return part_pictures
+        before = self._read_run()
+        changed = [
+            f"{key} differ: {before.get(key)} then, {value} now"
+            for key, value in sorted(run.items())
+            if before.get(key) != value
+        ]
         if changed:
             raise LookonceError(
-                f"{self.address}: holds results of another run ({', '.join(sorted(changed))} differ). "
+                f"{self.address}: holds results of another run ({'; '.join(changed)}). "
                 "Name another folder with --output, or repeat the command that began it."
             )
+        return int(before["part_pictures"])
 
-    def done(self) -> set[str]:
-        """File names in the finished parts."""
-        names: set[str] = set()
-        for folder in ("results", "rejects"):
-            for path in self._files.glob(posixpath.join(self._root, folder, "part-*.parquet")):
-                with self._files.open(path, "rb") as file:
-                    names.update(parquet.read_table(file, columns=["filename"])["filename"].to_pylist())
-        return names
+    def done(self) -> frozenset[str]:
+        """File names in the finished parts; what unfinished ones left is deleted. Raises LookonceError."""
+        results, rejects = self._names(_RESULTS), self._names(_REJECTS)
+        for name in rejects - results:
+            self._place.remove(f"{_REJECTS}/{name}")
+        files = [f"{_RESULTS}/{name}" for name in sorted(results)]
+        files += [f"{_REJECTS}/{name}" for name in sorted(rejects & results)]
+        with ThreadPoolExecutor(_READERS) as readers:
+            return frozenset().union(*readers.map(self._pictures_of, files))
 
-    def write(self, answers: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:
-        """Write one part; an answer is Detections, or the reason why there are none.
+    def has(self, name: str) -> bool:
+        """Whether that part's results can be seen from here. Raises LookonceError."""
+        return self._place.exists(f"{_RESULTS}/{name}")
 
-        Returns how many objects and how many rejects it holds.
+    def write(self, keys: Sequence[str], answers: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:
+        """Write the part of `keys`; an answer is Detections, or the reason why there are none.
+
+        Returns how many objects and how many rejects it holds. Raises LookonceError.
         """
-        keys = "\n".join(sorted(name for name, _ in answers)).encode()
-        name = f"part-{hashlib.sha256(keys).hexdigest()[:24]}.parquet"
-        rejects = [{"filename": key, "reason": one} for key, one in answers if isinstance(one, str)]
-        results = [_row(key, one) for key, one in answers if not isinstance(one, str)]
-        # The rejects first: a run that ends in between looks at the results' pictures again, and no more.
-        for folder, rows, schema in (("rejects", rejects, REJECTS), ("results", results, RESULTS)):
-            if rows:
-                table = pyarrow.Table.from_pylist(rows, schema=schema)
-                buffer = io.BytesIO()
-                parquet.write_table(table, buffer)
-                self._write(posixpath.join(self._root, folder, name), buffer.getvalue())
-        return sum(len(row["boxes"]) for row in results), len(rejects)
+        name = part_name(keys)
+        found = [(key, one) for key, one in answers if not isinstance(one, str)]
+        rejects = [(key, one) for key, one in answers if isinstance(one, str)]
+        if rejects:
+            self._place.write(f"{_REJECTS}/{name}", rejects_file(rejects))
+        self._place.write(f"{_RESULTS}/{name}", results_file(found))
+        return sum(len(one) for _, one in found), len(rejects)
 
-    def _write(self, path: str, content: bytes) -> None:
-        folder, name = posixpath.split(path)
-        self._files.makedirs(folder, exist_ok=True)
-        if "file" not in self._files.protocol:
-            # An object appears whole, with the request that ends its upload.
-            self._files.pipe_file(path, content)
-            return
-        # Renamed when it is whole; no reader's pattern matches the first name.
-        temporary = posixpath.join(folder, f".{name}.{hashlib.sha256(content).hexdigest()[:8]}")
-        self._files.pipe_file(temporary, content)
-        self._files.mv(temporary, path)
+    def clear_leftovers(self) -> None:
+        """Delete what killed writers left; for when nobody writes any more. Raises LookonceError."""
+        for folder in (_RESULTS, _REJECTS):
+            for name in self._place.names(folder):
+                if name.startswith(".part-"):
+                    self._place.remove(f"{folder}/{name}")
+
+    def _names(self, folder: str) -> set[str]:
+        names = self._place.names(folder)
+        return {name for name in names if name.startswith("part-") and name.endswith(".parquet")}
+
+    def _pictures_of(self, file: str) -> list[str]:
+        try:
+            return names_in(self._place.read(file))
+        # Stores and pyarrow raise errors of their own that share no base but Exception.
+        except Exception as error:
+            raise LookonceError(
+                f"{self.address}/{file}: can't be read ({error}). Delete it if it is damaged; the same "
+                "command then looks at its pictures again."
+            ) from error
+
+    def _read_run(self) -> dict[str, Any]:
+        try:
+            before = json.loads(self._place.read(_RUN))
+            if int(before["part_pictures"]) < 1:
+                raise ValueError(f"part_pictures is {before['part_pictures']}")
+        except Exception as error:
+            raise LookonceError(
+                f"{self.address}/{_RUN}: not what a run writes ({type(error).__name__}: {error}). "
+                "Name another folder with --output."
+            ) from error
+        return dict(before)
 
 
-def _row(name: str, found: Detections) -> dict[str, Any]:
-    corners = ("left", "top", "right", "bottom")
-    boxes = [
-        {
-            "label": found.names[label],
-            "score": float(score),
-            **dict(zip(corners, map(float, box), strict=True)),
-        }
-        for box, score, label in zip(found.boxes, found.scores, found.classes, strict=True)
-    ]
-    width, height = found.image_size
-    return {"filename": name, "width": width, "height": height, "boxes": boxes}
+def part_name(keys: Sequence[str]) -> str:
+    """The file name of the part that answers these pictures, the same in both folders."""
+    return f"part-{hashlib.sha256(chr(0).join(keys).encode()).hexdigest()[:24]}.parquet"

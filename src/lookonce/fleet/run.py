@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import posixpath
+import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
-
 from lookonce.errors import LookonceError
 from lookonce.fleet.parts import Parts
+from lookonce.fleet.places import list_keys
+from lookonce.fleet.session import ray_session
+from lookonce.fleet.worker import Job, Worker
 from lookonce.inference import Detector
-from lookonce.pictures import SUFFIXES, PictureError, decode_picture
+from lookonce.model_card import CARD_KEY
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_PICTURES = 256
+# A picture that kills whoever opens it must not do so for ever.
+_RETRIES = 5
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,6 @@ class Summary:
     seconds: float
 
 
-def list_keys(source: str) -> tuple[str, list[str]]:
-    """The root of `source`, a folder, a pattern, or such an address, and its pictures below it, sorted.
-
-    Raises LookonceError when there is none.
-    """
-    files, path = fsspec.core.url_to_fs(source)
-    if "*" in path:
-        found = files.glob(path)
-        root = posixpath.dirname(path.split("*")[0])
-    else:
-        found, root = files.find(path), path.rstrip("/")
-    keys = sorted(
-        posixpath.relpath(one, root) for one in found if posixpath.splitext(one)[1].lower() in SUFFIXES
-    )
-    if not keys:
-        raise LookonceError(f"{source}: no pictures there ({', '.join(sorted(SUFFIXES))}).")
-    protocol = files.protocol if isinstance(files.protocol, str) else files.protocol[0]
-    return (root if protocol == "file" else f"{protocol}://{root}"), keys
-
-
 def detect_fleet(
     graph: bytes,
     source: str,
@@ -60,6 +41,9 @@ def detect_fleet(
     *,
     conf: float = 0.3,
     iou: float = 0.45,
+    device: str = "auto",
+    threads: int = 0,
+    batch: int = 8,
     address: str | None = None,
     workers: int | None = None,
     part_pictures: int = PART_PICTURES,
@@ -68,95 +52,116 @@ def detect_fleet(
     """Detect in every picture of `source` and write Parquet parts below `output`, going on where one stopped.
 
     `graph` is an ONNX file's content, card inside (`lookonce.inference.opening.open_graph`). `source` and
-    `output` are folders or fsspec addresses that all workers reach. `address` names a Ray cluster; None
-    starts one on this machine for the run. Every picture is looked at once: a part whose worker dies is
-    made again, under the same name. Raises LookonceError.
+    `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
+    and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
+    names a Ray cluster; None starts one on this machine for the run. Every picture is looked at once: a part
+    whose worker dies is made again, under the same name. Parts have `part_pictures`; those of a run that
+    goes on have what it began with. Raises LookonceError.
     """
     started = time.perf_counter()
-    root, keys = list_keys(source)
+    if batch < 1 or part_pictures < 1:
+        raise LookonceError(f"--batch is {batch}, parts have {part_pictures}; expected 1 or more.")
+    # Opened here first: what is wrong with the model is told before anything starts.
+    Detector.from_graph(graph, conf, iou, threads=1)
+    place, keys = list_keys(source)
     parts = Parts(output)
-    parts.claim({"model_sha256": hashlib.sha256(graph).hexdigest(), "conf": conf, "iou": iou, "source": root})
+    run = {"model_sha256": _identity(graph), "conf": conf, "iou": iou, "source": place.name}
+    size = parts.claim(run, part_pictures)
     done = parts.done()
     left = [key for key in keys if key not in done]
     objects = rejects = finished = 0
     if left:
-        with _cluster(address) as ray:
-            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-            # Held here, in a list: a worker that is started again must still find it.
-            held = ray.put(graph)
-            data = ray.data.from_items(
-                [
-                    {"part": left[start : start + part_pictures]}
-                    for start in range(0, len(left), part_pictures)
-                ],
-                override_num_blocks=-(-len(left) // part_pictures),
-            )
-            seen = data.map_batches(
-                _Worker,
-                batch_size=1,
-                concurrency=(1, min(count, -(-len(left) // part_pictures))),
-                num_cpus=1,
-                fn_constructor_args=([held], root, output, conf, iou),
-            )
-            for row in seen.iter_rows():
-                finished += row["pictures"]
-                objects += row["objects"]
-                rejects += row["rejects"]
+        # Ray hides GPUs from a worker that has not asked for one.
+        on = "cpu" if device == "auto" else device
+        job = Job(place, parts, conf, iou, on, threads or 1, batch)
+        with ray_session(address, len(graph)):
+            cut = [left[start : start + size] for start in range(0, len(left), size)]
+            for tally in _tallies(job, graph, cut, workers):
+                finished += tally["pictures"]
+                objects += tally["objects"]
+                rejects += tally["rejects"]
                 progress(finished, len(left))
+    parts.clear_leftovers()
     return Summary(finished, objects, rejects, len(keys) - len(left), time.perf_counter() - started)
 
 
-class _Worker:
-    """One process: the model is opened once, and every part it gets is written before it answers."""
+def _identity(graph: bytes) -> str:
+    """A hash of what decides a model's answers; not of dates, which differ between copies of its files."""
+    import onnx
 
-    def __init__(self, graph: list[Any], root: str, output: str, conf: float, iou: float) -> None:
-        import ray
-
-        (content,) = ray.get(graph)
-        self._detector = Detector.from_graph(content, conf, iou, threads=1)
-        self._files, self._root = fsspec.core.url_to_fs(root)
-        self._parts = Parts(output)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
-        pictures = objects = rejects = 0
-        for keys in batch["part"]:
-            answers = [(str(key), self._look(str(key))) for key in keys]
-            found, refused = self._parts.write(answers)
-            pictures, objects, rejects = pictures + len(answers), objects + found, rejects + refused
-        return {"pictures": [pictures], "objects": [objects], "rejects": [rejects]}
-
-    def _look(self, key: str) -> Any:
-        try:
-            content = self._files.cat_file(posixpath.join(self._root, key))
-            return self._detector.detect(decode_picture(content, key))
-        except (PictureError, OSError) as error:
-            return str(error)
+    model = onnx.load_from_string(graph)
+    for entry in model.metadata_props:
+        if entry.key == CARD_KEY:
+            card = json.loads(entry.value)
+            kept = {key: card[key] for key in ("classes", "input_size", "resize", "cfg")}
+            entry.value = json.dumps(kept, sort_keys=True)
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
-@contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
-    """Ray, connected; one that was started here is stopped at the end."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # A worker's end is this program's business, and reported by the parts that are missing.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+def _tallies(job: Job, graph: bytes, parts: list[list[str]], workers: int | None) -> Iterator[dict[str, Any]]:
+    """What came of each part, in the order of their ends; of each once. Raises LookonceError."""
+    import ray
+    import ray.data
+
+    gpus = 0 if job.device == "cpu" else 1
+    most = workers or _most_workers(job.threads, gpus)
+    looked = ray.data.from_items(
+        [{"keys": keys} for keys in parts], override_num_blocks=len(parts)
+    ).map_batches(
+        Worker,
+        # The reference in a list: Ray would otherwise fetch it before a worker that starts again has it.
+        fn_constructor_args=(job, [ray.put(graph)]),
+        batch_size=1,
+        batch_format="pyarrow",
+        concurrency=min(most, len(parts)),
+        num_cpus=job.threads,
+        num_gpus=gpus,
+        max_task_retries=_RETRIES,
+    )
+    told: set[str] = set()
+    nodes: set[str] = set()
     try:
-        import logging
-
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise LookonceError("the engine ray isn't installed: pip install 'lookonce[ray]'") from error
-    try:
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(**quiet, **({"address": address} if address else {"include_dashboard": False}))
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        for table in looked.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for tally in table.to_pylist():
+                if tally["error"]:
+                    raise LookonceError(tally["error"])
+                if tally["node"] not in nodes:
+                    _refuse_own_disk(job.output, tally["part"])
+                    nodes.add(tally["node"])
+                if tally["part"] not in told:
+                    told.add(tally["part"])
+                    yield tally
+    except ray.exceptions.RayTaskError:
+        # A fault of ours: with its traceback.
+        raise
+    except ray.exceptions.RayError as error:
         first = str(error).strip().partition("\n")[0]
-        raise LookonceError(f"--address {address}: no Ray cluster answers there ({first}).") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        raise LookonceError(
+            f"a part's workers died again and again ({first}). Too little memory for --batch {job.batch}? Or "
+            "do they lack this version of lookonce? The same command goes on where it stopped."
+        ) from error
+
+
+def _most_workers(threads: int, gpus: int) -> int:
+    import ray
+
+    resources = ray.cluster_resources()
+    most = int(resources.get("CPU", 0) // threads)
+    if gpus:
+        most = min(most, int(resources.get("GPU", 0)))
+    if most < 1:
+        raise LookonceError(
+            f"a worker takes {threads} cores{' and a GPU' if gpus else ''}; Ray has "
+            f"{resources.get('CPU', 0):g} cores and {resources.get('GPU', 0):g} GPUs. Lower --threads, or "
+            "choose another --device."
+        )
+    return most
+
+
+def _refuse_own_disk(output: Parts, part: str) -> None:
+    """Raise LookonceError where a machine of the cluster has written to a disk that only it sees."""
+    if not output.has(part):
+        raise LookonceError(
+            f"{output.address}: a worker has written there, yet nothing is seen of it here: a disk of its "
+            "own. Give --output a folder that all machines share, or an address such as s3://bucket/folder."
+        )

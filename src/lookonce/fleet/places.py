@@ -1,0 +1,184 @@
+"""Folders on disks and in object stores, all through fsspec."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from lookonce.atomic import atomic_file
+from lookonce.errors import LookonceError
+from lookonce.pictures import SUFFIXES
+
+# Where a put appears whole or not at all; elsewhere a file is renamed into its place.
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
+_DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "gs": "gcsfs"}
+_MAGIC = "*?["
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder: `path` within the file system `files`. `name` is what messages call it."""
+
+    files: Any
+    path: str
+    name: str
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder of the machine that looks."""
+        return isinstance(self.files, LocalFileSystem)
+
+    def read(self, key: str, most_bytes: int | None = None) -> bytes:
+        """A file's content, at most `most_bytes` of it. Raises what the file system does."""
+        # Not always with an end: a whole file needs no request for its size.
+        options = {} if most_bytes is None else {"start": 0, "end": most_bytes}
+        return bytes(self.files.cat_file(self._at(key), **options))
+
+    def write(self, key: str, content: bytes) -> None:
+        """Put a file there, whole or not at all. Raises LookonceError."""
+        target = self._at(key)
+        if self.local:
+            with atomic_file(Path(target)) as temporary:
+                temporary.write_bytes(content)
+            return
+        try:
+            if _protocols(self.files) & _OBJECT_STORES:
+                self.files.pipe_file(target, content)
+                return
+            folder, _, name = target.rpartition("/")
+            self.files.makedirs(folder, exist_ok=True)
+            temporary_name = f"{folder}/.{name}.{uuid4().hex}"
+            self.files.pipe_file(temporary_name, content)
+            self.files.mv(temporary_name, target)
+        # Each store raises errors of its own that share no base but Exception.
+        except Exception as error:
+            raise LookonceError(
+                f"cannot write {self.name}/{key}: {said(error)}. Check the address and what the credentials "
+                "allow; what was written before is untouched, and the same command goes on."
+            ) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there now. Raises LookonceError."""
+        self.files.invalidate_cache()
+        try:
+            return bool(self.files.exists(self._at(key)))
+        except Exception as error:
+            raise _unreachable(f"{self.name}/{key}", error) from error
+
+    def names(self, folder: str) -> list[str]:
+        """The files directly in `folder`, sorted; none if there is no such folder. Raises LookonceError."""
+        self.files.invalidate_cache()
+        try:
+            found = self.files.ls(self._at(folder), detail=True)
+        except FileNotFoundError:
+            return []
+        except Exception as error:
+            raise _unreachable(f"{self.name}/{folder}", error) from error
+        return sorted(one["name"].rpartition("/")[2] for one in found if one["type"] == "file")
+
+    def remove(self, key: str) -> None:
+        """Delete a file; one that is gone already is no error. Raises LookonceError."""
+        try:
+            self.files.rm_file(self._at(key))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise LookonceError(f"cannot delete {self.name}/{key}: {said(error)}.") from error
+
+    def _at(self, key: str) -> str:
+        return f"{self.path}/{key}" if self.path else key
+
+
+def open_place(address: str) -> Place:
+    """The folder at a path or an address such as s3://bucket/folder, there or not. Raises LookonceError."""
+    protocol = fsspec.utils.get_protocol(address)
+    try:
+        files, path = fsspec.core.url_to_fs(address)
+    except ImportError as error:
+        driver = _DRIVERS.get(protocol)
+        mend = f"pip install {driver}" if driver else str(error)
+        raise LookonceError(
+            f"{address}: addresses with {protocol}:// need one more package: {mend}."
+        ) from error
+    except Exception as error:
+        raise LookonceError(
+            f"{address}: can't be used ({said(error)}). Expected a local path or an address that fsspec "
+            "reads (s3://bucket/folder, abfs://container/folder), its credentials in the environment."
+        ) from error
+    path = str(path).rstrip("/")
+    local = isinstance(files, LocalFileSystem)
+    return Place(files, path or ("/" if local else ""), path if local else address.rstrip("/"))
+
+
+def list_keys(source: str) -> tuple[Place, list[str]]:
+    """The pictures of SOURCE: the folder they lie in, and each one's path below it, sorted.
+
+    SOURCE is a folder (all below it), a pattern (`**` for any depth) or one picture. Raises LookonceError.
+    """
+    place = open_place(source)
+    files, path = place.files, place.path
+    try:
+        kind = _kind(files, path)
+        if kind == "file":
+            root, found = path.rpartition("/")[0], [path]
+        elif kind == "directory":
+            root, found = path, _pictures(files.find(path))
+        else:
+            root = _before_pattern(path)
+            listed = files.glob(path, detail=True) if root != path else {}
+            found = _pictures(name for name, info in listed.items() if info["type"] == "file")
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    if not found:
+        raise LookonceError(
+            f"{source}: no pictures there; expected a folder of them or a pattern such as 'photos/**/*.jpg', "
+            f"with one of the endings {' '.join(SUFFIXES)}."
+        )
+    start = len(root) + 1 if root not in ("", "/") else len(root)
+    return Place(files, root, place.name), sorted(_text(name[start:]) for name in found)
+
+
+def said(error: Exception) -> str:
+    """What an error of a file system or a store says, in one line."""
+    text = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
+    return text or type(error).__name__
+
+
+def _unreachable(what: str, error: Exception) -> LookonceError:
+    return LookonceError(
+        f"{what}: can't be listed ({said(error)}). Check the address, the network, and the credentials in "
+        "the environment."
+    )
+
+
+def _kind(files: Any, path: str) -> str | None:
+    try:
+        return str(files.info(path)["type"])
+    except FileNotFoundError:
+        return None
+
+
+def _before_pattern(path: str) -> str:
+    """The folder above the first component with a wildcard; the whole path if there is none."""
+    parts = path.split("/")
+    plain = next((index for index, part in enumerate(parts) if set(part) & set(_MAGIC)), len(parts))
+    return "/".join(parts[:plain])
+
+
+def _pictures(names: Any) -> list[str]:
+    return [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
+
+
+def _text(name: str) -> str:
+    # A name that is no UTF-8 can't stand in a Parquet column; spelled so, it becomes a reject.
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _protocols(files: Any) -> set[str]:
+    return {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)

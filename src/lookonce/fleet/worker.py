@@ -1,0 +1,170 @@
+"""What runs in each of Ray's processes: read a part's pictures, look at them, write the part."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+from lookonce.boxes import Geometry
+from lookonce.detections import Detections
+from lookonce.errors import LookonceError
+from lookonce.fleet.parts import Parts, part_name
+from lookonce.fleet.places import Place, said
+from lookonce.inference import Detector
+from lookonce.pictures import PictureError, decode_picture
+from lookonce.resize import to_input
+
+# Stores answer late, and many at once.
+_READERS = 8
+_MOST_BYTES = 2**30  # more than any picture has: a reader stops there
+_TRIES = 3
+_PAUSE_SECONDS = 0.5
+# Of a part, that many unreachable pictures and more than half are no accident.
+_FEW = 8
+
+Prepared = tuple[NDArray[np.float32], Geometry]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker needs to know; the pictures come part by part."""
+
+    source: Place
+    output: Parts
+    conf: float
+    iou: float
+    device: str
+    threads: int
+    batch: int
+
+
+class UnreachableError(PictureError):
+    """A picture that the store or the disk doesn't give, as opposed to one that is damaged."""
+
+
+class Worker:
+    """One actor: opens the model once, then answers part after part."""
+
+    def __init__(self, job: Job, graph: list[Any]) -> None:
+        """`graph` is one reference, to an ONNX file's content, card inside."""
+        self._job = job
+        self._detector: Detector | None = None
+        self._refusal = ""
+        # Raised here, an error would only restart the actor; told with the first part, it ends the run.
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                model = Path(folder) / "model.onnx"
+                model.write_bytes(ray.get(graph[0]))
+                self._detector = Detector(
+                    model, conf=job.conf, iou=job.iou, device=job.device, threads=job.threads
+                )
+        except LookonceError as error:
+            self._refusal = str(error)
+
+    def __call__(self, parts: pa.Table) -> pa.Table:
+        """Do one part: `parts` has one row, its `keys`. The answer's row is what came of it."""
+        keys: list[str] = parts.column("keys")[0].as_py()
+        tally: dict[str, Any] = {
+            "part": part_name(keys),
+            "pictures": len(keys),
+            "objects": 0,
+            "rejects": 0,
+            "node": ray.get_runtime_context().get_node_id(),
+            "error": self._refusal,
+        }
+        if self._detector is not None:
+            try:
+                tally["objects"], tally["rejects"] = do_part(self._detector, self._job, keys)
+            except LookonceError as error:
+                tally["error"] = str(error)
+        return pa.Table.from_pylist([tally])
+
+
+def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
+    """Look at a part's pictures and write it: how many objects and rejects. Raises LookonceError."""
+    answers: list[tuple[str, Detections | str]] = []
+    unreachable: list[str] = []
+    batch: list[tuple[str, Prepared]] = []
+
+    def look() -> None:
+        if not batch:
+            return
+        outputs = detector.infer(np.stack([pixels for _, (pixels, _) in batch]))
+        found = detector.interpret(outputs, [geometry for _, (_, geometry) in batch])
+        answers.extend((key, one) for (key, _), one in zip(batch, found, strict=True))
+        batch.clear()
+
+    for key, read in _read_ahead(detector, job, keys):
+        try:
+            batch.append((key, read.result()))
+        except PictureError as error:
+            answers.append((key, str(error)))
+            if isinstance(error, UnreachableError):
+                unreachable.append(str(error))
+        if len(batch) == job.batch:
+            look()
+    look()
+    _refuse_outage(job.source, unreachable, len(keys))
+    return job.output.write(keys, answers)
+
+
+def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, Future[Prepared]]]:
+    """Each picture in turn, while threads read and resize the next; large originals are not kept."""
+
+    def prepare(key: str) -> Prepared:
+        pixels = decode_picture(_fetch(job.source, key), key)
+        return to_input(pixels, detector.card.input_size, detector.card.resize)
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
+        reading: deque[tuple[str, Future[Prepared]]] = deque()
+        try:
+            for key in keys:
+                reading.append((key, readers.submit(prepare, key)))
+                if len(reading) > job.batch + _READERS:
+                    yield reading.popleft()
+            while reading:
+                yield reading.popleft()
+        finally:
+            for _, read in reading:
+                read.cancel()
+
+
+def _fetch(source: Place, key: str) -> bytes:
+    """A picture's bytes; what may pass is tried again. Raises PictureError."""
+    for attempt in range(_TRIES):
+        try:
+            data = source.read(key, _MOST_BYTES + 1)
+            break
+        # Each store raises errors of its own that share no base but Exception.
+        except Exception as error:
+            final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
+            if final or attempt == _TRIES - 1:
+                raise UnreachableError(f"{key}: cannot be opened ({said(error)})") from error
+            time.sleep(_PAUSE_SECONDS * 2**attempt)
+    if len(data) > _MOST_BYTES:
+        raise PictureError(f"{key}: more than {_MOST_BYTES:,} bytes, which no picture has; give another file")
+    return data
+
+
+def _refuse_outage(source: Place, unreachable: list[str], pictures: int) -> None:
+    """Raise LookonceError where it isn't the pictures that are at fault."""
+    if len(unreachable) < max(_FEW, pictures / 2):
+        return
+    place = (
+        "a folder that all machines of the cluster have" if source.local else "the network and credentials"
+    )
+    raise LookonceError(
+        f"{source.name}: {len(unreachable)} of {pictures} pictures can't be reached from a worker, such as "
+        f"{unreachable[0]}. Check {place}; the same command goes on where it stopped."
+    )
