@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 # Height, width: the pictures' own 3:4, small enough for two cores.
 INPUT_SIZE = (192, 256)
-EPOCHS = 40
+EPOCHS = 80
+# From nothing, the number of steps decides; small batches give many.
+BATCH = 4
 PICTURES = 100
 
 
@@ -25,7 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="a small set drawn on the spot, trained, evaluated, detected",
         description="Draw labelled pictures of bolts, nuts and washers, train yolov3-tiny on them from "
         "nothing, measure it on pictures that it never saw, and draw what it finds there.",
-        epilog="example:\n  lookonce demo --output lookonce-demo --epochs 40",
+        epilog="example:\n  lookonce demo --output lookonce-demo --epochs 80",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", default="lookonce-demo", metavar="DIR", help="default: lookonce-demo")
@@ -58,6 +60,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         out=output / "outputs",
         size=INPUT_SIZE,
         epochs=arguments.epochs,
+        bs=BATCH,
         patience=arguments.epochs,
         seed=arguments.seed,
     )
