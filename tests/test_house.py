@@ -27,6 +27,7 @@ RANKS = (
     ("video", "fleet"),
     ("base_model", "run_folder", "validation", "pipeline", "demo"),
     ("export",),
+    ("serving",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}

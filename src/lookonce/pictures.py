@@ -60,6 +60,10 @@ class PictureError(LookonceError):
     """A picture is missing, unreadable, truncated or too large; the message names it and the mend."""
 
 
+class TooManyPixelsError(PictureError):
+    """A picture, sound or not, is larger than is read."""
+
+
 def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode a file to uint8 RGB (height, width, 3); its content decides the format, not its name.
 
@@ -155,7 +159,7 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
     try:
         return Image.open(file, formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
     except UnidentifiedImageError as error:
         file.seek(0)
         start = file.read(16)
@@ -174,7 +178,7 @@ def _damaged(name: str, error: Exception) -> PictureError:
 
 def _refuse_bomb(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise PictureError(
+        raise TooManyPixelsError(
             f"{name}: {size[0]} x {size[1]} pixels is more than the {max_pixels:,} allowed; "
             "make the picture smaller or cut it into tiles"
         )
@@ -243,7 +247,7 @@ def _slow(image: Image.Image, name: str) -> Pixels:
             raise PictureError(f"{name}: holds floating-point values; save it as an 8-bit or 16-bit picture")
         return np.array(image.convert("RGB"))
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
     except MemoryError as error:
         raise PictureError(f"{name}: does not fit in memory; make the picture smaller") from error
     except _BROKEN as error:

@@ -11,7 +11,18 @@ from lookonce import __version__
 from lookonce.errors import LookonceError
 
 # Modules of this package; each has `add_parser(commands)` that imports nothing heavy.
-COMMANDS = ("train", "evaluate", "detect", "benchmark", "export", "anchors", "data", "weights", "demo")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "detect",
+    "serve",
+    "benchmark",
+    "export",
+    "anchors",
+    "data",
+    "weights",
+    "demo",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,15 +15,22 @@ DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 
 def add_model_arguments(
-    parser: argparse.ArgumentParser, several_engines: bool = False, more_engines: tuple[str, ...] = ()
+    parser: argparse.ArgumentParser,
+    several_engines: bool = False,
+    more_engines: tuple[str, ...] = (),
+    optional: bool = False,
 ) -> None:
     """Register MODEL, --weights, --classes, --resize, --iou, and what runs it.
 
     With `several_engines` --engine is a list, named with commas or one by one; empty if not given.
-    `more_engines` are those that only this command knows.
+    `more_engines` are those that only this command knows. With `optional`, MODEL may come from the environment.
     """
+    told = "; default: $LOOKONCE_MODEL, else the one below $AZUREML_MODEL_DIR" if optional else ""
     parser.add_argument(
-        "model", metavar="MODEL", help="a .onnx or .keras model, or a Darknet .cfg with --weights"
+        "model",
+        metavar="MODEL",
+        nargs="?" if optional else None,
+        help=f"a .onnx or .keras model, or a Darknet .cfg with --weights{told}",
     )
     parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
     parser.add_argument("--classes", metavar="FILE", help="class names, one a line")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8] | str | Path
 Item = TypeVar("Item", bound=Picture)
+Thresholds = tuple[float, float]
 Outputs = list[NDArray[np.float32]] | list[Candidates]
 
 
@@ -44,7 +45,12 @@ class Seen(Generic[Item]):
     answer: Detections | PictureError
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
+    """A picture on its way into the network: `pixels` float32 (h, w, 3) at the input size, RGB 0..1.
+
+    `picture` is uint8 RGB, None if it is too large to keep.
+    """
+
     picture: NDArray[np.uint8] | None
     pixels: NDArray[np.float32]
     geometry: Geometry
@@ -140,7 +146,7 @@ class Detector:
 
         Raises PictureError for a file that can't be read, LookonceError for an array of another form.
         """
-        prepared = self._load(image)
+        prepared = self.prepare(image)
         return self._answer([prepared])[0]
 
     def detect_many(
@@ -159,7 +165,7 @@ class Detector:
         if batch < 1:
             raise LookonceError(f"--batch is {batch}; expected 1 or more.")
         remaining = iter(images)
-        reading: deque[tuple[Item, Future[_Prepared]]] = deque()
+        reading: deque[tuple[Item, Future[Prepared]]] = deque()
         running: deque[Future[list[Seen[Item]]]] = deque()
         with (
             ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers,
@@ -168,7 +174,7 @@ class Detector:
             try:
                 while True:
                     for image in itertools.islice(remaining, (2 + self._lanes) * batch - len(reading)):
-                        reading.append((image, readers.submit(self._load, image)))
+                        reading.append((image, readers.submit(self.prepare, image)))
                     while reading and len(running) <= self._lanes:
                         taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
                         running.append(network.submit(self._answer_batch, taken))
@@ -181,8 +187,8 @@ class Detector:
                 for run in running:
                     run.cancel()
 
-    def _answer_batch(self, taken: list[tuple[Item, Future[_Prepared]]]) -> list[Seen[Item]]:
-        loaded: list[_Prepared | PictureError] = []
+    def _answer_batch(self, taken: list[tuple[Item, Future[Prepared]]]) -> list[Seen[Item]]:
+        loaded: list[Prepared | PictureError] = []
         for _, future in taken:
             try:
                 loaded.append(future.result())
@@ -195,7 +201,8 @@ class Detector:
             for (item, _), one in zip(taken, loaded, strict=True)
         ]
 
-    def _load(self, image: Picture) -> _Prepared:
+    def prepare(self, image: Picture) -> Prepared:
+        """Read a picture, where it is a path, and bring it to the input size. Raises as `detect` does."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise LookonceError(
@@ -205,9 +212,9 @@ class Detector:
         else:
             pixels = read_picture(Path(image))
         kept = pixels if pixels.nbytes <= _KEPT_BYTES else None
-        return _Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
+        return Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
 
-    def _answer(self, prepared: list[_Prepared]) -> list[Detections]:
+    def _answer(self, prepared: list[Prepared]) -> list[Detections]:
         outputs = self.infer(np.stack([one.pixels for one in prepared]))
         return self.interpret(outputs, [one.geometry for one in prepared])
 
@@ -215,17 +222,35 @@ class Detector:
         """What the network says of a batch (b, h, w, 3), 0..1: raw heads, or each picture's boxes."""
         return self.engine.boxes(batch) if isinstance(self.engine, BoxesEngine) else self.engine(batch)
 
-    def interpret(self, outputs: Outputs, geometries: list[Geometry]) -> list[Detections]:
-        """Decoding and NMS: of what `infer` gave, each picture's Detections. Raises LookonceError."""
-        if isinstance(self.engine, BoxesEngine):
+    @property
+    def nms_inside(self) -> bool:
+        """Whether the model's file decides on overlaps by itself, and on the lowest score."""
+        return isinstance(self.engine, BoxesEngine)
+
+    def interpret(
+        self,
+        outputs: Outputs,
+        geometries: list[Geometry],
+        thresholds: Sequence[Thresholds] | None = None,
+    ) -> list[Detections]:
+        """Decoding and NMS: of what `infer` gave, each picture's Detections. Raises LookonceError.
+
+        `thresholds` are each picture's (conf, iou), by default the detector's own.
+        """
+        if thresholds is None:
+            thresholds = [(self.conf, self.iou)] * len(geometries)
+        if self.nms_inside:
             found = cast(list[Candidates], outputs)
             self._refuse_foreign_classes([classes for _, _, classes in found])
-            return [self._place(*one, geometry) for one, geometry in zip(found, geometries, strict=True)]
+            return [
+                self._place(*one, geometry, conf)
+                for one, geometry, (conf, _) in zip(found, geometries, thresholds, strict=True)
+            ]
         heads = cast(list[NDArray[np.float32]], outputs)
         self._refuse_foreign_heads(heads)
         return [
-            self._place(*self._decode([head[index] for head in heads], geometry), geometry)
-            for index, geometry in enumerate(geometries)
+            self._place(*self._decode([head[index] for head in heads], geometry, conf, iou), geometry, conf)
+            for index, (geometry, (conf, iou)) in enumerate(zip(geometries, thresholds, strict=True))
         ]
 
     def _refuse_foreign_heads(self, outputs: list[NDArray[np.float32]]) -> None:
@@ -246,12 +271,14 @@ class Detector:
                     "Export the model again."
                 )
 
-    def _decode(self, heads: list[NDArray[np.float32]], geometry: Geometry) -> Candidates:
+    def _decode(
+        self, heads: list[NDArray[np.float32]], geometry: Geometry, conf: float, iou: float
+    ) -> Candidates:
         """The candidates that NMS lets stand, boxes in input pixels."""
-        boxes, scores, classes = decode(heads, self._heads, self.card.input_size, self.conf)
+        boxes, scores, classes = decode(heads, self._heads, self.card.input_size, conf)
         # Darknet compares boxes as fractions of the picture, and not clipped.
         size = np.asarray([geometry.width, geometry.height] * 2, np.float32)
-        kept = nms((geometry.to_picture(boxes) / size).astype(np.float32), scores, classes, self.iou)
+        kept = nms((geometry.to_picture(boxes) / size).astype(np.float32), scores, classes, iou)
         return boxes[kept], scores[kept], classes[kept]
 
     def _place(
@@ -260,9 +287,10 @@ class Detector:
         scores: NDArray[np.float32],
         classes: NDArray[np.int64],
         geometry: Geometry,
+        conf: float,
     ) -> Detections:
         size = (geometry.width, geometry.height)
-        above = scores > self.conf
+        above = scores > conf
         placed = clip_boxes(geometry.to_picture(boxes[above]), *size)
         return Detections(placed, scores[above], classes[above], self.names, size)
 

@@ -1,0 +1,164 @@
+"""`/v2`: the Open Inference Protocol, in JSON and with its binary extension, and the model repository routes.
+
+The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with picture files (base64 in
+JSON). It answers flat arrays, as many rows as boxes: `boxes` FP32 [m, 4] xyxy in pixels, `scores` FP32 [m], `classes`
+INT64 [m], `labels` BYTES [m], `pictures` INT64 [m] which picture each row belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from lookonce import __version__
+from lookonce.detections import Detections
+from lookonce.pictures import PictureError, TooManyPixelsError
+from lookonce.serving.guard import Bodies, response
+from lookonce.serving.refusal import Refusal
+from lookonce.serving.score import Reply, as_json
+from lookonce.serving.served_model import ServedModel
+from lookonce.serving.service import Service
+from lookonce.serving.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]], bodies: Bodies) -> APIRouter:
+    """The routes below /v2. `service` raises Refusal 503 while the model loads; so does `reload`."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+    def served(name: str, version: str | None = None) -> ServedModel:
+        model = service().model
+        if name != model.name:
+            raise Refusal(404, f"no model of this name; this service has {model.name!r}.")
+        if version is not None and version != model.version:
+            raise Refusal(404, f"no such version; this service has {model.version!r}.")
+        return model
+
+    @router.get("")
+    async def server() -> Response:
+        extensions = ["binary_tensor_data", "model_repository"]
+        return _json({"name": "lookonce", "version": __version__, "extensions": extensions})
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        service()
+        return _json({"ready": True})
+
+    @router.get("/models/{name}")
+    @router.get("/models/{name}/versions/{version}")
+    async def metadata(name: str, version: str | None = None) -> Response:
+        model = served(name, version)
+        return _json(
+            {
+                "name": model.name,
+                "versions": [model.version],
+                "platform": "onnxruntime_onnx",
+                "inputs": [INPUT],
+                "outputs": OUTPUTS,
+            }
+        )
+
+    @router.get("/models/{name}/ready")
+    @router.get("/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, version: str | None = None) -> Response:
+        model = served(name, version)
+        return _json({"name": model.name, "ready": True})
+
+    @router.post("/models/{name}/infer", openapi_extra=_INFER)
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=_INFER)
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        served(name, version)
+        running = service()
+        with await bodies.read(request) as body:
+            asked = await asyncio.to_thread(
+                read_request, body, request.headers.get(HEADER_LENGTH), running.settings
+            )
+            looked = await asyncio.wrap_future(running.submit(asked.pictures, asked.conf, asked.iou))
+        content, header_length = write_answer(asked, _read(looked.answers), looked.model)
+        headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
+        media_type = "application/json" if header_length is None else "application/octet-stream"
+        return response(Reply(200, content, media_type, headers))
+
+    @router.post("/repository/index")
+    async def index() -> Response:
+        model = service().model
+        return _json([{"name": model.name, "version": model.version, "state": "READY", "reason": ""}])
+
+    @router.post("/repository/models/{name}/load")
+    async def load(name: str) -> Response:
+        served(name)
+        return _json({"name": name, "version": await reload()})
+
+    @router.post("/repository/models/{name}/unload")
+    async def unload(name: str) -> Response:
+        served(name)
+        raise Refusal(400, "this service always has its one model; end the service instead.")
+
+    return router
+
+
+def _read(answers: tuple[Detections | PictureError, ...]) -> list[Detections]:
+    found = []
+    for answer in answers:
+        if isinstance(answer, PictureError):
+            raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
+        found.append(answer)
+    return found
+
+
+def _json(content: object) -> Response:
+    return response(Reply(200, as_json(content)))
+
+
+_INFER: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "parameters": {"type": "object"},
+                        "inputs": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 1,
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "shape", "datatype", "data"],
+                                "properties": {
+                                    "name": {"type": "string", "enum": ["image"]},
+                                    "shape": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+                                    "datatype": {"type": "string", "enum": ["BYTES", "UINT8"]},
+                                    "parameters": {"type": "object"},
+                                    "data": {"type": "array"},
+                                },
+                            },
+                        },
+                        "outputs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name"],
+                                "properties": {"name": {"type": "string"}},
+                            },
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+# For whoever reads a request: the type that `tensors` gives.
+__all__ = ["HEADER_LENGTH", "Asked", "routes"]

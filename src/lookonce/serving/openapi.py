@@ -1,0 +1,184 @@
+"""What /openapi.json says of the routes that read their bodies themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lookonce.serving.answers import FORMS
+from lookonce.serving.settings import Settings
+
+Schema = dict[str, Any]
+
+ERROR: Schema = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}, "request_id": {"type": "string"}},
+}
+
+
+def _json(description: str, schema: Schema) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _refusal(description: str) -> Schema:
+    return _json(description, ERROR)
+
+
+_RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
+_UNAVAILABLE = {**_refusal("Still loading, too many requests, or no answer in time"), "headers": _RETRY}
+# What any route may answer.
+REFUSALS: dict[int | str, Schema] = {
+    400: _refusal("The request is wrong, or isn't HTTP"),
+    401: _refusal("The key is missing or wrong"),
+    422: _refusal("A parameter or a picture can't be used"),
+    503: _UNAVAILABLE,
+}
+
+_FRACTION: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_BASE64: Schema = {"type": "string", "format": "byte", "minLength": 1}
+_BOX: Schema = {
+    "type": "object",
+    "required": ["label", "score", "box"],
+    "properties": {
+        "label": {"type": "string"},
+        "score": _FRACTION,
+        "box": {
+            "type": "object",
+            "required": ["topX", "topY", "bottomX", "bottomY"],
+            "properties": {corner: _FRACTION for corner in ("topX", "topY", "bottomX", "bottomY")},
+        },
+    },
+}
+_PICTURE: Schema = {
+    "type": "object",
+    "required": ["filename", "width", "height", "boxes"],
+    "properties": {
+        "filename": {"type": "string"},
+        "width": {"type": "integer", "minimum": 1},
+        "height": {"type": "integer", "minimum": 1},
+        "boxes": {"type": "array", "items": _BOX},
+    },
+}
+_AUTOML: Schema = {
+    "type": "object",
+    "required": ["input_data"],
+    "properties": {
+        "input_data": {
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "columns": {"type": "array", "items": {"type": "string"}},
+                "data": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "oneOf": [_BASE64, {"type": "array", "minItems": 1, "maxItems": 1, "items": _BASE64}]
+                    },
+                },
+            },
+        }
+    },
+}
+_PREDECESSOR: Schema = {"type": "object", "required": ["data"], "properties": {"data": _BASE64}}
+_FILES: Schema = {
+    "type": "object",
+    "required": ["file"],
+    "properties": {"file": {"type": "string", "format": "binary"}},
+}
+_BYTES: Schema = {"type": "string", "format": "binary", "minLength": 1}
+
+
+def _query(name: str, description: str, schema: Schema) -> Schema:
+    return {"name": name, "in": "query", "description": description, "required": False, "schema": schema}
+
+
+SCORE: Schema = {
+    "responses": {
+        200: {
+            "description": "An object a picture; with format= another form, with draw=1 the annotated picture",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "anyOf": [{"type": "array", "items": _PICTURE}, {"type": "object"}],
+                    }
+                },
+                "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        408: _refusal("The body took too long"),
+        413: _refusal("Too many bytes, pixels or pictures"),
+        415: _refusal("A body of another type"),
+    },
+    "openapi_extra": {
+        "parameters": [
+            _query("conf", "lowest score", _FRACTION),
+            _query("iou", "overlap above which the better of two boxes stays", _FRACTION),
+            _query("format", "form of the answer", {"type": "string", "enum": list(FORMS)}),
+            _query("draw", "1: the annotated picture instead", {"type": "integer", "enum": [0, 1]}),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "image/jpeg": {"schema": _BYTES},
+                "image/png": {"schema": _BYTES},
+                "application/octet-stream": {"schema": _BYTES},
+                "application/json": {"schema": {"oneOf": [_AUTOML, _PREDECESSOR]}},
+                "multipart/form-data": {"schema": _FILES},
+            },
+        },
+    },
+}
+_STATUS: Schema = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {name: {"type": "string"} for name in ("status", "model", "version")},
+}
+HEALTH: Schema = {"responses": {200: _json("Alive", _STATUS)}}
+READY: Schema = {"responses": {200: _json("Ready", _STATUS)}}
+METRICS: Schema = {
+    "responses": {
+        200: {"description": "Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
+}
+MODEL: Schema = {
+    "responses": {
+        200: _json(
+            "The model and the bounds of a request",
+            {
+                "type": "object",
+                "required": ["name", "version", "classes", "input_size", "resize", "conf", "iou", "limits"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "version": {"type": "string"},
+                    "classes": {"type": "array", "items": {"type": "string"}},
+                    "input_size": {
+                        "type": "array",
+                        "items": {"type": "integer"},
+                        "minItems": 2,
+                        "maxItems": 2,
+                    },
+                    "resize": {"type": "string"},
+                    "conf": _FRACTION,
+                    "iou": _FRACTION,
+                    "limits": {"type": "object", "additionalProperties": {"type": "integer"}},
+                },
+            },
+        )
+    }
+}
+
+
+def with_key(made: Callable[[], Schema], settings: Settings) -> Callable[[], Schema]:
+    """The description with the key in it, where the service has one."""
+
+    def describe() -> Schema:
+        schema = made()
+        if settings.key:
+            schema.setdefault("components", {})["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer"}
+            }
+            schema["security"] = [{"key": []}]
+        return schema
+
+    return describe

@@ -1,0 +1,141 @@
+"""`/score` without a transport: body and query in, status and body out; for the app and for Azure's server."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from lookonce.detections import Detections
+from lookonce.inference.draw import draw
+from lookonce.pictures import PictureError, TooManyPixelsError
+from lookonce.serving.answers import FORMS, write_answer
+from lookonce.serving.refusal import Refusal
+from lookonce.serving.service import Looked, Service
+from lookonce.serving.telemetry import log_fault
+from lookonce.serving.uploads import Upload, read_uploads, refuse_more
+
+_PARAMETERS = ("conf", "iou", "format", "draw")
+_YES, _NO = ("1", "true"), ("0", "false")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer as any server can send it."""
+
+    status: int
+    body: bytes
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request to `/score` asks, checked."""
+
+    uploads: list[Upload]
+    conf: float | None
+    iou: float | None
+    form: str
+    draws: bool
+
+    @classmethod
+    def read(
+        cls, content_type: str | None, body: bytes, query: Mapping[str, str], max_pictures: int
+    ) -> Question:
+        """Check a request. Raises Refusal 400, 413 or 415."""
+        for name in query:
+            if name not in _PARAMETERS:
+                raise Refusal(400, f"unknown parameter {name[:40]!r}; known are {', '.join(_PARAMETERS)}.")
+        form = query.get("format", "azure")
+        if form not in FORMS:
+            raise Refusal(400, f"format is {form[:40]!r}; expected one of {', '.join(FORMS)}.")
+        draws = query.get("draw", "0").lower()
+        if draws not in _YES + _NO:
+            raise Refusal(400, f"draw is {draws[:40]!r}; expected 1 or 0.")
+        conf, iou = fraction("conf", query.get("conf")), fraction("iou", query.get("iou"))
+        uploads = read_uploads(content_type, body, max_pictures)
+        refuse_more(len(uploads), max_pictures)
+        if draws in _YES and len(uploads) > 1:
+            raise Refusal(400, f"draw=1 answers one picture, {len(uploads)} were sent. Send them one by one.")
+        return cls(uploads, conf, iou, form, draws in _YES)
+
+    def ask(self, service: Service) -> Future[Looked]:
+        """Hand the pictures to the service. Raises Refusal."""
+        return service.submit(self.uploads, self.conf, self.iou, keep=self.draws)
+
+    def answer(self, looked: Looked) -> Reply:
+        """What the client gets. Raises Refusal 413 or 422 for a picture that can't be read."""
+        for answer in looked.answers:
+            if isinstance(answer, PictureError):
+                raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
+        headers = {"Server-Timing": _timing(looked.seconds), "X-Model-Version": looked.model.version}
+        if self.draws:
+            (picture,), (found,) = looked.pictures, looked.answers
+            assert picture is not None
+            assert isinstance(found, Detections)
+            drawn = io.BytesIO()
+            Image.fromarray(draw(picture, found)).save(drawn, "JPEG", quality=92)
+            return Reply(200, drawn.getvalue(), "image/jpeg", headers)
+        content = write_answer(self.form, [upload.name for upload in self.uploads], looked)
+        return Reply(200, as_json(content), headers=headers)
+
+
+def score(service: Service, content_type: str | None, body: bytes, query: Mapping[str, str]) -> Reply:
+    """Answer one request, waiting for it; whatever is wrong with it becomes a Reply, too."""
+    try:
+        if len(body) > service.settings.max_body_bytes:
+            raise too_large(service.settings.max_body_bytes)
+        question = Question.read(content_type, body, query, service.settings.max_pictures)
+        return question.answer(question.ask(service).result())
+    except Refusal as refusal:
+        return refused(refusal)
+    except Exception as error:
+        log_fault("request failed", error)
+        return refused(Refusal(500, "an error of the service; it is in its log."))
+
+
+def refused(refusal: Refusal, request_id: str | None = None) -> Reply:
+    """A refusal as every route answers it."""
+    content = {"error": str(refusal)} | ({"request_id": request_id} if request_id else {})
+    headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Reply(refusal.status, as_json(content), headers=headers)
+
+
+def too_large(limit: int) -> Refusal:
+    """Of a body beyond `limit` bytes."""
+    return Refusal(
+        413, f"the body is larger than the {limit:,} bytes allowed. Send fewer or smaller pictures."
+    )
+
+
+def fraction(name: str, text: str | None) -> float | None:
+    """A query parameter from 0 to 1. Raises Refusal 400."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise Refusal(400, f"{name} is {text[:40]!r}; expected a number from 0 to 1.")
+    return value
+
+
+def as_json(content: object) -> bytes:
+    """Compact UTF-8."""
+    # A lone surrogate in a file name can't be UTF-8; it is shown escaped.
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _timing(seconds: Mapping[str, float]) -> str:
+    stages = {**seconds, "total": sum(seconds.values())}
+    return ", ".join(f"{stage};dur={1000 * value:.2f}" for stage, value in stages.items())

@@ -1,0 +1,108 @@
+"""The model that a service runs, with the version that its answers name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookonce.errors import LookonceError
+from lookonce.inference import Detector
+from lookonce.model_card import ModelCard
+from lookonce.serving.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """One loaded and warmed model. `version` is 12 hex digits of its files' SHA-256."""
+
+    detector: Detector
+    version: str
+    lanes: int
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model file says of itself."""
+        return self.detector.card
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in its card."""
+        return self.card.name
+
+    def to_json(self, settings: Settings) -> dict[str, object]:
+        """What the page and other clients may know of the model."""
+        card = self.card
+        return {
+            "name": card.name,
+            "version": self.version,
+            "classes": list(card.classes),
+            "input_size": list(card.input_size),
+            "resize": card.resize,
+            "metrics": card.metrics,
+            "trained_on": card.trained_on,
+            "created": card.created,
+            "lookonce": card.lookonce,
+            "engine": self.detector.engine.name,
+            "conf": settings.conf,
+            "iou": settings.iou,
+            "nms_inside": self.detector.nms_inside,
+            "limits": {
+                "body_bytes": settings.max_body_bytes,
+                "pixels": settings.max_pixels,
+                "pictures": settings.max_pictures,
+            },
+        }
+
+
+def version_of(settings: Settings) -> str:
+    """The version that the files of `settings` would have now. Raises LookonceError."""
+    digest = hashlib.sha256()
+    for name in (settings.model_path, settings.weights, settings.classes):
+        if name is None:
+            continue
+        try:
+            with open(name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise LookonceError(f"{name}: can't be read: {error.strerror or error}.") from error
+    return digest.hexdigest()[:12]
+
+
+def load_model(settings: Settings) -> ServedModel:
+    """Open the model, run it once, and tell its version. Raises LookonceError."""
+    version = version_of(settings)
+    lanes = settings.lanes or _lanes(settings)
+    detector = Detector(
+        settings.model_path,
+        weights=settings.weights,
+        classes=settings.classes,
+        resize=settings.resize,
+        conf=settings.conf,
+        iou=settings.iou,
+        engine=settings.engine,
+        device=settings.device,
+        threads=settings.threads,
+        lanes=lanes,
+    )
+    detector.warm_up()
+    return ServedModel(detector, version, lanes)
+
+
+def cores() -> int:
+    """Those that this process may use; a container's share is often less than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _lanes(settings: Settings) -> int:
+    """One batch a core where ONNX Runtime runs on the processor; other engines take one batch at a time."""
+    on_processor = settings.engine in ("auto", "onnx") and settings.device in ("auto", "cpu")
+    return 1 if settings.threads or not on_processor else cores()
+
+
+def shown(message: str, settings: Settings) -> str:
+    """An error's message with file names in place of paths, for answers and logs."""
+    for name in filter(None, (settings.model_path, settings.weights, settings.classes)):
+        message = message.replace(str(name), Path(name).name)
+    return message
