@@ -159,7 +159,7 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
     try:
         return Image.open(file, formats=_FORMATS)
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make it smaller") from error
     except UnidentifiedImageError as error:
         file.seek(0)
         start = file.read(16)
@@ -247,7 +247,7 @@ def _slow(image: Image.Image, name: str) -> Pixels:
             raise PictureError(f"{name}: holds floating-point values; save it as an 8-bit or 16-bit picture")
         return np.array(image.convert("RGB"))
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make the picture smaller") from error
+        raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make it smaller") from error
     except MemoryError as error:
         raise PictureError(f"{name}: does not fit in memory; make the picture smaller") from error
     except _BROKEN as error:

@@ -23,7 +23,8 @@ def add_model_arguments(
     """Register MODEL, --weights, --classes, --resize, --iou, and what runs it.
 
     With `several_engines` --engine is a list, named with commas or one by one; empty if not given.
-    `more_engines` are those that only this command knows. With `optional`, MODEL may come from the environment.
+    `more_engines` are those that only this command knows. With `optional`, MODEL may come from the
+    environment.
     """
     told = "; default: $LOOKONCE_MODEL, else the one below $AZUREML_MODEL_DIR" if optional else ""
     parser.add_argument(

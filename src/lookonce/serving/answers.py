@@ -15,9 +15,9 @@ Named = tuple[str, Detections]
 def write_answer(form: str, names: Sequence[str], looked: Looked) -> Any:
     """What `/score?format=FORM` answers, ready for JSON; `names` are the pictures', all of them read.
 
-    azure: Azure AutoML for images. custom-vision: an object a picture, of one picture without a list around it.
-    ultralytics: `images`. labelstudio: `results`. predecessor: pixel boxes [top, left, bottom, right] with class
-    indices, of one picture without a list around it.
+    azure: Azure AutoML for images. custom-vision: an object a picture. ultralytics: `images`. labelstudio:
+    `results`. predecessor: pixel boxes [top, left, bottom, right] with class indices, an object a
+    picture. Where it is an object a picture, one picture has no list around it.
     """
     found = [answer for answer in looked.answers if isinstance(answer, Detections)]
     return FORMS[form](list(zip(names, found, strict=True)), looked)

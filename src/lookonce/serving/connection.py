@@ -75,7 +75,7 @@ def protocol_options() -> dict[str, Any]:
         "http": BoundedProtocol,
         "h11_max_incomplete_event_size": MOST_HEADER_BYTES,
         "ws": "none",
-        # Longer than the idle time of common proxies, so that they close first and no request meets a closing end.
+        # Longer than the idle time of common proxies, so that they close first.
         "timeout_keep_alive": 75,
         "server_header": False,
         "access_log": False,

@@ -21,7 +21,7 @@ from lookonce.serving.refusal import Refusal
 from lookonce.serving.score import Reply, refused, too_large
 from lookonce.serving.telemetry import Telemetry, log, log_fault
 
-# Probes, the page that asks for the key, and the description of the routes: nothing of the model or the pictures.
+# Probes, the page that asks for the key, the description of the routes: nothing of model or pictures.
 _OPEN = {
     "/",
     "/health",
@@ -146,7 +146,7 @@ class Bodies:
         self._most, self._room, self._seconds = most_bytes, most_together, seconds
 
     async def read(self, request: Request) -> Body:
-        """A body, to be used as a context: its room is given back at the end. Raises Refusal 408, 413, 503."""
+        """A body, to be used as a context that gives its room back. Raises Refusal 408, 413, 503."""
         body = Body(self)
         try:
             declared = request.headers.get("content-length", "0")

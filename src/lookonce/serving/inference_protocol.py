@@ -1,8 +1,8 @@
-"""`/v2`: the Open Inference Protocol, in JSON and with its binary extension, and the model repository routes.
+"""`/v2`: the Open Inference Protocol, in JSON or with binary tensors, and the model repository routes.
 
-The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with picture files (base64 in
-JSON). It answers flat arrays, as many rows as boxes: `boxes` FP32 [m, 4] xyxy in pixels, `scores` FP32 [m], `classes`
-INT64 [m], `labels` BYTES [m], `pictures` INT64 [m] which picture each row belongs to.
+The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with picture files
+(base64 in JSON). It answers flat arrays, as many rows as boxes: `boxes` FP32 [m, 4] xyxy in pixels, `scores`
+FP32 [m], `classes` INT64 [m], `labels` BYTES [m], `pictures` INT64 [m] which picture each row belongs to.
 """
 
 from __future__ import annotations

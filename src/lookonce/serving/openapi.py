@@ -46,7 +46,7 @@ _BOX: Schema = {
         "box": {
             "type": "object",
             "required": ["topX", "topY", "bottomX", "bottomY"],
-            "properties": {corner: _FRACTION for corner in ("topX", "topY", "bottomX", "bottomY")},
+            "properties": dict.fromkeys(("topX", "topY", "bottomX", "bottomY"), _FRACTION),
         },
     },
 }
@@ -96,7 +96,7 @@ def _query(name: str, description: str, schema: Schema) -> Schema:
 SCORE: Schema = {
     "responses": {
         200: {
-            "description": "An object a picture; with format= another form, with draw=1 the annotated picture",
+            "description": "An object a picture; format= chooses another form, draw=1 the annotated picture",
             "content": {
                 "application/json": {
                     "schema": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lookonce.errors import LookonceError
 
 
-class Refusal(LookonceError):
+class Refusal(LookonceError):  # noqa: N818 - an answer, not a fault
     """What stands in the way of a request: an HTTP `status`, and a message that the client may see.
 
     `retry_after` in seconds goes with 503: the same request may succeed then.

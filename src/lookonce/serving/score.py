@@ -1,4 +1,4 @@
-"""`/score` without a transport: body and query in, status and body out; for the app and for Azure's server."""
+"""`/score` without a transport: body and query in, status and body out; for the app and Azure's server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model at work for many clients: a bounded queue, decoding threads, batches, replacement while running."""
+"""The model at work for many clients: a bounded queue, decoding threads, batches, reloading."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ MIB = 2**20
 class Settings:
     """The model and the bounds of one service.
 
-    `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is how
-    long a batch waits for pictures that are still being decoded. A request holds one place of `max_queue` for
-    each of its pictures, from its arrival to its answer, and has `deadline_seconds` for that.
+    `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is
+    how long a batch waits for pictures that are still being decoded. A request holds one place of `max_queue`
+    for each of its pictures, from its arrival to its answer, and has `deadline_seconds` for that.
     `body_seconds` is what its body may take to arrive; `max_buffered_bytes` bounds all bodies together.
     """
 

@@ -89,7 +89,7 @@ def log(event: str, level: int = logging.INFO, **facts: object) -> None:
 
 
 def log_fault(event: str, error: BaseException, **facts: object) -> None:
-    """A fault of our own: its type and where it arose, as module and line; not its text, which may hold anything."""
+    """A fault of our own: its type and the lines it came through; not its text, which may hold anything."""
     frames = traceback.extract_tb(error.__traceback__)
     where = " < ".join(
         f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames[-6:])

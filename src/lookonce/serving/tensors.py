@@ -205,7 +205,8 @@ def _packed(array: NDArray[Any]) -> bytes:
 
 
 def _unpacked(data: bytes, count: int) -> list[bytes]:
-    contents, position = [], 0
+    contents: list[bytes] = []
+    position = 0
     while position < len(data) and len(contents) < count:
         if position + 4 > len(data):
             break
