@@ -1,0 +1,204 @@
+"""`lookonce score`: send pictures to a running service, here or on Azure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lookonce.serving.client import ScoringClient
+
+_KEY = "WEBSERVICE_KEY"
+_MOST_CLIENTS, _MOST_SECONDS = 256, 600.0
+_MOST_BENCH_BYTES = 2**30
+_EXAMPLES = """examples:
+  lookonce score photo.jpg                               # of `lookonce serve` on this machine
+  lookonce score photos/ --conf 0.5 --output drawn --json found.json
+  lookonce score "photos/*.png" --json - | jq '.[].boxes[].label'
+  SCORING_URI=https://NAME.REGION.inference.ml.azure.com/score WEBSERVICE_KEY=... lookonce score photo.jpg
+  lookonce score photos/ --bench --clients 8 --seconds 30
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `score` to the command line."""
+    parser = commands.add_parser(
+        "score",
+        help="send pictures to a running service",
+        description="Send pictures to a running service; print, draw and write what it finds.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="a picture, a folder of them, or a quoted pattern; several of these",
+    )
+    service = parser.add_argument_group("the service")
+    service.add_argument(
+        "--uri",
+        metavar="URL",
+        help="with or without /score (default: $SCORING_URI, else http://127.0.0.1:8080)",
+    )
+    service.add_argument(
+        "--key-env",
+        metavar="NAME",
+        default=_KEY,
+        help="variable that holds the key (default %(default)s; none set: no key)",
+    )
+    service.add_argument("--deployment", metavar="NAME", help="one deployment of an Azure ML endpoint")
+    service.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="for one picture, with all attempts (default %(default)s)",
+    )
+    service.add_argument(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="further attempts while it is busy or starting (default %(default)s)",
+    )
+    service.add_argument(
+        "--at-once", type=int, default=4, metavar="N", help="pictures under way (default %(default)s)"
+    )
+    parser.add_argument("--conf", type=float, help="lowest score (default: the service's)")
+    parser.add_argument(
+        "--iou", type=float, help="overlap above which NMS drops a box (default: the service's)"
+    )
+    parser.add_argument("--output", metavar="FILE|DIR", help="write drawn copies there")
+    parser.add_argument("--json", metavar="FILE", help="write the answers as a JSON array; - prints it")
+    bench = parser.add_argument_group("measuring")
+    bench.add_argument("--bench", action="store_true", help="send the pictures over and over, and count")
+    bench.add_argument(
+        "--clients", type=int, default=4, metavar="N", help="asking at the same time (default %(default)s)"
+    )
+    bench.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="to go on for (default %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send, print and write; 1 when any picture has no answer."""
+    _refuse(arguments)
+    pictures = _pictures(arguments.images)
+    client = _client(arguments, arguments.clients if arguments.bench else arguments.at_once)
+    if arguments.bench:
+        return _bench(client, pictures, arguments)
+    from lookonce.cli.score_answers import send, show
+
+    begun = time.monotonic()
+    answers, failed = send(client, pictures, arguments.at_once, arguments.output)
+    if arguments.json:
+        _write_json(answers, arguments.json)
+    if arguments.json != "-":
+        show(answers, failed, time.monotonic() - begun, arguments.output)
+    return 1 if failed else 0
+
+
+def _refuse(arguments: argparse.Namespace) -> None:
+    for name in ("conf", "iou"):
+        value = getattr(arguments, name)
+        if value is not None and not 0 <= value <= 1:
+            raise LookonceError(f"--{name} is {value}; expected a number from 0 to 1.")
+    for name, least, most in (
+        ("timeout", 0.1, 3600.0),
+        ("retries", 0, 100),
+        ("at_once", 1, _MOST_CLIENTS),
+        ("clients", 1, _MOST_CLIENTS),
+        ("seconds", 0.1, _MOST_SECONDS),
+    ):
+        value = getattr(arguments, name)
+        if not least <= value <= most:
+            flag = name.replace("_", "-")
+            raise LookonceError(f"--{flag} is {value:g}; expected {least:g} to {most:g}.")
+    if arguments.bench and arguments.output:
+        raise LookonceError("--bench draws nothing. Leave --output out, or --bench.")
+
+
+def _pictures(named: Sequence[str]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for name in named:
+        place = Path(name)
+        if place.is_file():
+            found[place] = None
+        else:
+            # Not above: it loads OpenCV, which takes longer than asking the service.
+            from lookonce.pictures import list_pictures
+
+            found.update(dict.fromkeys(list_pictures(name)))
+    return list(found)
+
+
+def _client(arguments: argparse.Namespace, connections: int) -> ScoringClient:
+    from lookonce.serving.client import ScoringClient
+    from lookonce.serving.scoring_address import DEFAULT_URI, ScoringAddress
+
+    uri = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI
+    address = ScoringAddress.parse(uri, {"conf": arguments.conf, "iou": arguments.iou})
+    key = os.environ.get(arguments.key_env)
+    if key is None and arguments.key_env != _KEY:
+        raise LookonceError(f"--key-env names {arguments.key_env}, which isn't set. Give it the key.")
+    if key is not None and address.scheme == "http" and not address.is_here:
+        print(
+            f"lookonce: the key goes to {address.shown} unencrypted; use https:// where there is.",
+            file=sys.stderr,
+        )
+    return ScoringClient(
+        address,
+        key,
+        arguments.key_env,
+        arguments.deployment,
+        arguments.timeout,
+        arguments.retries,
+        connections,
+    )
+
+
+def _bench(client: ScoringClient, pictures: list[Path], arguments: argparse.Namespace) -> int:
+    from lookonce.serving.client import read_file
+    from lookonce.serving.client_bench import measure
+
+    contents, size = [], 0
+    for picture in pictures:
+        contents.append(read_file(picture))
+        size += len(contents[-1])
+        if size > _MOST_BENCH_BYTES:
+            raise LookonceError(
+                f"--bench keeps the pictures in memory, and these are more than {_MOST_BENCH_BYTES:,} bytes. "
+                "Give fewer."
+            )
+    # Once in peace: what is wrong with address, key or picture is told as it is without --bench.
+    client.score(pictures[0])
+    load = measure(client, contents, arguments.clients, arguments.seconds)
+    figures = {"uri": client.address.shown, "pictures": len(pictures), "bytes": size, **load.to_json()}
+    if arguments.json:
+        _write_json(figures, arguments.json)
+    if arguments.json != "-":
+        from lookonce.cli.score_answers import show_load
+
+        show_load(figures)
+    return 0 if load.latencies else 1
+
+
+def _write_json(content: object, target: str) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+    else:
+        from lookonce.atomic import write_text
+
+        write_text(Path(target), text)

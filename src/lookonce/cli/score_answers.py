@@ -1,0 +1,181 @@
+"""`lookonce score`'s pictures sent and drawn, and its answers shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from lookonce.cli.drawn_copies import names_of, targets, write_drawn
+from lookonce.serving.client import ScoringClient, in_pixels
+from lookonce.serving.client_errors import NoAnswerError, ServiceError
+from lookonce.serving.client_threads import in_order
+from lookonce.serving.scoring_address import printable
+
+if TYPE_CHECKING:
+    from lookonce.detections import Detections
+
+Answer = dict[str, Any]
+
+# More pictures than these show how far they are.
+_FEW = 8
+_WIDE = 400
+
+
+def send(
+    client: ScoringClient, pictures: list[Path], at_once: int, output: str | None
+) -> tuple[list[Answer], int]:
+    """The answers, and how many pictures have none; drawn copies go to `output`.
+
+    What goes wrong with one picture is printed, and so is a service that stops working after some answers;
+    Raises ServiceError when it gave none.
+    """
+    names = names_of(pictures)
+    copies = targets(pictures, Path(output)) if output else {}
+    answers: list[Answer] = []
+    classes: list[str] | None = None
+    failed = 0
+    with _progress(len(pictures)) as (say, advance):
+        for picture, future in in_order(client.score, pictures, at_once):
+            try:
+                answers.append(future.result() | {"filename": names[picture]})
+                if copies:
+                    classes = client.classes() if classes is None else classes
+                    _draw(picture, answers[-1], classes, copies[picture])
+            except NoAnswerError as error:
+                failed += 1
+                say(error)
+            except ServiceError as error:
+                if not answers:
+                    raise
+                say(error)
+                return answers, len(pictures) - len(answers)
+            advance()
+    return answers, failed
+
+
+def show(answers: list[Answer], failed: int, seconds: float, output: str | None) -> None:
+    """A row for each box, and a line that sums up."""
+    console = _console()
+    if answers:
+        console.print(_table(answers))
+    objects = sum(len(answer["boxes"]) for answer in answers)
+    drawn = f", drawn in {output}" if output and answers else ""
+    without = f"; {_counted(failed, 'picture')} without an answer" if failed else ""
+    found = f"{_counted(len(answers), 'picture')}, {_counted(objects, 'object')}"
+    console.print(
+        f"{found} in {seconds:.2f} s{drawn}{without}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def show_load(figures: dict[str, Any]) -> None:
+    """What `Load.to_json` holds, for people."""
+    console = _console()
+    pictures, times = figures["pictures"], figures["milliseconds"]
+    console.print(
+        f"{figures['uri']}: {_counted(figures['clients'], 'client')} for {figures['seconds']:.1f} s, "
+        f"{_counted(pictures, 'picture')} of {figures['bytes'] / pictures / 1000:,.0f} KB",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("requests/s", f"{figures['requests_per_second']:.1f}")
+    if times["max"] is not None:
+        table.add_row("milliseconds", "   ".join(f"{name} {value:.1f}" for name, value in times.items()))
+    inside = figures["service_milliseconds"]
+    if inside:
+        told = "   ".join(f"{stage} {value:.1f}" for stage, value in inside.items())
+        table.add_row("in the service", f"{told}   (medians)")
+    outcomes = "   ".join(f"{outcome}: {number:,}" for outcome, number in figures["outcomes"].items())
+    table.add_row("answers", outcomes)
+    console.print(table, highlight=False)
+
+
+def _table(answers: list[Answer]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("picture", no_wrap=True, overflow="ellipsis")
+    table.add_column("class", no_wrap=True, overflow="ellipsis")
+    for heading in ("score", "left", "top", "right", "bottom"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for answer in answers:
+        # As it stands: a name may hold what rich takes for markup.
+        name = Text(printable(answer["filename"]))
+        if not answer["boxes"]:
+            table.add_row(name, Text("nothing found", style="dim"))
+        for found in answer["boxes"]:
+            corners = [f"{value:.0f}" for value in in_pixels(answer, found)]
+            table.add_row(name, Text(found["label"]), f"{found['score']:.2f}", *corners)
+            name = Text("")
+    return table
+
+
+def _draw(picture: Path, answer: Answer, classes: list[str], target: Path) -> None:
+    # Not above: it loads OpenCV, and most runs draw nothing.
+    from lookonce.inference.draw import draw
+    from lookonce.pictures import PictureError, read_picture
+
+    try:
+        pixels = read_picture(picture)
+    except PictureError as error:
+        raise NoAnswerError(f"{error} (to be drawn; its answer is there)") from error
+    write_drawn(draw(pixels, _detections(answer, classes)), target)
+
+
+def _detections(answer: Answer, classes: list[str]) -> Detections:
+    """The answer as a detector would have given it; `classes` decides on colours."""
+    import numpy as np
+
+    from lookonce.detections import Detections
+
+    labels = [found["label"] for found in answer["boxes"]]
+    names = tuple(dict.fromkeys([*classes, *labels]))
+    size = (answer["width"], answer["height"])
+    corners = [in_pixels(answer, found) for found in answer["boxes"]]
+    boxes = np.asarray(corners, np.float32).reshape(-1, 4)
+    return Detections(
+        np.clip(boxes, 0, np.asarray(size * 2, np.float32)),
+        np.asarray([found["score"] for found in answer["boxes"]], np.float32),
+        np.asarray([names.index(label) for label in labels], np.int64),
+        names,
+        size,
+    )
+
+
+@contextmanager
+def _progress(pictures: int) -> Iterator[tuple[Callable[[object], None], Callable[[], None]]]:
+    """How to tell of an error, and of a picture that is done; a bar for many pictures, in a terminal."""
+    console = Console(stderr=True)
+
+    def say(error: object) -> None:
+        console.print(f"lookonce: {error}", highlight=False, markup=False, soft_wrap=True)
+
+    if pictures <= _FEW or not console.is_terminal:
+        yield say, lambda: None
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=pictures)
+        yield say, lambda: progress.advance(task)
+
+
+def _console() -> Console:
+    """As wide as the terminal; without one, as wide as needed, so that every line is whole."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDE)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -1,0 +1,1 @@
+"""The service under Azure Machine Learning's own inference server."""

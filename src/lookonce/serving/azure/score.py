@@ -1,0 +1,81 @@
+"""Entry script for Azure Machine Learning's inference server: `/score` as `lookonce serve` answers it.
+
+    azmlinfsrv --entry_script score.py --model_dir FOLDER
+
+Name this file as a deployment's scoring script, or copy it there alone: it needs an installed lookonce and
+azureml-inference-server-http 1.5, nothing beside it. The model is what `find_model` finds. The server answers
+GET / when it lives, and the endpoint in front of it checks the key.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from azureml_inference_server_http.api.aml_request import rawhttp  # type: ignore[import-not-found]
+from azureml_inference_server_http.api.aml_response import AMLResponse  # type: ignore[import-not-found]
+
+if TYPE_CHECKING:
+    from lookonce.serving.service import Service
+
+# Of the time after which the server gives a request up; the rest is for sending the answer.
+_SHARE_OF_TIMEOUT = 0.9
+
+_starting = threading.Lock()
+_running: tuple[int, Service] | None = None
+
+
+def init() -> None:
+    """Load and warm the model, once for each worker process. Raises LookonceError."""
+    # Here and not at the first request: it takes a while, and may fail.
+    import lookonce.serving.score  # noqa: F401
+
+    _service()
+
+
+@rawhttp
+def run(request: Any) -> AMLResponse:
+    """Answer one request to /score, a Flask request; what is wrong with it has its status as elsewhere."""
+    from lookonce.serving.score import score
+
+    if request.method == "OPTIONS":
+        return AMLResponse("", 200)
+    if request.method != "POST":
+        message = '{"error": "/score takes POST, with a picture as its body."}'
+        return AMLResponse(message, 405, {"Allow": "POST", "Content-Type": "application/json"})
+    service = _service()
+    # One byte more than allowed is enough to see that there are too many.
+    body = request.stream.read(service.settings.max_body_bytes + 1)
+    reply = score(service, request.headers.get("Content-Type"), body, request.args.to_dict())
+    return AMLResponse(reply.body, reply.status, {**reply.headers, "Content-Type": reply.media_type})
+
+
+def _service() -> Service:
+    """This process's own: threads and sessions don't survive the fork of a preloaded server."""
+    global _running
+    with _starting:
+        if _running is None or _running[0] != os.getpid():
+            _running = (os.getpid(), _start())
+        return _running[1]
+
+
+def _start() -> Service:
+    from lookonce.serving.model_file import find_model
+    from lookonce.serving.served_model import cores
+    from lookonce.serving.service import Service
+    from lookonce.serving.settings import Settings
+    from lookonce.serving.telemetry import start_log
+
+    start_log(as_json=True)
+    workers = int(os.environ.get("WORKER_COUNT") or 1)
+    most_seconds = int(os.environ.get("SCORING_TIMEOUT_MS") or 30_000) / 1000 * _SHARE_OF_TIMEOUT
+    return Service(
+        Settings(
+            model_path=str(find_model(None)),
+            # A worker has one request at a time: all its cores are for that one.
+            lanes=1,
+            threads=max(1, cores() // workers) if workers > 1 else 0,
+            deadline_seconds=min(most_seconds, Settings.deadline_seconds),
+        )
+    )
