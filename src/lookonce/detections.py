@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,12 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def best(self, most: int) -> Detections:
+        """The `most` with the highest scores."""
+        if len(self) <= most:
+            return self
+        return replace(self, boxes=self.boxes[:most], scores=self.scores[:most], classes=self.classes[:most])
 
     def to_json(self, filename: str) -> dict[str, Any]:
         """The picture's answer in the Azure AutoML-for-images form, corners as fractions of the picture."""

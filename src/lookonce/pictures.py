@@ -6,6 +6,7 @@ import glob
 import io
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +39,9 @@ _TIFF, _WEBP = TiffImagePlugin.TiffImageFile.format, WebPImagePlugin.WebPImageFi
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", _TIFF, _WEBP)
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
 _MAX_BYTES = 2**30  # that many pixels as 16-bit RGBA, not compressed, and more
+
+# Larger pictures are refused here, with a message; the warning would come on top.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)

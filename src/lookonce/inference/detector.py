@@ -232,10 +232,12 @@ class Detector:
         outputs: Outputs,
         geometries: list[Geometry],
         thresholds: Sequence[Thresholds] | None = None,
+        candidates: int | None = None,
     ) -> list[Detections]:
         """Decoding and NMS: of what `infer` gave, each picture's Detections. Raises LookonceError.
 
-        `thresholds` are each picture's (conf, iou), by default the detector's own.
+        `thresholds` are each picture's (conf, iou), by default the detector's own. Of more than `candidates`
+        boxes that a low threshold lets through, NMS sees those with the best scores.
         """
         if thresholds is None:
             thresholds = [(self.conf, self.iou)] * len(geometries)
@@ -249,7 +251,11 @@ class Detector:
         heads = cast(list[NDArray[np.float32]], outputs)
         self._refuse_foreign_heads(heads)
         return [
-            self._place(*self._decode([head[index] for head in heads], geometry, conf, iou), geometry, conf)
+            self._place(
+                *self._decode([head[index] for head in heads], geometry, conf, iou, candidates),
+                geometry,
+                conf,
+            )
             for index, (geometry, (conf, iou)) in enumerate(zip(geometries, thresholds, strict=True))
         ]
 
@@ -272,10 +278,18 @@ class Detector:
                 )
 
     def _decode(
-        self, heads: list[NDArray[np.float32]], geometry: Geometry, conf: float, iou: float
+        self,
+        heads: list[NDArray[np.float32]],
+        geometry: Geometry,
+        conf: float,
+        iou: float,
+        most: int | None,
     ) -> Candidates:
         """The candidates that NMS lets stand, boxes in input pixels."""
         boxes, scores, classes = decode(heads, self._heads, self.card.input_size, conf)
+        if most is not None and len(scores) > most:
+            best = np.argpartition(-scores, most)[:most]
+            boxes, scores, classes = boxes[best], scores[best], classes[best]
         # Darknet compares boxes as fractions of the picture, and not clipped.
         size = np.asarray([geometry.width, geometry.height] * 2, np.float32)
         kept = nms((geometry.to_picture(boxes) / size).astype(np.float32), scores, classes, iou)

@@ -52,7 +52,7 @@ def create_app(settings: Settings, workers: int = 1, failed: Callable[[str], Non
     _add_routes(app, stage, bodies)
     app.include_router(inference_protocol.routes(stage.service, stage.reload, bodies))
     app.include_router(label_studio.routes(stage.service, settings, bodies))
-    app.mount("/page", StaticFiles(directory=_PAGE, check_dir=False))
+    app.mount("/page", StaticFiles(directory=_PAGE))
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _refused_by_framework)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -137,6 +137,9 @@ def _add_routes(app: FastAPI, stage: _Stage, bodies: Bodies) -> None:
     async def score(request: Request) -> Response:
         """Detections of one picture or several."""
         service = stage.service()
+        packed = request.headers.get("content-encoding", "identity")
+        if packed.lower() != "identity":
+            raise Refusal(415, f"Content-Encoding is {packed[:20]!r}; send the body as it is.")
         with await bodies.read(request) as body:
             kind, query = request.headers.get("content-type"), dict(request.query_params)
             limit = stage.settings.max_pictures

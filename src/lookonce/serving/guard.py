@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lookonce.serving.connection import MOST_HEADER_BYTES
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.score import Reply, refused, too_large
 from lookonce.serving.telemetry import Telemetry, log, log_fault
@@ -68,7 +69,11 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = _Exchange(receive, send, request_id, _has_body(headers))
         try:
-            if self._wants_key(scope["path"]) and not self._knows_key(headers):
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
+                # h11 bounds what arrives in pieces; headers that came as one piece are seen here first.
+                refusal = Refusal(431, f"the headers are longer than {MOST_HEADER_BYTES:,} bytes.")
+                await response(refused(refusal, request_id))(scope, exchange.receive, exchange.send)
+            elif self._wants_key(scope["path"]) and not self._knows_key(headers):
                 refusal = Refusal(401, "the key is missing or wrong; send it as Authorization: Bearer KEY.")
                 await response(refused(refusal, request_id))(scope, exchange.receive, exchange.send)
             else:
@@ -124,7 +129,7 @@ class _Exchange:
             for name, value in {**_SAFETY, "X-Request-ID": self._id}.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-            if self._unread:
+            if self._unread or self.status == 431:
                 headers["Connection"] = "close"
                 await self._discard()
         await self._send(message)

@@ -31,7 +31,13 @@ _UNAVAILABLE = {**_refusal("Still loading, too many requests, or no answer in ti
 REFUSALS: dict[int | str, Schema] = {
     400: _refusal("The request is wrong, or isn't HTTP"),
     401: _refusal("The key is missing or wrong"),
+    404: _refusal("No such route, model or version"),
+    405: _refusal("The route has no such method"),
+    408: _refusal("The body took too long"),
+    413: _refusal("Too many bytes, pixels or pictures"),
+    415: _refusal("A body of another type or coding"),
     422: _refusal("A parameter or a picture can't be used"),
+    431: _refusal("The headers are too long"),
     503: _UNAVAILABLE,
 }
 
@@ -106,9 +112,6 @@ SCORE: Schema = {
                 "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        408: _refusal("The body took too long"),
-        413: _refusal("Too many bytes, pixels or pictures"),
-        415: _refusal("A body of another type"),
     },
     "openapi_extra": {
         "parameters": [

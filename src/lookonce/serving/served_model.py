@@ -52,6 +52,7 @@ class ServedModel:
                 "body_bytes": settings.max_body_bytes,
                 "pixels": settings.max_pixels,
                 "pictures": settings.max_pictures,
+                "detections": settings.max_detections,
             },
         }
 

@@ -23,6 +23,8 @@ from lookonce.serving.settings import Settings
 from lookonce.serving.telemetry import Telemetry, log, log_fault
 from lookonce.serving.uploads import Upload
 
+# A threshold near 0 lets every box of every class through; more than these would only take time.
+_CANDIDATES = 10_000
 STAGES = ("queue", "decode", "infer", "nms")
 
 
@@ -252,6 +254,7 @@ class Service:
             outputs,
             [one.prepared.geometry for one in batch],
             [(one.request.conf, one.request.iou) for one in batch],
+            _CANDIDATES,
         )
         ended = time.monotonic()
         self.telemetry.batches.observe(len(batch))
@@ -264,7 +267,7 @@ class Service:
             for stage, value in seconds.items():
                 self.telemetry.stages.labels(stage).observe(value)
                 _longest(one.request.seconds, stage, value)
-            self._finish(one.request, one.index, detections)
+            self._finish(one.request, one.index, detections.best(self.settings.max_detections))
 
     def _finish(
         self,

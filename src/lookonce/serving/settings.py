@@ -14,7 +14,7 @@ class Settings:
     `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is
     how long a batch waits for pictures that are still being decoded. A request holds one place of `max_queue`
     for each of its pictures, from its arrival to its answer, and has `deadline_seconds` for that.
-    `body_seconds` is what its body may take to arrive; `max_buffered_bytes` bounds all bodies together.
+    Of one picture the best `max_detections` are answered. `body_seconds` is what its body may take to arrive; `max_buffered_bytes` bounds all bodies together.
     """
 
     model_path: str
@@ -36,6 +36,7 @@ class Settings:
     max_buffered_bytes: int = 256 * MIB
     max_pixels: int = 50_000_000
     max_pictures: int = 32
+    max_detections: int = 300
     key: str | None = None
     label_studio_url: str | None = None
 

@@ -1,0 +1,71 @@
+"""`lookonce serve` as a process of its own, for every test that asks it something."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+RUN = [sys.executable, "-m", "lookonce"]
+
+
+class Serving:
+    """A running service: `url`, `process`, and what it has logged so far."""
+
+    def __init__(self, folder: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / "serve.log"
+        self._said = folder / "serve.out"
+        clean = {key: value for key, value in os.environ.items() if key != "WEBSERVICE_KEY"}
+        with self.log.open("wb") as errors, self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                [*RUN, "serve", *map(str, arguments), "--port", "0"],
+                stdout=said,
+                stderr=errors,
+                env={**clean, **(env or {})},
+            )
+        self.url = self._wait(lambda: re.search(r"http://\S+", self._said.read_text()))[0].rstrip("/")
+        self.port = int(self.url.rpartition(":")[2])
+        self._wait(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _wait(self, asked, seconds: float = 60):
+        until = time.monotonic() + seconds
+        while not (answer := asked()):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.05)
+        return answer
+
+    def stop(self, seconds: float = 40) -> int:
+        """SIGTERM; the exit code."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def fastest(shared: Path) -> list[str | Path]:
+    """Arguments for the small model with COCO's classes."""
+    folder = shared / "weights"
+    cfg = folder / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+    return [cfg, "--weights", cfg.with_suffix(".weights"), "--classes", folder / "cfg" / "coco.names"]

@@ -1,0 +1,356 @@
+"""`lookonce serve` as processes: the key, signals, workers, connections that do not behave."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from lookonce.export import export_onnx
+from serving_process import RUN, Serving, fastest
+
+JPEG = {"Content-Type": "image/jpeg"}
+KEY = "corréct-horse"
+
+
+@pytest.fixture(scope="module")
+def dog(shared: Path) -> bytes:
+    return (shared / "images" / "dog.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two versions of a model, as ONNX files."""
+    folder = tmp_path_factory.mktemp("models")
+    model, _, weights, _, classes = fastest(shared)
+    for name, resize in (("a", "letterbox"), ("b", "stretch")):
+        export_onnx(model, folder / f"{name}.onnx", weights=weights, classes=classes, resize=resize)
+    return folder / "a.onnx", folder / "b.onnx"
+
+
+class Traffic:
+    """Clients that ask without a pause, each on one connection, until the block ends."""
+
+    def __init__(self, url: str, picture: bytes, clients: int = 4, fresh: bool = False) -> None:
+        self._url, self._picture, self._fresh = url, picture, fresh
+        self._end = threading.Event()
+        self.statuses: list[int] = []
+        self.broken: list[Exception] = []
+        self.versions: set[str] = set()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._end.is_set():
+                try:
+                    answer = client.post(f"{self._url}/score", content=self._picture, headers=JPEG)
+                    self.statuses.append(answer.status_code)
+                    self.versions.add(answer.headers["x-model-version"])
+                except httpx.TransportError as error:
+                    self.broken.append(error)
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self, count: int) -> None:
+        until, start = time.monotonic() + 60, len(self.statuses)
+        while len(self.statuses) < start + count:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def keyed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("keyed")
+    with Serving(folder, *fastest(shared), "--host", "0.0.0.0", env={"WEBSERVICE_KEY": KEY}) as running:
+        running.url = f"http://127.0.0.1:{running.port}"
+        yield running
+
+
+def test_without_the_key_only_the_open_routes_answer(keyed: Serving, dog: bytes):
+    def status(path: str, given: str | None = None, method: str = "GET") -> int:
+        headers = {} if given is None else {"Authorization": given.encode()}
+        return httpx.request(method, keyed.url + path, headers=headers, timeout=30).status_code
+
+    for path in ("/health", "/ready", "/openapi.json", "/v2/health/live", "/v2/health/ready"):
+        assert status(path) == 200, path
+    closed = (
+        "/model",
+        "/metrics",
+        "/v2",
+        "/score",
+        "/score/",
+        "/v2/models/x",
+        "/nothing",
+        "/health/",
+        "//model",
+    )
+    for path in closed:
+        assert status(path) == 401, path
+        assert status(path, method="POST") == 401, path
+    for tricky in (
+        "/page/../model",
+        "/page/%2e%2e/model",
+        "/page/..%2fmodel",
+        "/page//model",
+        "/page/x/../../model",
+    ):
+        assert status(tricky) in (401, 404), tricky
+    basic = base64.b64encode(f"anyone:{KEY}".encode()).decode()
+    assert status("/model", f"Bearer {KEY}") == status("/model", f"Basic {basic}") == 200
+    wrong = ("Bearer", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", KEY, "Basic ???", "Bearer None")
+    for given in wrong:
+        assert status("/model", given) == 401, given
+    refused = httpx.post(f"{keyed.url}/score", content=dog, headers=JPEG)
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert KEY not in keyed.log.read_text() + refused.text
+
+
+def test_a_large_body_without_a_key_still_gets_its_answer(keyed: Serving):
+    answer = httpx.post(f"{keyed.url}/score", content=b"x" * 6_000_000, headers=JPEG, timeout=30)
+    assert answer.status_code == 401
+
+
+def test_beyond_the_machine_a_key_is_wanted(shared: Path):
+    done = subprocess.run(
+        [*RUN, "serve", *map(str, fastest(shared)), "--host", "0.0.0.0", "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={key: value for key, value in os.environ.items() if key != "WEBSERVICE_KEY"},
+    )
+    assert done.returncode == 1
+    assert "--insecure" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.onnx"], "missing.onnx"),
+        (["MODEL", "--max-queue", "0"], "--max-queue is 0"),
+        (["MODEL", "--conf", "7"], "--conf is 7"),
+        (["MODEL", "--port", "70000"], "70000"),
+        (["MODEL", "--workers", "2", "--classes", "missing.names"], "missing.names"),
+    ],
+)
+def test_what_cannot_start_says_why(arguments: list[str], said: str, shared: Path):
+    model = list(map(str, fastest(shared)))
+    given = [*(model if arguments[0] == "MODEL" else arguments[:1]), *arguments[1:]]
+    done = subprocess.run([*RUN, "serve", "--port", "0", *given], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_named(keyed: Serving, shared: Path):
+    done = subprocess.run(
+        [*RUN, "serve", *map(str, fastest(shared)), "--port", str(keyed.port)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f":{keyed.port} can't be had" in done.stderr
+
+
+def test_health_answers_while_the_model_loads(shared: Path, tmp_path: Path, models: tuple[Path, Path]):
+    with Serving(tmp_path, models[0]) as serving:
+        assert httpx.get(f"{serving.url}/health").json() == {"status": "alive"}
+        assert httpx.get(f"{serving.url}/ready").json()["status"] == "ready"
+
+
+def test_sigterm_answers_what_is_inside(shared: Path, tmp_path: Path, dog: bytes):
+    with Serving(tmp_path, *fastest(shared)) as serving:
+        answers: list[int] = []
+
+        def ask() -> None:
+            files = [("files", (f"{index}.jpg", dog)) for index in range(16)]
+            answers.append(httpx.post(f"{serving.url}/score", files=files, timeout=60).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 20
+        while "lookonce_queue_pictures 64" not in httpx.get(f"{serving.url}/metrics").text:
+            if answers:
+                break
+            assert time.monotonic() < until
+        assert serving.stop() == 0
+        for thread in threads:
+            thread.join()
+        assert answers == [200] * 4
+        assert "stopped" in serving.log.read_text()
+
+
+def test_sighup_changes_the_model_under_load_without_a_failed_request(
+    tmp_path: Path, models: tuple[Path, Path], dog: bytes
+):
+    served = shutil.copy(models[0], tmp_path / "served.onnx")
+    with Serving(tmp_path, served) as serving, Traffic(serving.url, dog) as traffic:
+        before = httpx.get(f"{serving.url}/ready").json()["version"]
+        traffic.wait(20)
+        os.replace(shutil.copy(models[1], tmp_path / "new.onnx"), served)
+        serving.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + 20
+        while (after := httpx.get(f"{serving.url}/ready").json()["version"]) == before:
+            assert time.monotonic() < until
+        traffic.wait(20)
+        # A file that is no model: the old one goes on, and the route says so.
+        served.write_bytes(b"no model")
+        name = httpx.get(f"{serving.url}/model").json()["name"]
+        refused = httpx.post(f"{serving.url}/v2/repository/models/{name}/load", timeout=30)
+        assert refused.status_code == 400
+        assert f"Still serving version {after}" in refused.json()["error"]
+        assert str(tmp_path) not in refused.text
+        traffic.wait(20)
+    assert set(traffic.statuses) == {200}
+    assert not traffic.broken
+    assert traffic.versions == {before, after}
+
+
+def children(serving: Serving) -> list[psutil.Process]:
+    """The worker processes; not multiprocessing's own helper."""
+    found = psutil.Process(serving.process.pid).children()
+    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_workers_share_the_port_survive_a_kill_and_reload_together(
+    tmp_path: Path, models: tuple[Path, Path], dog: bytes
+):
+    served = shutil.copy(models[0], tmp_path / "served.onnx")
+    with Serving(tmp_path, served, "--workers", "2") as serving:
+        until = time.monotonic() + 30
+        while serving.log.read_text().count('"ready"') < 2:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        first = {child.pid for child in children(serving)}
+        assert len(first) == 2
+        with Traffic(serving.url, dog, clients=6) as traffic:
+            traffic.wait(30)
+            os.kill(min(first), signal.SIGKILL)
+            traffic.wait(60)
+            until = time.monotonic() + 30
+            while len(children(serving)) < 2 or serving.log.read_text().count('"ready"') < 3:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            broken = len(traffic.broken)
+            traffic.wait(30)
+            old = httpx.get(f"{serving.url}/ready").json()
+            os.replace(shutil.copy(models[1], tmp_path / "new.onnx"), served)
+            loaded = httpx.post(f"{serving.url}/v2/repository/models/{old['model']}/load", timeout=30)
+            assert loaded.json()["version"] != old["version"]
+            until = time.monotonic() + 30
+            while serving.log.read_text().count('"model loaded"') < 2:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            # Those that were inside may still come from the old one.
+            traffic.wait(20)
+            traffic.versions.clear()
+            traffic.wait(30)
+        assert set(traffic.statuses) == {200}
+        # Those in the killed worker at that moment, at most one a client; none for the reload.
+        assert len(traffic.broken) == broken <= 6
+        assert traffic.versions == {loaded.json()["version"]}
+        counted = [
+            float(line.split()[-1])
+            for line in httpx.get(f"{serving.url}/metrics").text.splitlines()
+            if line.startswith('lookonce_requests_total{route="/score",status="200"}')
+        ]
+        # What the killed worker counted is not lost.
+        assert counted == [len(traffic.statuses)]
+        assert serving.stop() == 0
+
+
+def raw(port: int, sent: bytes, wait: float = 15) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=wait) as connection:
+        connection.sendall(sent)
+        answer = b""
+        try:
+            while part := connection.recv(65536):
+                answer += part
+        except ConnectionResetError:
+            pass
+        return answer
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+        b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+def test_malformed_http_is_refused_and_the_connection_ends(keyed: Serving, sent: bytes):
+    answer = raw(keyed.port, sent)
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 401", b"HTTP/1.1 431"))
+    assert httpx.get(f"{keyed.url}/health").status_code == 200
+
+
+def test_headers_that_never_end_are_not_waited_for(keyed: Serving):
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=30) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        assert connection.recv(10) == b""
+    assert 5 < time.monotonic() - began < 20
+    # And neither behind a first request on the same connection.
+    with socket.create_connection(("127.0.0.1", keyed.port), timeout=30) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(20).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"GET /hea")
+        began = time.monotonic()
+        while connection.recv(4096):
+            pass
+    assert 5 < time.monotonic() - began < 20
+
+
+def test_a_body_that_dribbles_is_refused(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from dataclasses import replace
+
+    import uvicorn
+
+    from lookonce.serving.app import create_app
+    from lookonce.serving.connection import protocol_options
+    from lookonce.serving.settings import Settings
+
+    model, _, weights, _, classes = map(str, fastest(shared))
+    settings = replace(Settings(model, weights, classes), body_seconds=1.0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), lifespan="on", **protocol_options()))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        port = listener.getsockname()[1]
+        until = time.monotonic() + 30
+        while httpx.get(f"http://127.0.0.1:{port}/ready").status_code != 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\n"
+        assert raw(port, head + b"x").startswith(b"HTTP/1.1 408")
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,209 @@
+"""The queue, the batches and the replacement of a model, without a network around them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookonce.detections import Detections
+from lookonce.errors import LookonceError
+from lookonce.export import export_onnx
+from lookonce.inference import Detector
+from lookonce.pictures import PictureError
+from lookonce.serving.refusal import Refusal
+from lookonce.serving.service import Looked, Service
+from lookonce.serving.settings import Settings
+from lookonce.serving.uploads import Upload
+from serving_process import fastest
+
+
+@pytest.fixture(scope="module")
+def settings(shared: Path) -> Settings:
+    model, _, weights, _, classes = map(str, fastest(shared))
+    return Settings(model, weights, classes)
+
+
+@pytest.fixture
+def service(settings: Settings) -> Iterator[Service]:
+    opened = Service(settings)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(shared: Path) -> list[Upload]:
+    return [Upload(path.name, path.read_bytes()) for path in sorted((shared / "images").glob("*.jpg"))]
+
+
+def hold(service: Service, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The network waits for the event from now on."""
+    detector, go = service.model.detector, threading.Event()
+    infer = detector.infer
+
+    def held(batch: np.ndarray) -> object:
+        assert go.wait(20)
+        return infer(batch)
+
+    monkeypatch.setattr(detector, "infer", held)
+    return go
+
+
+def boxes(looked: Looked) -> list[list[list[float]]]:
+    assert all(isinstance(answer, Detections) for answer in looked.answers)
+    return [answer.boxes.tolist() for answer in looked.answers if isinstance(answer, Detections)]
+
+
+def test_many_requests_at_once_each_get_their_own(service: Service, pictures: list[Upload], shared: Path):
+    alone = [boxes(service.submit([one]).result(20))[0] for one in pictures]
+    futures = [service.submit([pictures[index % len(pictures)]]) for index in range(40)]
+    for index, future in enumerate(futures):
+        np.testing.assert_allclose(boxes(future.result(20))[0], alone[index % len(pictures)], atol=0.05)
+
+
+def test_what_waits_runs_as_one_batch(
+    service: Service, pictures: list[Upload], monkeypatch: pytest.MonkeyPatch
+):
+    sizes: list[int] = []
+    go = hold(service, monkeypatch)
+    held = service.model.detector.infer
+    monkeypatch.setattr(
+        service.model.detector, "infer", lambda batch: (sizes.append(len(batch)), held(batch))[1]
+    )
+    futures = [service.submit([pictures[0]]) for _ in range(30)]
+    while service._decoding:
+        time.sleep(0.01)
+    go.set()
+    for future in futures:
+        future.result(20)
+    assert sum(sizes) == 30
+    assert 3 < max(sizes) <= service.settings.max_batch
+
+
+def test_each_request_has_its_own_thresholds_within_a_batch(service: Service, pictures: list[Upload]):
+    futures = [service.submit([pictures[0]], conf, iou) for conf in (0.05, 0.3, 0.9) for iou in (0.3, 1.0)]
+    counts = [len(boxes(future.result(20))[0]) for future in futures]
+    assert counts[0] < counts[1]
+    assert counts[0] > counts[2] >= counts[4]
+    assert len(set(counts)) > 3
+
+
+def test_a_full_queue_refuses_at_once_and_recovers(
+    settings: Settings, pictures: list[Upload], monkeypatch: pytest.MonkeyPatch
+):
+    service = Service(replace(settings, max_queue=6))
+    go = hold(service, monkeypatch)
+    inside = [service.submit(pictures[:2]) for _ in range(3)]
+    with pytest.raises(Refusal, match="queue is full") as refusal:
+        service.submit(pictures[:1])
+    assert (refusal.value.status, refusal.value.retry_after) == (503, 1)
+    go.set()
+    for future in inside:
+        future.result(20)
+    service.submit(pictures[:6]).result(20)
+    service.close()
+
+
+def test_a_request_past_its_deadline_is_told(
+    settings: Settings, pictures: list[Upload], monkeypatch: pytest.MonkeyPatch
+):
+    service = Service(replace(settings, deadline_seconds=0.3, lanes=1))
+    go = hold(service, monkeypatch)
+    first = service.submit([pictures[0]])
+    time.sleep(0.2)
+    late = [service.submit([pictures[0], pictures[1]]) for _ in range(2)]
+    time.sleep(0.4)
+    go.set()
+    assert boxes(first.result(20))
+    for future in late:
+        with pytest.raises(Refusal, match=r"within 0\.3 seconds"):
+            future.result(20)
+    assert service._inside == 0
+    service.close()
+
+
+def test_an_unreadable_picture_leaves_the_others(service: Service, pictures: list[Upload]):
+    looked = service.submit([pictures[0], Upload("bad", b"bad"), pictures[1]]).result(20)
+    assert [isinstance(answer, PictureError) for answer in looked.answers] == [False, True, False]
+
+
+def test_a_fault_answers_and_gives_the_place_back(
+    service: Service, pictures: list[Upload], monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.model.detector, "infer", broken)
+        with pytest.raises(RuntimeError):
+            service.submit(pictures[:3]).result(20)
+    assert boxes(service.submit(pictures[:1]).result(20))
+    until = time.monotonic() + 5
+    while service._inside and time.monotonic() < until:
+        time.sleep(0.01)
+    assert service._inside == 0
+
+
+def test_closing_answers_what_is_inside_and_takes_no_more(settings: Settings, pictures: list[Upload]):
+    service = Service(settings)
+    inside = [service.submit([one]) for one in pictures * 3]
+    service.close()
+    assert all(boxes(future.result(0)) for future in inside)
+    with pytest.raises(Refusal, match="shutting down"):
+        service.submit(pictures[:1])
+
+
+@pytest.fixture
+def onnx_file(settings: Settings, tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    assert settings.weights
+    export_onnx(settings.model_path, path, weights=settings.weights, classes=settings.classes)
+    return path
+
+
+def test_reload_takes_the_new_file_and_keeps_answering(
+    onnx_file: Path, settings: Settings, pictures: list[Upload], monkeypatch: pytest.MonkeyPatch
+):
+    service = Service(Settings(str(onnx_file)))
+    before = service.model
+    assert service.reload() == before.version
+    assert service.model is before
+
+    go = hold(service, monkeypatch)
+    waiting: Future[Looked] = service.submit(pictures[:1])
+    export_onnx(settings.model_path, onnx_file, weights=settings.weights, classes=settings.classes, nms=True)
+    version = service.reload()
+    assert version == service.model.version != before.version
+    new = service.submit(pictures[:1])
+    go.set()
+    assert waiting.result(20).model is before
+    assert new.result(20).model is service.model
+    with pytest.raises(Refusal, match="NMS inside"):
+        service.submit(pictures[:1], iou=0.5)
+
+    onnx_file.write_bytes(b"half a file")
+    with pytest.raises(LookonceError, match=rf"^model\.onnx.*Still serving version {version}"):
+        service.reload()
+    assert boxes(service.submit(pictures[:1]).result(20))
+    service.close()
+
+
+def test_arrays_are_looked_at_as_their_files_are(service: Service, pictures: list[Upload], shared: Path):
+    from lookonce.pictures import decode_picture
+
+    pixels = decode_picture(pictures[0].content, "it")
+    direct = Detector(service.settings.model_path, service.settings.weights, service.settings.classes).detect(
+        pixels
+    )
+    looked = service.submit([pixels, pictures[0]], keep=True).result(20)
+    first, second = boxes(looked)
+    np.testing.assert_allclose(first, second)
+    np.testing.assert_allclose(first, direct.boxes, atol=0.05)
+    assert looked.pictures[1] is not None
+    np.testing.assert_array_equal(looked.pictures[1], pixels)
