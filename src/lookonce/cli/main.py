@@ -16,6 +16,7 @@ COMMANDS = (
     "evaluate",
     "detect",
     "serve",
+    "score",
     "benchmark",
     "export",
     "anchors",

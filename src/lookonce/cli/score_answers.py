@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -27,6 +28,9 @@ Answer = dict[str, Any]
 # More pictures than these show how far they are.
 _FEW = 8
 _WIDE = 400
+_NOTHING = "nothing found"
+_NUMBERS = ("score", "left", "top", "right", "bottom")
+_LABEL, _SHORTEST = 20, 8
 
 
 def send(
@@ -65,7 +69,7 @@ def show(answers: list[Answer], failed: int, seconds: float, output: str | None)
     """A row for each box, and a line that sums up."""
     console = _console()
     if answers:
-        console.print(_table(answers))
+        console.print(_table(answers, console.width if console.is_terminal else None))
     objects = sum(len(answer["boxes"]) for answer in answers)
     drawn = f", drawn in {output}" if output and answers else ""
     without = f"; {_counted(failed, 'picture')} without an answer" if failed else ""
@@ -104,22 +108,36 @@ def show_load(figures: dict[str, Any]) -> None:
     console.print(table, highlight=False)
 
 
-def _table(answers: list[Answer]) -> Table:
+def _table(answers: list[Answer], width: int | None) -> Table:
+    """For a terminal of `width` columns; without one every line is whole, and told apart from the others."""
+    labels = [found["label"] for answer in answers for found in answer["boxes"]] or [_NOTHING]
+    label_width = min(_LABEL, max(map(cell_len, labels)))
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("picture", no_wrap=True, overflow="ellipsis")
-    table.add_column("class", no_wrap=True, overflow="ellipsis")
-    for heading in ("score", "left", "top", "right", "bottom"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("picture", no_wrap=True)
+    table.add_column("class", no_wrap=True, overflow="ellipsis", min_width=label_width)
+    for heading in _NUMBERS:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    # Each column but the first has two spaces at its side, and so have the edges.
+    left = None if width is None else width - label_width - sum(len(name) + 3 for name in _NUMBERS) - 7
     for answer in answers:
-        # As it stands: a name may hold what rich takes for markup.
-        name = Text(printable(answer["filename"]))
+        # As Text: a name may hold what rich takes for markup.
+        name = Text(_shortened(printable(answer["filename"]), left))
         if not answer["boxes"]:
-            table.add_row(name, Text("nothing found", style="dim"))
+            table.add_row(name, Text(_NOTHING, style="dim"))
         for found in answer["boxes"]:
             corners = [f"{value:.0f}" for value in in_pixels(answer, found)]
             table.add_row(name, Text(found["label"]), f"{found['score']:.2f}", *corners)
-            name = Text("")
+            name = name if width is None else Text("")
     return table
+
+
+def _shortened(name: str, width: int | None) -> str:
+    """Its end, which tells more than its beginning."""
+    if width is None or cell_len(name) <= width:
+        return name
+    while name and cell_len(name) >= max(width, _SHORTEST):
+        name = name[1:]
+    return f"…{name}"
 
 
 def _draw(picture: Path, answer: Answer, classes: list[str], target: Path) -> None:

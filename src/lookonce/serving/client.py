@@ -200,8 +200,8 @@ def _finite(value: object) -> float:
 
 
 def _header_text(text: str, what: str) -> str:
-    """Fit for a header; never shown, for it may be a key."""
+    """Fit for a header, with its UTF-8 bytes one by one; never shown, for it may be a key."""
     text = text.strip()
-    if not text or not text.isascii() or not text.isprintable():
+    if not text or not text.isprintable():
         raise LookonceError(f"{what} is empty, or has signs that it can't have. Copy it again.")
-    return text
+    return text.encode().decode("latin-1")
