@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -44,14 +44,14 @@ def pictures(shared: Path) -> list[Upload]:
 
 def hold(service: Service, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The network waits for the event from now on."""
-    detector, go = service.model.detector, threading.Event()
-    infer = detector.infer
+    model, go = service.model, threading.Event()
+    for detector in {model.detector, model.alone}:
 
-    def held(batch: np.ndarray) -> object:
-        assert go.wait(20)
-        return infer(batch)
+        def held(batch: np.ndarray, infer: Callable[[np.ndarray], object] = detector.infer) -> object:
+            assert go.wait(20)
+            return infer(batch)
 
-    monkeypatch.setattr(detector, "infer", held)
+        monkeypatch.setattr(detector, "infer", held)
     return go
 
 
@@ -126,6 +126,20 @@ def test_a_request_past_its_deadline_is_told(
             future.result(20)
     assert service._inside == 0
     service.close()
+
+
+def test_a_lone_picture_has_all_cores_and_gets_the_same_answer(service: Service, pictures: list[Upload]):
+    if service.model.lanes == 1:
+        pytest.skip("one core: there is but one way")
+    ran: list[str] = []
+    for name in ("detector", "alone"):
+        detector = getattr(service.model, name)
+        detector.infer = lambda batch, name=name, infer=detector.infer: (ran.append(name), infer(batch))[1]
+    (first,) = boxes(service.submit(pictures[:1]).result(20))
+    several = boxes(service.submit(pictures[:1] * 4).result(20))
+    assert ran[0] == "alone"
+    assert "detector" in ran
+    np.testing.assert_allclose(several, [first] * 4, atol=0.05)
 
 
 def test_an_unreadable_picture_leaves_the_others(service: Service, pictures: list[Upload]):

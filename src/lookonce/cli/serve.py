@@ -52,7 +52,11 @@ def add_parser(commands: Any) -> None:
     )
     load = parser.add_argument_group("load")
     load.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes that share the port (default 1)"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that share the port (default 1: it uses all cores)",
     )
     load.add_argument(
         "--max-batch", type=int, default=8, metavar="N", help="pictures at a time (default %(default)s)"

@@ -15,9 +15,14 @@ from lookonce.serving.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """One loaded and warmed model. `version` is 12 hex digits of its files' SHA-256."""
+    """One loaded and warmed model. `version` is 12 hex digits of its files' SHA-256.
+
+    `detector` runs `lanes` batches at once. `alone` has all cores for one picture: a lane's single core would
+    make the only client wait for longer than it must. It is the same one where there is one lane.
+    """
 
     detector: Detector
+    alone: Detector
     version: str
     lanes: int
 
@@ -75,6 +80,11 @@ def load_model(settings: Settings) -> ServedModel:
     """Open the model, run it once, and tell its version. Raises LookonceError."""
     version = version_of(settings)
     lanes = settings.lanes or _lanes(settings)
+    detector = _open(settings, settings.threads, lanes)
+    return ServedModel(detector, _open(settings, lanes, 1) if lanes > 1 else detector, version, lanes)
+
+
+def _open(settings: Settings, threads: int, lanes: int) -> Detector:
     detector = Detector(
         settings.model_path,
         weights=settings.weights,
@@ -84,11 +94,11 @@ def load_model(settings: Settings) -> ServedModel:
         iou=settings.iou,
         engine=settings.engine,
         device=settings.device,
-        threads=settings.threads,
+        threads=threads,
         lanes=lanes,
     )
     detector.warm_up()
-    return ServedModel(detector, version, lanes)
+    return detector
 
 
 def cores() -> int:

@@ -73,7 +73,8 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> int:
 
 
 def _serve_together(settings: Settings, listener: socket.socket, workers: int, json_log: bool) -> int:
-    settings = replace(settings, lanes=settings.lanes or max(1, cores() // workers))
+    lanes = settings.lanes or max(1, cores() // workers)
+    settings = replace(settings, lanes=lanes, threads=settings.threads or 1)
     # Here, where it can still be told in one place; and a .keras file is converted once.
     load_model(settings)
     with tempfile.TemporaryDirectory(prefix="lookonce-metrics-") as folder:

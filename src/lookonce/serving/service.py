@@ -247,7 +247,8 @@ class Service:
         return batch
 
     def _look(self, batch: list[_Waiting], begun: float) -> None:
-        detector = batch[0].request.model.detector
+        model = batch[0].request.model
+        detector = model.alone if self._inside == 1 else model.detector
         outputs = detector.infer(np.stack([one.prepared.pixels for one in batch]))
         inferred = time.monotonic()
         found = detector.interpret(
