@@ -47,8 +47,11 @@ def add_parser(commands: Any) -> None:
     )
     network.add_argument(
         "--label-studio",
+        action="append",
+        default=[],
         metavar="URL",
-        help="the Label Studio that pictures may be fetched from (key in LABEL_STUDIO_API_KEY)",
+        help="the Label Studio that asks for predictions, to fetch its pictures (its key in "
+        "LABEL_STUDIO_API_KEY); again for each store its tasks point to",
     )
     load = parser.add_argument_group("load")
     load.add_argument(
@@ -101,6 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("conf", "iou"):
         if not 0 <= getattr(arguments, name) <= 1:
             raise LookonceError(f"--{name} is {getattr(arguments, name)}; expected a number from 0 to 1.")
+    from lookonce.serving.allowed_pictures import checked_origin
     from lookonce.serving.model_file import find_model
     from lookonce.serving.server import serve
     from lookonce.serving.settings import MIB, Settings
@@ -115,7 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
         max_body_bytes=int(arguments.max_body * MIB),
         max_buffered_bytes=max(256 * MIB, int(2 * arguments.max_body * MIB)),
         key=_key(arguments.key_env),
-        label_studio_url=arguments.label_studio,
+        label_studio=tuple(map(checked_origin, arguments.label_studio)),
+        label_studio_key=os.environ.get("LABEL_STUDIO_API_KEY", "").strip() or None,
     )
     as_json = arguments.log == "json" or (arguments.log == "auto" and not sys.stderr.isatty())
     return serve(settings, arguments.host, arguments.port, arguments.workers, as_json, arguments.insecure)

@@ -100,6 +100,11 @@ class Service:
         """The one that new requests get."""
         return self._model
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
+
     def submit(
         self,
         uploads: Sequence[Upload | NDArray[np.uint8]],

@@ -14,7 +14,9 @@ class Settings:
     `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is
     how long a batch waits for pictures that are still being decoded. A request holds one place of `max_queue`
     for each of its pictures, from its arrival to its answer, and has `deadline_seconds` for that.
-    Of one picture the best `max_detections` are answered. `body_seconds` is what its body may take to arrive; `max_buffered_bytes` bounds all bodies together.
+    Of one picture the best `max_detections` are answered. `body_seconds` is what its body may take to arrive;
+    `max_buffered_bytes` bounds all bodies together. Pictures that Label Studio's tasks name are fetched from
+    the addresses in `label_studio` and nowhere else; the first is its own, and gets `label_studio_key`.
     """
 
     model_path: str
@@ -38,8 +40,9 @@ class Settings:
     max_pictures: int = 32
     max_detections: int = 300
     key: str | None = None
-    label_studio_url: str | None = None
+    label_studio: tuple[str, ...] = ()
+    label_studio_key: str | None = None
 
     def __repr__(self) -> str:
-        """Without the key: this may end up in a log."""
+        """Without the keys: this may end up in a log."""
         return f"Settings({self.model_path!r}, key={'set' if self.key else 'none'})"

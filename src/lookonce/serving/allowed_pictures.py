@@ -1,0 +1,157 @@
+"""Pictures by their address: from a few places that the service was told of, and from nowhere else."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from lookonce.errors import LookonceError
+from lookonce.serving.refusal import Refusal
+from lookonce.serving.uploads import picture_bytes
+
+_MOST_REDIRECTS = 5
+_MOST_TOKEN_BYTES = 64 * 1024
+# Label Studio's own last five minutes.
+_ACCESS_SECONDS = 60.0
+_TIMEOUT = urllib3.Timeout(connect=5, read=20)
+_PORTS = {"http": 80, "https": 443}
+
+Origin = tuple[str, str, int]
+
+
+class FetchError(LookonceError):
+    """A picture that can't be had; the message says why, without the address' query."""
+
+
+class AllowedPictures:
+    """Fetches what a task names; any thread may call it.
+
+    Args:
+        addresses: where pictures may come from; the first, Label Studio's, gets the key.
+        key: Label Studio's API key: a legacy token, or a personal access token.
+        max_bytes: of one picture.
+    """
+
+    def __init__(self, addresses: tuple[str, ...], key: str | None, max_bytes: int) -> None:
+        self._addresses, self._given_key = addresses, key
+        self._told_key: str | None = None
+        self._most = max_bytes
+        self._allowed = {origin_of(address) for address in addresses}
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=_TIMEOUT)
+        self._access, self._access_until = "", 0.0
+        self._lock = threading.Lock()
+
+    def use_key(self, key: str) -> None:
+        """Label Studio's word on which key is good for it; one that was given goes before it."""
+        self._told_key = key
+
+    def fetch(self, address: str, seconds: float = 30) -> bytes:
+        """A picture file's bytes. Raises FetchError."""
+        if address.startswith("data:"):
+            try:
+                return picture_bytes(address, "the picture")
+            except Refusal as error:
+                raise FetchError(str(error)) from error
+        if not self._addresses:
+            raise FetchError("no place to fetch from was named; start with --label-studio URL")
+        until = time.monotonic() + seconds
+        url = urljoin(self._addresses[0].rstrip("/") + "/", address)
+        for _ in range(_MOST_REDIRECTS):
+            target = self._get(url, until)
+            if isinstance(target, bytes):
+                return target
+            url = urljoin(url, target)
+        raise FetchError(f"more than {_MOST_REDIRECTS} redirects")
+
+    def _get(self, url: str, until: float) -> bytes | str:
+        """The content, or where it is said to be."""
+        shown = url.partition("?")[0][:200]
+        origin = origin_of(url)
+        if origin not in self._allowed:
+            scheme, host, _ = origin
+            place = f"{scheme}://{host}"[:200]
+            raise FetchError(f"{place} is not among the places given by --label-studio")
+        headers = self._authorization() if origin == origin_of(self._addresses[0]) else {}
+        try:
+            answer = self._pool.request(
+                "GET", url, headers=headers, redirect=False, preload_content=False, decode_content=True
+            )
+            try:
+                if target := answer.get_redirect_location():
+                    return target
+                if answer.status != 200:
+                    raise FetchError(f"{shown} answered {answer.status}{_hint(answer.status)}")
+                return self._read(answer, shown, until)
+            finally:
+                answer.close()
+        except HTTPError as error:
+            raise FetchError(f"{shown} can't be reached ({type(error).__name__})") from error
+
+    def _read(self, answer: urllib3.BaseHTTPResponse, shown: str, until: float) -> bytes:
+        content = bytearray()
+        for chunk in answer.stream(2**16):
+            content += chunk
+            if len(content) > self._most:
+                raise FetchError(f"{shown} is larger than {self._most:,} bytes")
+            if time.monotonic() > until:
+                raise FetchError(f"{shown} takes too long")
+        return bytes(content)
+
+    def _authorization(self) -> dict[str, str]:
+        key = self._given_key or self._told_key
+        if key is None:
+            return {}
+        # A personal access token is a JWT that is traded for short-lived ones; the older kind is sent as is.
+        if key.count(".") != 2:
+            return {"Authorization": f"Token {key}"}
+        with self._lock:
+            if time.monotonic() > self._access_until:
+                self._access, self._access_until = self._trade(key), time.monotonic() + _ACCESS_SECONDS
+            return {"Authorization": f"Bearer {self._access}"}
+
+    def _trade(self, key: str) -> str:
+        url = urljoin(self._addresses[0].rstrip("/") + "/", "api/token/refresh/")
+        answer = self._pool.request("POST", url, json={"refresh": key}, redirect=False, preload_content=False)
+        try:
+            content = answer.read(_MOST_TOKEN_BYTES)
+            access = json.loads(content)["access"] if answer.status == 200 else None
+        except (ValueError, KeyError, TypeError):
+            access = None
+        finally:
+            answer.close()
+        if not isinstance(access, str):
+            raise FetchError(f"Label Studio doesn't take the key in LABEL_STUDIO_API_KEY ({answer.status})")
+        return access
+
+
+def checked_origin(address: str) -> str:
+    """An address as --label-studio takes it. Raises LookonceError."""
+    try:
+        scheme, host, _ = origin_of(address)
+    except FetchError:
+        scheme, host = "", ""
+    if scheme not in _PORTS or not host or "@" in address:
+        raise LookonceError(
+            f"--label-studio {address.rpartition('@')[2][:200]!r} is no web address; expected one like "
+            "http://localhost:8080, without user or password."
+        )
+    return address
+
+
+def origin_of(address: str) -> Origin:
+    """Scheme, host and port of an address. Raises FetchError."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        raise FetchError("its address can't be read") from error
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def _hint(status: int) -> str:
+    return "; set LABEL_STUDIO_API_KEY to a key of yours there" if status in (401, 403) else ""

@@ -1,0 +1,191 @@
+"""`/label-studio`: what a Label Studio project asks of its model ("ML backend").
+
+Each task's picture is fetched from Label Studio, looked at, and answered with boxes in the project's own
+labels. A task whose picture can't be had gets no prediction, so that it can be asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from lookonce.detections import Detections
+from lookonce.labels.label_studio import LabelingConfig, prediction, read_config
+from lookonce.labels.record import LabelError
+from lookonce.serving.allowed_pictures import AllowedPictures, FetchError
+from lookonce.serving.guard import Bodies, response
+from lookonce.serving.refusal import Refusal
+from lookonce.serving.score import Reply, as_json
+from lookonce.serving.service import Service
+from lookonce.serving.settings import Settings
+from lookonce.serving.telemetry import log
+from lookonce.serving.uploads import Upload, read_json
+
+# Label Studio waits 100 seconds for all tasks of a request; what isn't begun by then is left for the next.
+_BUDGET_SECONDS = 80.0
+_TASKS_AT_ONCE = 8
+_REQUESTS_AT_ONCE = 4
+_AGAIN_SECONDS = 0.1
+
+
+def routes(service: Callable[[], Service], settings: Settings, bodies: Bodies) -> APIRouter:
+    """The routes below /label-studio. `service` raises Refusal 503 while the model loads."""
+    router = APIRouter(prefix="/label-studio", tags=["label studio"])
+    backend = _Backend(settings)
+
+    @router.get("/health")
+    async def health() -> Response:
+        """Whether the model is ready."""
+        service()
+        return _json({"status": "UP"})
+
+    @router.get("/versions")
+    async def versions() -> Response:
+        """The model's version."""
+        return _json({"versions": [service().model.version]})
+
+    @router.post("/setup", openapi_extra=_body(schema={"type": "string"}))
+    async def setup(request: Request) -> Response:
+        """Check that model and project have a class in common; called when the model is connected."""
+        content = await _object(request, bodies)
+        return _json({"model_version": backend.setup(service(), content)})
+
+    @router.post("/predict", openapi_extra=_body(tasks={"type": "array", "items": {"type": "object"}}))
+    async def predict(request: Request) -> Response:
+        """Predictions for tasks, in their order."""
+        content = await _object(request, bodies)
+        return _json(await backend.predict(service(), content))
+
+    @router.post("/webhook", openapi_extra=_body(action={"type": "string"}))
+    async def webhook(request: Request) -> Response:
+        """Events of the project; none changes a served model."""
+        content = await _object(request, bodies)
+        if content.get("action") == "START_TRAINING":
+            raise Refusal(
+                400, "this service doesn't train. Export the labels, run lookonce train, and serve its model."
+            )
+        return _json({"status": "ignored"})
+
+    return router
+
+
+class _Backend:
+    def __init__(self, settings: Settings) -> None:
+        self._pictures = AllowedPictures(
+            settings.label_studio, settings.label_studio_key, settings.max_body_bytes
+        )
+        # Threads of their own: waiting for pictures must not keep /score from its.
+        self._requests = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="label-studio")
+        self._tasks = ThreadPoolExecutor(_TASKS_AT_ONCE, thread_name_prefix="task")
+        self._running = 0
+        # What a request without a labelling config means.
+        self._config = LabelingConfig()
+
+    def setup(self, service: Service, content: Mapping[str, Any]) -> str:
+        """The model's version. Raises Refusal 400 for a project that the model has no class of."""
+        config = _config(content.get("schema")) or LabelingConfig()
+        names = service.model.detector.names
+        unknown = [name for name in names if config.label_of(name) is None]
+        if len(unknown) == len(names):
+            wanted = ", ".join(sorted(set((config.labels or {}).values()))[:10])
+            refusal = (
+                f"the project's labels ({wanted[:200]}) have none of the model's classes "
+                f"({', '.join(names[:10])}). Name them alike, or add predicted_values to the <Label>s."
+            )
+            log("label studio setup refused", 30, reason=refusal)
+            raise Refusal(400, refusal)
+        if isinstance(token := content.get("access_token"), str) and token.isascii() and token.isprintable():
+            self._pictures.use_key(token)
+        self._config = config
+        log("label studio connected", classes=len(names), not_in_project=", ".join(unknown[:20]) or "none")
+        return service.model.version
+
+    async def predict(self, service: Service, content: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to /predict. Raises Refusal 400 or 503."""
+        tasks = content.get("tasks")
+        if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+            raise Refusal(400, 'tasks is missing or no list of objects; expected {"tasks": [{"data": {…}}]}.')
+        config = _config(content.get("label_config")) or self._config
+        if self._running >= _REQUESTS_AT_ONCE:
+            raise Refusal(503, "too many requests for predictions at once; ask again soon.")
+        self._running += 1
+        try:
+            loop = asyncio.get_running_loop()
+            results = await loop.run_in_executor(self._requests, self._predict, service, tasks, config)
+        finally:
+            self._running -= 1
+        return {"results": results, "model_version": service.model.version}
+
+    def _predict(self, service: Service, tasks: list[dict[str, Any]], config: LabelingConfig) -> list[Any]:
+        until = time.monotonic() + _BUDGET_SECONDS
+
+        def one(task: dict[str, Any]) -> dict[str, Any] | list[Any]:
+            try:
+                return self._look(service, task, config, until)
+            except (FetchError, Refusal) as error:
+                log("task not predicted", 30, task=str(task.get("id"))[:20], reason=str(error))
+                return []
+
+        return list(self._tasks.map(one, tasks))
+
+    def _look(
+        self, service: Service, task: dict[str, Any], config: LabelingConfig, until: float
+    ) -> dict[str, Any]:
+        if time.monotonic() > until:
+            raise FetchError("no time left in this request; ask again for the rest")
+        data = task.get("data")
+        address = data.get(config.data_key) if isinstance(data, dict) else None
+        if not isinstance(address, str) or not address:
+            raise FetchError(f"its data has no address in {config.data_key!r}")
+        upload = Upload("the picture", self._pictures.fetch(address))
+        while True:
+            try:
+                looked = service.submit([upload]).result()
+                break
+            except Refusal as refusal:
+                if refusal.status != 503 or service.closed or time.monotonic() > until:
+                    raise
+                time.sleep(_AGAIN_SECONDS)
+        (answer,) = looked.answers
+        if not isinstance(answer, Detections):
+            raise FetchError(str(answer))
+        return prediction(answer, config, looked.model.version)
+
+
+def _config(text: object) -> LabelingConfig | None:
+    if text is None or text == "":
+        return None
+    if not isinstance(text, str):
+        raise Refusal(400, "the labelling config is no text; expected the project's XML.")
+    try:
+        return read_config(text)
+    except LabelError as error:
+        log("label studio config refused", 30, reason=str(error))
+        raise Refusal(400, str(error)) from error
+
+
+async def _object(request: Request, bodies: Bodies) -> dict[str, Any]:
+    # Asking for the type keeps strangers' web pages out: across origins browsers send it only if allowed.
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "Content-Type must be application/json.")
+    with await bodies.read(request) as body:
+        content = await asyncio.to_thread(read_json, body)
+    if not isinstance(content, dict):
+        raise Refusal(400, "the body is no JSON object.")
+    return content
+
+
+def _json(content: object) -> Response:
+    return response(Reply(200, as_json(content)))
+
+
+def _body(**properties: object) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
