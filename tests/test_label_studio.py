@@ -81,7 +81,14 @@ def test_prediction_in_percent_of_the_picture():
         "original_width": 640,
         "original_height": 480,
         "image_rotation": 0,
-        "value": {"x": 10, "y": 10, "width": 40, "height": 40, "rotation": 0, "rectanglelabels": ["Red cell"]},
+        "value": {
+            "x": 10,
+            "y": 10,
+            "width": 40,
+            "height": 40,
+            "rotation": 0,
+            "rectanglelabels": ["Red cell"],
+        },
         "score": 0.9,
     }
     edge = answer["result"][1]["value"]

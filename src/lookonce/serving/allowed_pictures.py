@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import parse_url
 
 from lookonce.errors import LookonceError
 from lookonce.serving.refusal import Refusal
@@ -60,12 +61,12 @@ class AllowedPictures:
         if not self._addresses:
             raise FetchError("no place to fetch from was named; start with --label-studio URL")
         until = time.monotonic() + seconds
-        url = urljoin(self._addresses[0].rstrip("/") + "/", address)
+        url = _joined(self._addresses[0].rstrip("/") + "/", address)
         for _ in range(_MOST_REDIRECTS):
             target = self._get(url, until)
             if isinstance(target, bytes):
                 return target
-            url = urljoin(url, target)
+            url = _joined(url, target)
         raise FetchError(f"more than {_MOST_REDIRECTS} redirects")
 
     def _get(self, url: str, until: float) -> bytes | str:
@@ -145,12 +146,20 @@ def checked_origin(address: str) -> str:
 
 def origin_of(address: str) -> Origin:
     """Scheme, host and port of an address. Raises FetchError."""
+    # By the parser that also connects: two of them may read a hostile address differently.
     try:
-        parts = urlsplit(address)
-        port = parts.port or _PORTS.get(parts.scheme, 0)
+        parts = parse_url(address)
+    except LocationParseError as error:
+        raise FetchError("its address can't be read") from error
+    scheme = parts.scheme or ""
+    return scheme, parts.host or "", parts.port or _PORTS.get(scheme, 0)
+
+
+def _joined(base: str, address: str) -> str:
+    try:
+        return urljoin(base, address)
     except ValueError as error:
         raise FetchError("its address can't be read") from error
-    return parts.scheme, (parts.hostname or "").lower(), port
 
 
 def _hint(status: int) -> str:

@@ -103,7 +103,8 @@ class _Backend:
         if isinstance(token := content.get("access_token"), str) and token.isascii() and token.isprintable():
             self._pictures.use_key(token)
         self._config = config
-        log("label studio connected", classes=len(names), not_in_project=", ".join(unknown[:20]) or "none")
+        some = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
+        log("label studio connected", classes=len(names), not_in_project=some or "none")
         return service.model.version
 
     async def predict(self, service: Service, content: Mapping[str, Any]) -> dict[str, Any]:

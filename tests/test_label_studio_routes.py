@@ -1,0 +1,222 @@
+"""The routes that Label Studio asks, and where its pictures may come from."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lookonce.errors import LookonceError
+from lookonce.export import export_onnx
+from lookonce.serving.allowed_pictures import AllowedPictures, FetchError, checked_origin
+from serving_process import Serving, fastest
+
+CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">
+<Label value="dog"/></RectangleLabels></View>"""
+
+
+class Store:
+    """A web server with a picture, which notes who asked what with which key."""
+
+    def __init__(self, picture: bytes) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.targets: dict[str, str] = {}
+        store = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                store.asked.append((self.path, self.headers.get("Authorization")))
+                if target := store.targets.get(self.path):
+                    self.send_response(302)
+                    self.send_header("Location", target)
+                    self.end_headers()
+                    return
+                status = {"/secret.jpg": 403, "/gone.jpg": 404}.get(self.path, 200)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(picture)))
+                self.end_headers()
+                self.wfile.write(picture)
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def dog(shared: Path) -> bytes:
+    return (shared / "images" / "dog.jpg").read_bytes()
+
+
+@pytest.fixture
+def store(dog: bytes) -> Iterator[Store]:
+    running = Store(dog)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def elsewhere(dog: bytes) -> Iterator[Store]:
+    running = Store(dog)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def studio(dog: bytes) -> Iterator[Store]:
+    running = Store(dog)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def service(shared: Path, studio: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serve")
+    cfg, _, weights, _, classes = fastest(shared)
+    export_onnx(cfg, folder / "model.onnx", weights=weights, classes=classes)
+    with Serving(folder, folder / "model.onnx", "--label-studio", studio.url) as running:
+        yield running
+
+
+def ask(service: Serving, route: str, content: Any) -> httpx.Response:
+    return httpx.post(f"{service.url}/label-studio/{route}", json=content, timeout=60)
+
+
+def test_fetch_by_path_by_address_and_from_the_text_itself(store: Store, dog: bytes):
+    pictures = AllowedPictures((store.url,), "the-token", 10**6)
+    for address in ("/data/dog.jpg", f"{store.url}/dog.jpg?x=1"):
+        assert pictures.fetch(address) == dog
+    assert pictures.fetch("data:image/jpeg;base64," + base64.b64encode(dog).decode()) == dog
+    assert [key for _, key in store.asked] == ["Token the-token"] * 2
+
+
+def test_the_key_goes_to_label_studio_only(store: Store, elsewhere: Store, dog: bytes):
+    store.targets["/dog.jpg"] = f"{elsewhere.url}/signed.jpg"
+    pictures = AllowedPictures((store.url, elsewhere.url), "the-token", 10**6)
+    assert pictures.fetch("/dog.jpg") == dog
+    assert elsewhere.asked == [("/signed.jpg", None)]
+
+
+def test_nothing_is_fetched_from_elsewhere(store: Store, elsewhere: Store):
+    pictures = AllowedPictures((store.url,), None, 10**6)
+    store.targets["/away.jpg"] = f"{elsewhere.url}/dog.jpg"
+    port = store.url.rpartition(":")[2]
+    for address in (
+        f"{elsewhere.url}/dog.jpg",
+        f"//{elsewhere.url.partition('//')[2]}/dog.jpg",
+        "/away.jpg",
+        f"http://localhost:{port}/dog.jpg",
+        f"https://127.0.0.1:{port}/dog.jpg",
+        f"http://127.0.0.1:{port}@{elsewhere.url.partition('//')[2]}/dog.jpg",
+        f"{elsewhere.url}\\@127.0.0.1:{port}/dog.jpg",
+        "file:///etc/hostname",
+        "s3://bucket/dog.jpg",
+        "http://[::1/dog.jpg",
+        "http://127.0.0.1:99999/dog.jpg",
+    ):
+        with pytest.raises(FetchError):
+            pictures.fetch(address)
+    assert elsewhere.asked == []
+    with pytest.raises(FetchError, match="start with --label-studio URL"):
+        AllowedPictures((), None, 10**6).fetch("/dog.jpg")
+
+
+def test_what_else_keeps_a_picture_away(store: Store):
+    pictures = AllowedPictures((store.url,), None, 1000)
+    store.targets["/round.jpg"] = "/round.jpg"
+    for address, said in {
+        "/secret.jpg": "403; set LABEL_STUDIO_API_KEY",
+        "/gone.jpg": "404",
+        "/dog.jpg?token=secret": "larger than 1,000 bytes",
+        "/round.jpg": "redirects",
+        "data:image/jpeg,abc": "not base64",
+    }.items():
+        with pytest.raises(FetchError, match=said) as caught:
+            pictures.fetch(address)
+        assert "token" not in str(caught.value)
+    store.close()
+    with pytest.raises(FetchError, match="can't be reached"):
+        pictures.fetch("/dog.jpg")
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost:8080", "ftp://x", "http://", "http://u:pass@x", "http://[", ""]
+)
+def test_addresses_that_are_none_are_told(address: str):
+    with pytest.raises(LookonceError, match="is no web address") as caught:
+        checked_origin(address)
+    assert "pass" not in str(caught.value).partition("without")[0]
+
+
+def test_each_task_has_its_answer(service: Serving, studio: Store):
+    tasks = [
+        {"id": 1, "data": {"image": "/dog.jpg"}},
+        {"id": 2, "data": {"image": "http://169.254.169.254/latest"}},
+        {"id": 3, "data": {"text": "no picture"}},
+        {"id": 4},
+        {"id": 5, "data": {"image": 7}},
+        {"id": 6, "data": {"image": f"{studio.url}/dog.jpg"}},
+        {"id": 7, "data": {"image": "data:image/png;base64,aGVsbG8="}},
+    ]
+    results = ask(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
+    assert len(results) == len(tasks)
+    first, again = (results[index]["result"][0]["value"] for index in (0, 5))
+    assert again["x"] == pytest.approx(first["x"], abs=0.01)
+    assert first["rectanglelabels"] == again["rectanglelabels"] == ["dog"]
+    assert [results[index] for index in (1, 2, 3, 4, 6)] == [[]] * 5
+    log = service.log.read_text()
+    assert "http://169.254.169.254 is not among the places" in log
+    assert "its data has no address in 'image'" in log
+
+
+def test_many_tasks_at_once_wait_for_their_places(service: Serving):
+    tasks = [{"id": index, "data": {"image": "/dog.jpg"}} for index in range(60)]
+    results = ask(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
+    # Batches of another size round the last digit differently.
+    assert [one["result"][0]["value"]["x"] for one in results] == pytest.approx(
+        [results[0]["result"][0]["value"]["x"]] * 60, abs=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("route", "content", "said"),
+    [
+        ("predict", {}, "tasks is missing"),
+        ("predict", {"tasks": [1]}, "tasks is missing or no list"),
+        ("predict", {"tasks": [], "label_config": "<View/>"}, "no RectangleLabels"),
+        ("predict", {"tasks": [], "label_config": 5}, "no text"),
+        ("predict", [], "no JSON object"),
+        ("setup", {"schema": CONFIG.replace('"dog"', '"cell"')}, "have none of the model's classes"),
+        ("setup", {"schema": "<"}, "not XML"),
+        ("webhook", {"action": "START_TRAINING"}, "doesn't train"),
+    ],
+)
+def test_requests_that_are_refused(service: Serving, route: str, content: Any, said: str):
+    reply = ask(service, route, content)
+    assert reply.status_code == 400
+    assert said in reply.json()["error"]
+
+
+def test_the_other_routes(service: Serving):
+    version = httpx.get(f"{service.url}/ready").json()["version"]
+    assert httpx.get(f"{service.url}/label-studio/health").json() == {"status": "UP"}
+    assert httpx.get(f"{service.url}/label-studio/versions").json() == {"versions": [version]}
+    assert ask(service, "setup", {"schema": CONFIG}).json() == {"model_version": version}
+    assert ask(service, "webhook", {"action": "ANNOTATION_CREATED"}).status_code == 200
+    # What a stranger's page can send without being allowed to.
+    reply = httpx.post(
+        f"{service.url}/label-studio/setup", content=b"{}", headers={"Content-Type": "text/plain"}
+    )
+    assert reply.status_code == 415
