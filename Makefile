@@ -17,7 +17,7 @@ help:
 demo: $(VENV)/.installed-demo
 	$(BIN)/lookonce demo
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test $(VENV)/.installed-label-studio
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -47,6 +47,13 @@ $(VENV)/.installed-test: $(VENV)/.made $(PINS)
 	$(PIP) install $$(grep '^torch==' constraints.txt)
 	$(PIP) install -c constraints.txt -e '.[tensorflow,jax,torch,test]'
 	@touch $@ $(VENV)/.installed-demo
+
+# What tests speak to and what has pins of its own has an environment of its own.
+$(VENV)/.installed-label-studio: $(VENV)/.made constraints-label-studio.txt
+	$(PYTHON) -m venv $(VENV)/label-studio
+	$(VENV)/label-studio/bin/python -m pip --disable-pip-version-check install \
+	  -c constraints-label-studio.txt label-studio
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist lookonce-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
