@@ -1,0 +1,153 @@
+// The camera: a preview, single pictures, or one frame after the other as fast as the service answers.
+
+import { ServiceError, detect } from "./api.js";
+import { byId } from "./dom.js";
+import { addFiles, makePicture } from "./pictures.js";
+import { hold } from "./stage.js";
+import { changed, on, show, state } from "./state.js";
+import { announce } from "./status.js";
+
+const video = byId("video"), detectButton = byId("camera-detect"), rate = byId("camera-rate");
+const WIDTH = 1280, QUALITY = 0.85, HIDDEN_PAUSE_MS = 300, KEPT_RATES = 10;
+
+/** @type {MediaStream | null} */
+let stream = null;
+let taken = 0;
+/** @type {ReturnType<typeof makePicture> | null} the continuous detection's, while it runs */
+let running = null;
+
+const REASONS = {
+  NotAllowedError: "The camera was not allowed. Allow it in the browser's address bar.",
+  NotFoundError: "No camera was found.",
+  NotReadableError: "The camera is in use by another program.",
+};
+
+async function start() {
+  if (stream) return;
+  if (!navigator.mediaDevices) {
+    announce("Browsers give the camera only to pages on https or localhost.", true);
+    return;
+  }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({
+      audio: false,
+      video: { width: { ideal: WIDTH }, facingMode: { ideal: "environment" } },
+    });
+  } catch (error) {
+    announce(REASONS[error.name] ?? `The camera can't be used (${error.name}).`, true);
+    return;
+  }
+  stream.getVideoTracks()[0].addEventListener("ended", stop);
+  video.srcObject = stream;
+  await video.play().catch(() => {});
+  preview();
+  byId("capture").focus();
+}
+
+/** The moving picture without boxes. */
+function preview() {
+  pause();
+  show(null);
+  fill();
+}
+
+function stop() {
+  pause();
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+  video.srcObject = null;
+  if (!state.current || state.current.live) show(state.pictures.at(-1) ?? null);
+  fill();
+}
+
+function pause() {
+  running?.stop.abort();
+  running = null;
+}
+
+async function grab() {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d")?.drawImage(video, 0, 0);
+  const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+  return { canvas, blob };
+}
+
+async function capture() {
+  if (!video.videoWidth) return;
+  const { blob } = await grab();
+  if (!blob) return;
+  pause();
+  addFiles([new File([blob], `camera-${++taken}.jpg`, { type: "image/jpeg" })]);
+  fill();
+}
+
+/** One request at a time: the next frame is taken when the last is answered. */
+async function detectOn() {
+  const picture = makePicture(new Blob(), "camera.jpg");
+  picture.live = true;
+  running = picture;
+  show(picture);
+  fill();
+  /** @type {number[]} */
+  const ends = [];
+  while (running === picture) {
+    try {
+      if (document.hidden || !video.videoWidth) {
+        await sleep(HIDDEN_PAUSE_MS);
+        continue;
+      }
+      const { canvas, blob } = await grab();
+      const answer = await detect(blob, "image/jpeg", picture.stop.signal);
+      if (running !== picture) return;
+      // The frame that was looked at, not the one that the camera sees by now: boxes lie where they belong.
+      Object.assign(picture, { file: blob, answer, status: "done", error: "", size: { width: canvas.width, height: canvas.height } });
+      hold(picture, canvas);
+      ends.push(performance.now());
+      if (ends.length > KEPT_RATES) ends.shift();
+      const seconds = (ends[ends.length - 1] - ends[0]) / 1000;
+      rate.textContent = ends.length > 1 ? `${((ends.length - 1) / seconds).toFixed(1)} pictures/s` : "";
+    } catch (error) {
+      if (running !== picture) return;
+      const wait = error instanceof ServiceError ? error.retryAfter : 0;
+      Object.assign(picture, { status: "failed", error: error.message });
+      if (!wait) pause();
+      else await sleep(1000 * wait);
+    }
+    if (state.current === picture) changed("current");
+  }
+  fill();
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function fill() {
+  const previewing = Boolean(stream) && !state.current;
+  document.body.classList.toggle("camera", Boolean(stream));
+  byId("camera-controls").hidden = !stream;
+  video.hidden = !previewing;
+  byId("camera-preview").hidden = !stream || previewing;
+  for (const opener of document.querySelectorAll("[data-camera]")) opener.setAttribute("aria-pressed", String(Boolean(stream)));
+  detectButton.setAttribute("aria-pressed", String(Boolean(running)));
+  byId("camera-detect-text").textContent = running ? "Pause" : "Detect continuously";
+  if (!running) rate.textContent = "";
+}
+
+for (const opener of document.querySelectorAll("[data-camera]")) opener.addEventListener("click", start);
+byId("capture").addEventListener("click", capture);
+byId("camera-preview").addEventListener("click", preview);
+byId("camera-stop").addEventListener("click", () => {
+  stop();
+  byId("choose").focus();
+});
+detectButton.addEventListener("click", () => {
+  if (!running) detectOn();
+  else pause(), fill();
+});
+on("current", () => {
+  // Another picture was chosen from the strip.
+  if (running && state.current !== running) pause();
+  fill();
+});

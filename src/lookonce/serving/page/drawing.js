@@ -1,0 +1,123 @@
+// Boxes and labels on a canvas: the same for the screen and for the picture that is downloaded.
+
+import { plain } from "./dom.js";
+import { colourOf, css, inkOn } from "./palette.js";
+import { state } from "./state.js";
+
+const FONT = '"Inter", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif';
+const FADED = 0.3;
+
+/** The colour of a class by its name; of one that the model does not list, the first. @param {string} label */
+export function colourOfLabel(label) {
+  return colourOf(Math.max(0, state.model?.classes.indexOf(label) ?? 0));
+}
+
+/**
+ * Draw detections over the whole of a canvas.
+ * @param {CanvasRenderingContext2D} pen
+ * @param {import("./state.js").Detection[]} detections best first
+ * @param {{line: number, font: number, highlighted?: import("./state.js").Detection | null}} style in canvas pixels
+ */
+export function drawDetections(pen, detections, { line, font, highlighted = null }) {
+  const { width, height } = pen.canvas;
+  const order = highlighted ? [highlighted, ...detections.filter((one) => one !== highlighted)] : detections;
+  const placed = [];
+  pen.font = `600 ${font}px ${FONT}`;
+  pen.textBaseline = "middle";
+  const alphaOf = (one) => (highlighted && one !== highlighted ? FADED : 1);
+  // The best last, so that it lies on top.
+  for (const detection of order.toReversed()) {
+    pen.globalAlpha = alphaOf(detection);
+    drawBox(pen, pixels(detection.box, width, height), colourOfLabel(detection.label), line);
+  }
+  const chips = order.map((detection) => {
+    const text = fit(pen, `${plain(detection.label, 40)} ${detection.score.toFixed(2)}`, width - font);
+    const size = [Math.ceil(pen.measureText(text).width + 0.8 * font), Math.ceil(1.5 * font)];
+    const chip = place(pixels(detection.box, width, height), size, line, [width, height], placed);
+    placed.push(chip);
+    return { detection, text, chip };
+  });
+  for (const { detection, text, chip } of chips.reverse()) {
+    pen.globalAlpha = alphaOf(detection);
+    const colour = colourOfLabel(detection.label);
+    pen.fillStyle = css(colour);
+    pen.fillRect(...chip);
+    pen.fillStyle = css(inkOn(colour));
+    pen.fillText(text, chip[0] + 0.4 * font, chip[1] + chip[3] / 2 + 0.05 * font);
+  }
+  pen.globalAlpha = 1;
+}
+
+/** @param {import("./state.js").Corners} box @returns {[number, number, number, number]} whole canvas pixels */
+function pixels(box, width, height) {
+  const left = Math.round(clamp(box.topX) * width), top = Math.round(clamp(box.topY) * height);
+  return [
+    left,
+    top,
+    Math.max(1, Math.round(clamp(box.bottomX) * width) - left),
+    Math.max(1, Math.round(clamp(box.bottomY) * height) - top),
+  ];
+}
+
+function clamp(share) {
+  return Math.min(1, Math.max(0, share));
+}
+
+function drawBox(pen, [left, top, wide, high], colour, line) {
+  const hair = Math.max(1, Math.round(line / 3));
+  // A hair line of the other lightness on both sides keeps the colour visible on any ground.
+  pen.strokeStyle = inkOn(colour)[0] ? "rgb(255 255 255 / 0.75)" : "rgb(0 0 0 / 0.6)";
+  pen.lineWidth = line + 2 * hair;
+  frame(pen, left, top, wide, high, line);
+  pen.strokeStyle = css(colour);
+  pen.lineWidth = line;
+  frame(pen, left, top, wide, high, line);
+}
+
+/** The line lies inside the box, on whole pixels. */
+function frame(pen, left, top, wide, high, line) {
+  pen.strokeRect(left + line / 2, top + line / 2, Math.max(0, wide - line), Math.max(0, high - line));
+}
+
+/** Where a label goes: above its box, else inside, else below; the first place that no other label has. */
+function place([left, top, wide, high], [chipWide, chipHigh], line, [width, height], placed) {
+  const right = left + wide - chipWide, bottom = top + high;
+  const places = [
+    [left, top - chipHigh],
+    [left, top],
+    [right, top - chipHigh],
+    [right, top],
+    [left, bottom],
+    [left, bottom - chipHigh],
+    [left, top + chipHigh],
+  ].filter(([, y]) => y > -line);
+  let best = null, least = Infinity;
+  for (const [x, y] of places) {
+    const chip = [
+      Math.max(0, Math.min(x, width - chipWide)),
+      Math.max(0, Math.min(y, height - chipHigh)),
+      chipWide,
+      chipHigh,
+    ];
+    const covered = placed.reduce((sum, other) => sum + common(chip, other), 0);
+    if (covered < least) [best, least] = [chip, covered];
+    if (covered === 0) break;
+  }
+  return best;
+}
+
+function common(one, other) {
+  const wide = Math.min(one[0] + one[2], other[0] + other[2]) - Math.max(one[0], other[0]);
+  const high = Math.min(one[1] + one[3], other[1] + other[3]) - Math.max(one[1], other[1]);
+  return Math.max(0, wide) * Math.max(0, high);
+}
+
+/** The text with fewer letters of the class where it would be wider than the picture. */
+function fit(pen, text, width) {
+  const [, name, score] = /^(.*) (\S+)$/s.exec(text) ?? [text, text, ""];
+  for (let kept = name.length; kept > 1 && pen.measureText(text).width > width; ) {
+    kept = Math.min(kept - 1, Math.ceil(kept * 0.9));
+    text = `${name.slice(0, kept)}… ${score}`;
+  }
+  return text;
+}

@@ -1,0 +1,96 @@
+// The confidence slider and a chip for each class: what is shown of an answer that is already here.
+
+import { byId, make, plain } from "./dom.js";
+import { colourOfLabel } from "./drawing.js";
+import { css } from "./palette.js";
+import { LOWEST_SCORE, changed, on, state } from "./state.js";
+
+const slider = byId("threshold"), output = byId("threshold-value"), chips = byId("chips"), marks = byId("marks");
+
+function startAt(threshold) {
+  state.threshold = Math.max(LOWEST_SCORE, Math.min(1, threshold));
+  slider.value = String(state.threshold);
+  tellValue();
+}
+
+function tellValue() {
+  output.textContent = state.threshold.toFixed(2);
+  slider.setAttribute("aria-valuetext", `scores of ${state.threshold.toFixed(2)} and more`);
+}
+
+function fill() {
+  const boxes = state.current?.answer?.boxes ?? [];
+  const counts = new Map();
+  for (const { label, score } of boxes) {
+    counts.set(label, (counts.get(label) ?? 0) + (score >= state.threshold ? 1 : 0));
+  }
+  const wanted = [...counts].filter(([label, number]) => number > 0 || state.hidden.has(label));
+  const kept = new Map([...chips.children].map((chip) => [chip.value, chip]));
+  // The same buttons again, so that the focus stays where it is.
+  const next = wanted.map(([label, number]) => {
+    const chip = kept.get(label) ?? makeChip(label);
+    chip.querySelector(".count").textContent = String(number);
+    chip.setAttribute("aria-pressed", String(!state.hidden.has(label)));
+    return chip;
+  });
+  if (next.length !== chips.children.length || next.some((chip, index) => chip !== chips.children[index])) {
+    const focused = document.activeElement;
+    chips.replaceChildren(...next);
+    if (focused instanceof HTMLElement && next.includes(focused)) focused.focus();
+  }
+  byId("classes").hidden = !next.length;
+  drawMarks(boxes);
+}
+
+function makeChip(label) {
+  const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
+  swatch.style.background = css(colourOfLabel(label));
+  const chip = make(
+    "button",
+    { type: "button", class: "chip", title: plain(label) },
+    swatch,
+    make("span", { class: "name" }, plain(label, 40)),
+    make("span", { class: "count" }),
+  );
+  chip.value = label;
+  chip.addEventListener("click", () => {
+    if (!state.hidden.delete(label)) state.hidden.add(label);
+    changed("filters");
+  });
+  return chip;
+}
+
+/** A line above the slider for each score: where moving it makes a difference. */
+function drawMarks(boxes) {
+  const lines = boxes.map(({ label, score }) => {
+    const line = make("span", { class: "mark" });
+    line.style.insetInlineStart = `${(100 * (score - LOWEST_SCORE)) / (1 - LOWEST_SCORE)}%`;
+    line.style.background = css(colourOfLabel(label));
+    line.classList.toggle("off", score < state.threshold || state.hidden.has(label));
+    return line;
+  });
+  marks.replaceChildren(...lines);
+}
+
+slider.addEventListener("input", () => {
+  state.threshold = Number(slider.value);
+  tellValue();
+  changed("filters");
+});
+byId("all-classes").addEventListener("click", () => {
+  state.hidden.clear();
+  changed("filters");
+});
+byId("no-classes").addEventListener("click", () => {
+  state.hidden = new Set([...state.model.classes, ...(state.current?.answer?.boxes ?? []).map(({ label }) => label)]);
+  changed("filters");
+});
+
+let started = false;
+on("model", () => {
+  if (!started && state.model) startAt(state.model.conf);
+  started ||= Boolean(state.model);
+  fill();
+});
+on("current", fill);
+on("filters", fill);

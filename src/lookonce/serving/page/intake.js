@@ -1,0 +1,85 @@
+// Pictures into the page: chosen, dropped (folders, too) or pasted.
+
+import { byId, count } from "./dom.js";
+import { announce } from "./status.js";
+import { addFiles } from "./pictures.js";
+
+const MOST_FILES = 500;
+const input = byId("files"), veil = byId("veil");
+
+function take(files, given = files.length) {
+  if (!files.length) return;
+  const left = addFiles(files) + (given - files.length);
+  if (left > 0) announce(`${count(left, "file was", "files were")} left out: the list is full. Remove some first.`, true);
+}
+
+for (const opener of document.querySelectorAll("[data-choose]")) {
+  opener.addEventListener("click", () => input.click());
+}
+input.addEventListener("change", () => {
+  take([...input.files].slice(0, MOST_FILES), input.files.length);
+  // The same file may be chosen again.
+  input.value = "";
+});
+
+document.addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (!files.length) return;
+  event.preventDefault();
+  take(files);
+});
+
+let inside = 0;
+const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].some((type) => /^(Files|text\/uri-list)$/.test(type));
+
+function cover(event, change) {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  inside = Math.max(0, inside + change);
+  veil.hidden = inside === 0;
+}
+
+document.addEventListener("dragenter", (event) => cover(event, 1));
+document.addEventListener("dragleave", (event) => cover(event, -1));
+document.addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  event.dataTransfer.dropEffect = "copy";
+});
+document.addEventListener("drop", async (event) => {
+  inside = 0;
+  veil.hidden = true;
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  // Both lists are empty as soon as this handler waits for anything.
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = [...event.dataTransfer.files];
+  const folders = entries.some((entry) => entry.isDirectory);
+  if (folders) take(await filesIn(entries));
+  else if (files.length) take(files.slice(0, MOST_FILES), files.length);
+  else announce("That is a link, not a file. Save the picture first, or copy it and paste it here.", true);
+});
+
+/** The pictures in dropped folders and beside them, sorted by path; at most MOST_FILES. */
+async function filesIn(entries) {
+  const found = [], open = [...entries];
+  while (open.length && found.length < MOST_FILES) {
+    const entry = open.shift();
+    if (entry.isFile) {
+      const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
+      // A folder of pictures holds other things as well: no word about each of them.
+      if (file && (file.type.startsWith("image/") || entries.includes(entry))) found.push(file);
+      continue;
+    }
+    const reader = entry.createReader();
+    // A folder is read in pieces, until an empty one.
+    for (let read = 0; read < MOST_FILES; ) {
+      const piece = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
+      if (!piece.length) break;
+      read += piece.length;
+      open.push(...piece.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true })));
+    }
+  }
+  if (!found.length) announce("No pictures in that folder.", true);
+  return found;
+}

@@ -1,0 +1,214 @@
+// Pictures of the session: taken in, checked against the service's limits, shown small, sent two at a time.
+
+import { ServiceError, detect } from "./api.js";
+import { count, plain } from "./dom.js";
+import { changed, show, state, touched } from "./state.js";
+
+const AT_ONCE = 2;
+const MOST_PICTURES = 200;
+const MOST_TRIES = 6;
+const THUMBNAIL_PX = 160;
+
+let nextId = 1;
+let running = 0;
+let restUntil = 0;
+
+/** @param {Blob} file @param {string} name @returns {import("./state.js").Picture} */
+export function makePicture(file, name) {
+  return {
+    id: nextId++,
+    name: plain(name) || "picture",
+    file,
+    status: "waiting",
+    note: "",
+    error: "",
+    live: false,
+    size: null,
+    answer: null,
+    thumbnail: null,
+    stop: new AbortController(),
+  };
+}
+
+/**
+ * Take files in and send them; the first of them is shown. Returns how many were left out.
+ * @param {File[]} files
+ */
+export function addFiles(files) {
+  const room = MOST_PICTURES - state.pictures.length;
+  const added = files.slice(0, Math.max(0, room)).map((file) => makePicture(file, file.name));
+  state.pictures.push(...added);
+  if (added.length) show(added[0]);
+  if (added.length) touched(added[0]);
+  pump();
+  return files.length - added.length;
+}
+
+/** Forget a picture, and its request if one is under way. @param {import("./state.js").Picture} picture */
+export function remove(picture) {
+  const index = state.pictures.indexOf(picture);
+  if (index < 0) return;
+  picture.stop.abort();
+  state.pictures.splice(index, 1);
+  if (state.current === picture) show(state.pictures[Math.min(index, state.pictures.length - 1)] ?? null);
+  touched(picture);
+}
+
+/** Forget all pictures. */
+export function removeAll() {
+  for (const picture of state.pictures) picture.stop.abort();
+  state.pictures = [];
+  show(null);
+  changed("pictures");
+}
+
+/** Send a picture that failed once more. @param {import("./state.js").Picture} picture */
+export function retry(picture) {
+  update(picture, { status: "waiting", error: "", note: "" });
+  pump();
+}
+
+/** Start what waits, as far as there is room; called again when the model's limits become known. */
+export function pump() {
+  while (state.model && running < AT_ONCE) {
+    const next = state.pictures.find((picture) => picture.status === "waiting" && !picture.note);
+    if (!next) return;
+    running++;
+    next.note = "sending";
+    look(next).finally(() => {
+      running--;
+      pump();
+    });
+  }
+}
+
+/** @param {import("./state.js").Picture} picture */
+async function look(picture) {
+  try {
+    refuseBytes(picture);
+    await readSize(picture);
+    const body = await picture.file.arrayBuffer().catch(() => {
+      throw new ServiceError("The file can't be read (any more). Choose it again; of a folder, its files.", 0);
+    });
+    const answer = await send(picture, body);
+    update(picture, { status: "done", note: "", answer });
+  } catch (error) {
+    if (picture.stop.signal.aborted) return;
+    const message = error instanceof ServiceError ? error.message : `The page failed: ${error.message}`;
+    update(picture, { status: "failed", note: "", error: message });
+  }
+}
+
+async function send(picture, body) {
+  for (let tries = 1; ; tries++) {
+    await rest(picture);
+    update(picture, { status: "busy", note: "Detecting…" });
+    try {
+      return await detect(body, picture.file.type, picture.stop.signal);
+    } catch (error) {
+      if (!error.retryAfter || tries === MOST_TRIES) throw error;
+      // Whoever is told to wait, all wait: the queue behind is the same.
+      restUntil = Math.max(restUntil, Date.now() + 1000 * error.retryAfter);
+      update(picture, { status: "waiting", note: `${error.message} Trying again…` });
+    }
+  }
+}
+
+async function rest(picture) {
+  while (Date.now() < restUntil) {
+    picture.stop.signal.throwIfAborted();
+    await new Promise((resolve) => setTimeout(resolve, Math.min(250, restUntil - Date.now())));
+  }
+  picture.stop.signal.throwIfAborted();
+}
+
+function refuseBytes({ file }) {
+  const most = state.model.limits.body_bytes;
+  if (file.size === 0) throw new ServiceError("The file is empty.", 0);
+  if (/^(video|audio|text)\/|^application\/(pdf|zip)$/.test(file.type)) {
+    throw new ServiceError(`Not a picture but ${plain(file.type, 40)}. Not sent.`, 0);
+  }
+  if (file.size > most) {
+    throw new ServiceError(
+      `${megabytes(file.size)} are more than the ${megabytes(most)} that the service takes. Not sent; make it smaller.`,
+      0,
+    );
+  }
+}
+
+/** Size from the header, before anything is decoded; then the thumbnail. */
+async function readSize(picture) {
+  const size = await headerSize(picture.file);
+  if (!size) return;
+  const most = state.model.limits.pixels;
+  if (size.width * size.height > most) {
+    throw new ServiceError(
+      `${size.width} × ${size.height} pixels are more than the ${(most / 1e6).toLocaleString("en")} million ` +
+        "that the service takes. Not sent; make it smaller.",
+      0,
+    );
+  }
+  const bitmap = await decode(picture.file);
+  if (bitmap) {
+    update(picture, { size: { width: bitmap.width, height: bitmap.height }, thumbnail: shrink(bitmap) });
+    bitmap.close();
+  }
+}
+
+async function headerSize(file) {
+  const address = URL.createObjectURL(file);
+  try {
+    return await new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
+      image.onerror = () => resolve(null);
+      image.src = address;
+    });
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+/**
+ * The picture upright, as the service saw it; null where the browser can't read its format.
+ * @param {Blob} file
+ */
+export async function decode(file) {
+  try {
+    return await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    return null;
+  }
+}
+
+function shrink(bitmap) {
+  const scale = Math.min(1, THUMBNAIL_PX / Math.min(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.min(2 * THUMBNAIL_PX, Math.round(scale * bitmap.width)));
+  canvas.height = Math.max(1, Math.min(2 * THUMBNAIL_PX, Math.round(scale * bitmap.height)));
+  const pen = canvas.getContext("2d");
+  if (pen) {
+    pen.imageSmoothingQuality = "high";
+    // Middle part of what is longer than the thumbnail may be.
+    const wide = canvas.width / scale, high = canvas.height / scale;
+    pen.drawImage(
+      bitmap, (bitmap.width - wide) / 2, (bitmap.height - high) / 2, wide, high, 0, 0, canvas.width, canvas.height,
+    );
+  }
+  return canvas;
+}
+
+function update(picture, changes) {
+  Object.assign(picture, changes);
+  if (picture.live || state.pictures.includes(picture)) touched(picture);
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MiB`;
+}
+
+/** What one request may hold, in words. */
+export function limitsInWords() {
+  const { body_bytes: bytes, pixels } = state.model.limits;
+  return `up to ${megabytes(bytes)} and ${count(pixels / 1e6, "million pixels", "million pixels")}`;
+}

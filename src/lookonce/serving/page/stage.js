@@ -1,0 +1,141 @@
+// The picture with its boxes: two canvases one above the other, as sharp as the screen.
+
+import { byId, plain } from "./dom.js";
+import { drawDetections } from "./drawing.js";
+import { decode } from "./pictures.js";
+import { highlight, on, shownIndices, state } from "./state.js";
+
+const stage = byId("stage"), base = byId("picture"), overlay = byId("boxes");
+const LINE_PX = 2, FONT_PX = 13;
+
+/** @type {{picture: any, source: CanvasImageSource & {close?: () => void} | null} | null} */
+let held = null;
+/** @type {any} the picture that is being decoded */
+let wanted = null;
+let frame = 0;
+
+/** Show a frame of the camera; no decoding needed. @param {any} picture @param {HTMLCanvasElement} source */
+export function hold(picture, source) {
+  release();
+  wanted = null;
+  held = { picture, source };
+}
+
+/** What the current picture is drawn from, or null: still decoding, or a format unknown to the browser. */
+export function currentSource() {
+  return held && held.picture === state.current ? held.source : null;
+}
+
+async function load() {
+  const picture = state.current;
+  if (held && held.picture !== picture) release();
+  redraw();
+  // Full decoding waits for the check of the pixel limit, which sets the size or fails.
+  if (!picture?.size || picture.live || held || wanted === picture) return;
+  wanted = picture;
+  const source = await decode(picture.file);
+  if (wanted !== picture || state.current !== picture) {
+    source?.close();
+    if (wanted === picture) wanted = null;
+    return;
+  }
+  wanted = null;
+  held = { picture, source };
+  redraw();
+}
+
+function release() {
+  held?.source?.close?.();
+  held = null;
+}
+
+/** Draw both canvases with the next frame of the screen. */
+function redraw() {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    draw();
+  });
+}
+
+function draw() {
+  const picture = state.current;
+  const size = picture?.answer ?? picture?.size;
+  stage.classList.toggle("blank", !size);
+  if (!picture || !size) return;
+  const scale = Math.min(stage.clientWidth / size.width, stage.clientHeight / size.height);
+  const ratio = window.devicePixelRatio;
+  for (const canvas of [base, overlay]) {
+    const width = Math.max(1, Math.floor(scale * size.width * ratio));
+    const height = Math.max(1, Math.floor(scale * size.height * ratio));
+    if (canvas.width !== width) canvas.width = width;
+    if (canvas.height !== height) canvas.height = height;
+    canvas.style.width = `${width / ratio}px`;
+    canvas.style.height = `${height / ratio}px`;
+  }
+  drawPicture();
+  drawBoxes();
+}
+
+function drawPicture() {
+  const pen = base.getContext("2d"), source = currentSource();
+  pen.clearRect(0, 0, base.width, base.height);
+  byId("no-preview").hidden = Boolean(source) || state.current.status !== "done";
+  if (!source) return;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(source, 0, 0, base.width, base.height);
+}
+
+function drawBoxes() {
+  const picture = state.current;
+  if (!picture) return;
+  const pen = overlay.getContext("2d"), ratio = window.devicePixelRatio;
+  pen.clearRect(0, 0, overlay.width, overlay.height);
+  const boxes = picture.answer?.boxes ?? [];
+  const shown = shownIndices(picture).map((index) => boxes[index]);
+  const highlighted = state.highlighted === null ? null : boxes[state.highlighted];
+  drawDetections(pen, shown, {
+    line: Math.max(1, Math.round(LINE_PX * ratio)),
+    font: Math.round(FONT_PX * ratio),
+    highlighted: highlighted && shown.includes(highlighted) ? highlighted : null,
+  });
+  overlay.setAttribute("aria-label", describe(picture, shown));
+}
+
+/** "dog.jpg: 3 boxes: 2 car, 1 dog" */
+export function describe(picture, shown) {
+  if (picture.status === "failed") return `${picture.name}: ${picture.error}`;
+  if (!picture.answer) return `${picture.name}: no result yet`;
+  const counts = new Map();
+  for (const { label } of shown) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const classes = [...counts].map(([label, number]) => `${number} ${plain(label, 40)}`).join(", ");
+  return `${picture.name}: ${shown.length} ${shown.length === 1 ? "object" : "objects"}${classes && `: ${classes}`}`;
+}
+
+/** The smallest shown box under the pointer. */
+function under(event) {
+  const frameOf = overlay.getBoundingClientRect();
+  const x = (event.clientX - frameOf.left) / frameOf.width, y = (event.clientY - frameOf.top) / frameOf.height;
+  const boxes = state.current?.answer?.boxes ?? [];
+  let best = null, least = Infinity;
+  for (const index of shownIndices(state.current)) {
+    const { topX, topY, bottomX, bottomY } = boxes[index].box;
+    const area = (bottomX - topX) * (bottomY - topY);
+    if (topX <= x && x <= bottomX && topY <= y && y <= bottomY && area < least) [best, least] = [index, area];
+  }
+  return best;
+}
+
+function followResolution() {
+  const query = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+  query.addEventListener("change", () => (redraw(), followResolution()), { once: true });
+}
+
+overlay.addEventListener("pointermove", (event) => highlight(under(event)));
+overlay.addEventListener("pointerdown", (event) => highlight(under(event)));
+overlay.addEventListener("pointerleave", () => highlight(null));
+new ResizeObserver(redraw).observe(stage);
+followResolution();
+on("current", load);
+on("model", redraw);
+on("filters", redraw);
+on("highlight", () => requestAnimationFrame(drawBoxes));
