@@ -12,6 +12,7 @@ const WIDTH = 1280, QUALITY = 0.85, HIDDEN_PAUSE_MS = 300, KEPT_RATES = 10;
 
 /** @type {MediaStream | null} */
 let stream = null;
+let starting = false;
 let taken = 0;
 /** @type {ReturnType<typeof makePicture> | null} the continuous detection's, while it runs */
 let running = null;
@@ -23,11 +24,16 @@ const REASONS = {
 };
 
 async function start() {
-  if (stream) return;
+  if (stream) {
+    preview();
+    return;
+  }
+  if (starting) return;
   if (!navigator.mediaDevices) {
     announce("Browsers give the camera only to pages on https or localhost.", true);
     return;
   }
+  starting = true;
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: false,
@@ -36,6 +42,8 @@ async function start() {
   } catch (error) {
     announce(REASONS[error.name] ?? `The camera can't be used (${error.name}).`, true);
     return;
+  } finally {
+    starting = false;
   }
   stream.getVideoTracks()[0].addEventListener("ended", stop);
   video.srcObject = stream;

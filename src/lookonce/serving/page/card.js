@@ -68,7 +68,7 @@ function fillTiming() {
   byId("timing").hidden = !timing;
   if (!timing) return;
   const { stages, total, roundTrip } = timing;
-  const parts = [...stages, ["network", Math.max(0, roundTrip - total)]];
+  const parts = [...stages, ["transfer", Math.max(0, roundTrip - total)]];
   const whole = Math.max(roundTrip, total, 1e-3);
   byId("round-trip").textContent = `${roundTrip.toFixed(0)} ms`;
   byId("in-service").textContent = `${total.toFixed(0)} ms in the service`;

@@ -41,11 +41,16 @@ async function saveDrawn(picture) {
   const { width, height, boxes } = picture.answer;
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
+  const type = byId("picture-format").value;
+  if (pen && type === "image/jpeg") {
+    // JPEG has no transparency; black would swallow what a see-through picture shows.
+    pen.fillStyle = "white";
+    pen.fillRect(0, 0, width, height);
+  }
   pen?.drawImage(source, 0, 0, width, height);
   const short = Math.min(width, height);
   const style = { line: Math.max(2, Math.round(short / 200)), font: Math.max(11, Math.round(short / 36)) };
   if (pen) drawDetections(pen, shownIndices(picture).map((index) => boxes[index]), style);
-  const type = byId("picture-format").value;
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
   if (!blob) return announce("The picture is too large for this browser to write.", true);
   save(blob, `${stem(picture)}.boxes.${type === "image/png" ? "png" : "jpg"}`);

@@ -8,8 +8,9 @@ import { LOWEST_SCORE, changed, on, state } from "./state.js";
 const slider = byId("threshold"), output = byId("threshold-value"), chips = byId("chips"), marks = byId("marks");
 
 function startAt(threshold) {
-  state.threshold = Math.max(LOWEST_SCORE, Math.min(1, threshold));
-  slider.value = String(state.threshold);
+  slider.value = String(threshold);
+  // The slider rounds, and keeps it in its range.
+  state.threshold = Number(slider.value);
   tellValue();
 }
 

@@ -6,8 +6,8 @@ import { changed, show, state, touched } from "./state.js";
 
 const AT_ONCE = 2;
 const MOST_PICTURES = 200;
-const MOST_TRIES = 6;
-const THUMBNAIL_PX = 160;
+const MOST_TRYING_MS = 90_000;
+const THUMBNAIL_PX = 240;
 
 let nextId = 1;
 let running = 0;
@@ -100,13 +100,15 @@ async function look(picture) {
 }
 
 async function send(picture, body) {
-  for (let tries = 1; ; tries++) {
+  const until = Date.now() + MOST_TRYING_MS;
+  for (;;) {
     await rest(picture);
     update(picture, { status: "busy", note: "Detecting…" });
     try {
       return await detect(body, picture.file.type, picture.stop.signal);
     } catch (error) {
-      if (!error.retryAfter || tries === MOST_TRIES) throw error;
+      if (error.status === 0) changed("lost");
+      if (!error.retryAfter || Date.now() + 1000 * error.retryAfter > until) throw error;
       // Whoever is told to wait, all wait: the queue behind is the same.
       restUntil = Math.max(restUntil, Date.now() + 1000 * error.retryAfter);
       update(picture, { status: "waiting", note: `${error.message} Trying again…` });
@@ -182,19 +184,13 @@ export async function decode(file) {
 }
 
 function shrink(bitmap) {
-  const scale = Math.min(1, THUMBNAIL_PX / Math.min(bitmap.width, bitmap.height));
+  const scale = Math.min(1, THUMBNAIL_PX / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.min(2 * THUMBNAIL_PX, Math.round(scale * bitmap.width)));
-  canvas.height = Math.max(1, Math.min(2 * THUMBNAIL_PX, Math.round(scale * bitmap.height)));
+  canvas.width = Math.max(1, Math.round(scale * bitmap.width));
+  canvas.height = Math.max(1, Math.round(scale * bitmap.height));
   const pen = canvas.getContext("2d");
-  if (pen) {
-    pen.imageSmoothingQuality = "high";
-    // Middle part of what is longer than the thumbnail may be.
-    const wide = canvas.width / scale, high = canvas.height / scale;
-    pen.drawImage(
-      bitmap, (bitmap.width - wide) / 2, (bitmap.height - high) / 2, wide, high, 0, 0, canvas.width, canvas.height,
-    );
-  }
+  if (pen) pen.imageSmoothingQuality = "high";
+  pen?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 

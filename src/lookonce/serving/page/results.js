@@ -75,6 +75,14 @@ function filter() {
   summary.textContent = filled ? `${visible.length} of ${boxes.length} boxes${full}` : "";
 }
 
+/** Scroll the table alone: the page must not jump while the pointer is over the picture. */
+function reveal(one) {
+  const table = byId("table"), head = table.querySelector("thead").offsetHeight;
+  const top = one.offsetTop - head, bottom = one.offsetTop + one.offsetHeight - table.clientHeight;
+  if (table.scrollTop > top) table.scrollTop = top;
+  else if (table.scrollTop < bottom) table.scrollTop = bottom;
+}
+
 /** Tab reaches one row; the arrows go on from there. */
 function stop(chosen) {
   for (const one of body.children) one.tabIndex = one === chosen ? 0 : -1;
@@ -93,6 +101,8 @@ on("model", fill);
 on("filters", filter);
 on("highlight", () => {
   for (const one of body.children) {
-    one.classList.toggle("highlighted", Number(one.dataset.index) === state.highlighted);
+    const wanted = Number(one.dataset.index) === state.highlighted;
+    one.classList.toggle("highlighted", wanted);
+    if (wanted) reveal(one);
   }
 });

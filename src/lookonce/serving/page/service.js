@@ -10,6 +10,7 @@ const light = byId("light"), word = byId("light-text");
 const MOST_PAUSE_SECONDS = 10;
 
 let asking = false;
+let seen = "";
 
 function tell(kind, text) {
   light.dataset.state = kind;
@@ -60,8 +61,12 @@ window.addEventListener("offline", () => {
   banner("This device is offline.");
 });
 window.addEventListener("online", connect);
+on("lost", connect);
 // An answer of another version: the model was changed under the running service.
 on("current", () => {
   const version = state.current?.answer?.version;
-  if (version && state.model && version !== state.model.version) connect();
+  // Several workers may change one after the other; each version is asked for once.
+  if (!version || !state.model || version === state.model.version || version === seen) return;
+  seen = version;
+  connect();
 });

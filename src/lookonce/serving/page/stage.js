@@ -60,8 +60,12 @@ function redraw() {
 function draw() {
   const picture = state.current;
   const size = picture?.answer ?? picture?.size;
+  const unknown = picture?.status === "done" && (!picture.size || (held?.picture === picture && !held.source));
+  byId("no-preview").hidden = !unknown;
   stage.classList.toggle("blank", !size);
   if (!picture || !size) return;
+  // On narrow screens the stage takes the picture's shape.
+  stage.style.setProperty("--shape", `${size.width} / ${size.height}`);
   const scale = Math.min(stage.clientWidth / size.width, stage.clientHeight / size.height);
   const ratio = window.devicePixelRatio;
   for (const canvas of [base, overlay]) {
@@ -77,9 +81,8 @@ function draw() {
 }
 
 function drawPicture() {
-  const pen = base.getContext("2d"), source = currentSource();
+  const pen = base.getContext("2d"), source = currentSource() ?? state.current.thumbnail;
   pen.clearRect(0, 0, base.width, base.height);
-  byId("no-preview").hidden = Boolean(source) || state.current.status !== "done";
   if (!source) return;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, 0, 0, base.width, base.height);

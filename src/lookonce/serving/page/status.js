@@ -46,9 +46,12 @@ function announceSoon() {
 
 function fill() {
   const picture = state.current;
+  // What had the focus is about to vanish.
+  const greeted = picture && byId("welcome").contains(document.activeElement);
   const failed = picture?.status === "failed";
   document.body.classList.toggle("empty", !picture);
   byId("failure").hidden = !failed;
+  byId("failure-actions").hidden = Boolean(picture?.live);
   byId("failure-text").textContent = failed ? picture.error : "";
   byId("failure-name").textContent = failed ? picture.name : "";
   const working = picture && !picture.live && (picture.status === "waiting" || picture.status === "busy");
@@ -60,6 +63,7 @@ function fill() {
   byId("picture-name").textContent = picture?.name ?? "";
   byId("picture-size").textContent = size ? `${size.width} × ${size.height} px` : "";
   byId("mismatch").hidden = !turned(picture);
+  if (greeted) byId("add").focus();
 }
 
 /** Whether browser and service disagree on which side of the picture is up. */
@@ -69,7 +73,10 @@ function turned(picture) {
 }
 
 byId("retry").addEventListener("click", () => state.current && retry(state.current));
-byId("drop-failed").addEventListener("click", () => state.current && remove(state.current));
+byId("drop-failed").addEventListener("click", () => {
+  if (state.current) remove(state.current);
+  byId(state.current ? "add" : "choose").focus();
+});
 byId("toast-close").addEventListener("click", () => (toast.hidden = true));
 on("current", () => {
   fill();
