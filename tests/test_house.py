@@ -28,6 +28,7 @@ RANKS = (
     ("base_model", "run_folder", "validation", "pipeline", "demo"),
     ("export",),
     ("serving",),
+    ("azure",),
     ("cli",),
 )
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}

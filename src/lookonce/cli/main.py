@@ -22,6 +22,7 @@ COMMANDS = (
     "anchors",
     "data",
     "weights",
+    "storage",
     "demo",
 )
 

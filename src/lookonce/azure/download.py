@@ -1,0 +1,122 @@
+"""A blob container into a folder: what is missing or differs, whole or not at all, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from azure.core import MatchConditions
+
+from lookonce.atomic import atomic_file
+from lookonce.azure.attempts import attempt
+from lookonce.azure.listing import Blob, list_blobs
+from lookonce.azure.transfer import SENT, THERE, Progress, Summary, in_parallel
+from lookonce.azure.upload import file_md5
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+# What no system takes, and what Windows reads as a drive, a stream or a folder.
+_FOREIGN = re.compile(r'[\x00-\x1f\x7f]|[\\:*?"<>|]' if os.name == "nt" else r"[\x00-\x1f\x7f\\]")
+
+
+def download(
+    container: ContainerClient,
+    folder: Path,
+    prefix: str = "",
+    dry_run: bool = False,
+    at_once: int = 16,
+    progress: Progress | None = None,
+) -> Summary:
+    """Bring `folder` to hold the container's files below `prefix`, by what follows it in their names.
+
+    Files of the same size and MD5 stay; others are replaced in one step, so that no file is ever half there.
+    Nothing is deleted. Raises LookonceError for what stops it all; a single file's failure is in the summary.
+    """
+    start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    blobs = list_blobs(container, start)
+    if not blobs:
+        below = f" below {start}" if start else ""
+        raise LookonceError(f"container {container.container_name} holds no files{below}. Check the names.")
+    summary = Summary()
+    folder = Path(folder)
+    if not dry_run:
+        folder.mkdir(parents=True, exist_ok=True)
+    places = {name: place_of(name[len(start) :], folder) for name in blobs}
+    for name in _shadowed(places):
+        summary.failed[name] = "its name is also a folder's, or another's but for capitals; rename it there"
+    for name, place in places.items():
+        if place is None:
+            summary.failed[name] = "its name would lie outside the folder, or no file can have it"
+    wanted = [
+        (name, blob.size, (blob, place))
+        for name, blob in blobs.items()
+        if name not in summary.failed and (place := places[name]) is not None
+    ]
+
+    def one(item: tuple[Blob, Path], stop: threading.Event) -> str:
+        return _fetch(container, *item, folder, dry_run, stop)
+
+    total = sum(size for _, size, _ in wanted)
+    in_parallel(wanted, one, summary, at_once, progress, total)
+    return summary
+
+
+def place_of(name: str, folder: Path) -> Path | None:
+    """Where a blob of this name goes below `folder`; None if that would be elsewhere, or nowhere."""
+    parts = PurePosixPath(name).parts
+    if not name or name.startswith("/") or name != "/".join(parts) or _FOREIGN.search(name):
+        return None
+    if any(part in ("..", ".") or len(part.encode("utf-8")) > 255 for part in parts):
+        return None
+    if os.name == "nt" and any(part[-1] in " ." or Path(part).is_reserved() for part in parts):
+        return None
+    return folder.joinpath(*parts)
+
+
+def _shadowed(places: dict[str, Path | None]) -> set[str]:
+    """Names that can't all be files: `a` beside `a/b`, and `A` beside `a` where capitals don't count."""
+    folders = {parent for place in places.values() if place for parent in place.parents}
+    found = {name for name, place in places.items() if place in folders}
+    if os.name == "nt":
+        seen: dict[str, str] = {}
+        for name in sorted(places):
+            if seen.setdefault(name.casefold(), name) != name:
+                found.add(name)
+    return found
+
+
+def _fetch(
+    container: ContainerClient, blob: Blob, place: Path, folder: Path, dry_run: bool, stop: threading.Event
+) -> str:
+    # A link that somebody put into the folder may point out of it.
+    if not place.parent.resolve().is_relative_to(folder.resolve()) or place.is_symlink():
+        raise LookonceError("its place in the folder is a link to elsewhere; remove the link")
+    # Without an MD5 a size says nothing, but for an empty file.
+    same_size = place.is_file() and place.stat().st_size == blob.size
+    if same_size and (blob.size == 0 or (blob.md5 is not None and blob.md5 == file_md5(place))):
+        return THERE
+    if dry_run:
+        return SENT
+
+    def get() -> None:
+        with atomic_file(place) as temporary, temporary.open("wb") as written:
+            stream = container.download_blob(
+                blob.name, etag=blob.etag, match_condition=MatchConditions.IfNotModified, max_concurrency=2
+            )
+            digest = hashlib.md5(usedforsecurity=False)
+            size = 0
+            for chunk in stream.chunks():
+                written.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+            if size != blob.size or blob.md5 not in (None, digest.digest()):
+                raise ConnectionError("what arrived is not what was stored")
+
+    attempt(get, stop)
+    return SENT

@@ -1,0 +1,202 @@
+"""A folder into a blob container: what is new or changed, in parallel, and again only what failed."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.storage.blob import ContentSettings
+
+from lookonce.azure.attempts import attempt
+from lookonce.azure.explain import explain
+from lookonce.azure.listing import Blob, list_blobs
+from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE, Progress, Summary, in_parallel
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+# Up to here a file is read once, and one request carries it.
+_WHOLE_BYTES = 8 * 2**20
+_CHUNK = 2**20
+_LONGEST_NAME = 1024
+
+
+@dataclass(frozen=True)
+class _Local:
+    path: Path
+    name: str
+    size: int
+
+
+def upload(
+    folder: Path,
+    container: ContainerClient,
+    prefix: str = "",
+    delete: bool = False,
+    dry_run: bool = False,
+    at_once: int = 16,
+    progress: Progress | None = None,
+) -> Summary:
+    """Bring `container` to hold the files of `folder`, by their paths below it, after `prefix`.
+
+    Blobs of the same size and MD5 stay. With `delete`, blobs below `prefix` that the folder doesn't have go,
+    once everything else has arrived. With `dry_run` nothing is written. Raises LookonceError for what stops
+    it all; a single file's failure is in the summary.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LookonceError(
+            f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; expected a folder."
+        )
+    summary = Summary()
+    files = list(_files(folder, prefix, summary))
+    if not files and not summary.failed:
+        raise LookonceError(f"{folder}: holds no files. Check the path.")
+    if not dry_run:
+        _create(container, summary)
+    present = _present(container, prefix, dry_run)
+
+    def one(local: _Local, stop: threading.Event) -> str:
+        return _send(container, local, present.get(local.name), dry_run, stop)
+
+    total = sum(local.size for local in files)
+    in_parallel(((local.name, local.size, local) for local in files), one, summary, at_once, progress, total)
+    strays = sorted(present.keys() - {local.name for local in files} - summary.failed.keys())
+    if delete and summary.failed:
+        summary.notes.append("nothing was deleted, for not everything arrived")
+    elif delete and not dry_run:
+
+        def drop(blob: Blob, stop: threading.Event) -> str:
+            attempt(lambda: container.delete_blob(blob.name, delete_snapshots="include"), stop)
+            return DELETED
+
+        in_parallel(((name, 0, present[name]) for name in strays), drop, summary, at_once)
+    else:
+        for _ in strays:
+            summary.add(STRAY, 0)
+    return summary
+
+
+def _files(folder: Path, prefix: str, summary: Summary) -> Iterator[_Local]:
+    """Every file, hidden ones left out: systems' and editors' own, and files half-written."""
+    start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    for root, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(root, name)
+            if name.startswith("."):
+                continue
+            blob = start + path.relative_to(folder).as_posix()
+            if problem := _unfit(blob):
+                summary.failed[blob.encode("utf-8", "replace").decode()] = problem
+                continue
+            try:
+                if not path.is_file():
+                    raise OSError(0, "not a file, or a link to nothing")
+                yield _Local(path, blob, path.stat().st_size)
+            except OSError as error:
+                summary.failed[blob] = explain(error)
+
+
+def _unreadable(error: OSError) -> None:
+    raise LookonceError(f"{error.filename}: {error.strerror}. Make the folder readable.") from error
+
+
+def _unfit(name: str) -> str | None:
+    if len(name) > _LONGEST_NAME:
+        return f"its name has {len(name)} characters; a blob's may have {_LONGEST_NAME}"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "its name is no valid text; rename it"
+    if name.endswith(".") or any(part.endswith(".") for part in name.split("/")):
+        return "a part of its name ends in a dot, which blob storage takes away; rename it"
+    return None
+
+
+def _create(container: ContainerClient, summary: Summary) -> None:
+    """Private, where there was none; one that is open to the world is told."""
+    try:
+        attempt(container.create_container)
+        summary.notes.append(f"container {container.container_name} created, private")
+        return
+    except ResourceExistsError:
+        pass
+    except HttpResponseError as error:
+        # A SAS for one container may not create it; listing will show whether it is there.
+        if error.status_code != 403:
+            raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
+    except Exception as error:
+        raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
+    try:
+        access = attempt(container.get_container_properties).public_access
+    except Exception:
+        return
+    if access:
+        summary.notes.append(
+            f"container {container.container_name} is open to everybody ({access}); close it: az storage "
+            f"container set-permission --name {container.container_name} --public-access off"
+        )
+
+
+def _present(container: ContainerClient, prefix: str, dry_run: bool) -> dict[str, Blob]:
+    start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    try:
+        return list_blobs(container, start)
+    except LookonceError as error:
+        # A dry run made no container.
+        if dry_run and "has no container" in str(error):
+            return {}
+        raise
+
+
+def _send(
+    container: ContainerClient, local: _Local, present: Blob | None, dry_run: bool, stop: threading.Event
+) -> str:
+    before = local.path.stat()
+    content = local.path.read_bytes() if before.st_size <= _WHOLE_BYTES else None
+    md5 = file_md5(local.path) if content is None else hashlib.md5(content, usedforsecurity=False).digest()
+    if present is not None and present.md5 == md5 and present.size == before.st_size:
+        return THERE
+    if dry_run:
+        return SENT
+    kind = mimetypes.guess_type(local.name)[0] or "application/octet-stream"
+    settings = ContentSettings(content_type=kind, content_md5=bytearray(md5))
+
+    def put() -> None:
+        blob = container.get_blob_client(local.name)
+        if content is not None:
+            # The service compares the MD5 of what arrives with the one that was sent along.
+            blob.upload_blob(content, overwrite=True, content_settings=settings, validate_content=True)
+            return
+        with local.path.open("rb") as stream:
+            blob.upload_blob(
+                stream,
+                length=before.st_size,
+                overwrite=True,
+                content_settings=settings,
+                validate_content=True,
+                max_concurrency=2,
+            )
+
+    attempt(put, stop)
+    if content is None and local.path.stat().st_mtime_ns != before.st_mtime_ns:
+        raise LookonceError("it changed while it was sent; run the command again")
+    return SENT
+
+
+def file_md5(path: Path) -> bytes:
+    """Of a file of any size."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.digest()
