@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lookonce.errors import LookonceError
+
+# As mkstemp makes them below.
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}(\.[^.]*)?\Z", re.DOTALL)
+_ABANDONED_SECONDS = 300
 
 
 @contextmanager
@@ -45,6 +51,22 @@ def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` (UTF-8) in one step."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove temporary files of `paths` that a killed process left: nothing has touched them lately."""
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add(path.name)
+    for folder, names in folders.items():
+        if not folder.is_dir():
+            continue
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.match(entry.name)
+            if found and found[1] + (found[2] or "") in names:
+                with suppress(OSError):
+                    if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                        os.unlink(entry.path)
 
 
 def _umask() -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from azure.core import MatchConditions
 
-from lookonce.atomic import atomic_file
+from lookonce.atomic import atomic_file, remove_leftovers
 from lookonce.azure.attempts import attempt
 from lookonce.azure.listing import Blob, list_blobs
 from lookonce.azure.transfer import SENT, THERE, Progress, Summary, in_parallel
@@ -45,9 +45,10 @@ def download(
         raise LookonceError(f"container {container.container_name} holds no files{below}. Check the names.")
     summary = Summary()
     folder = Path(folder)
+    places = {name: place_of(name[len(start) :], folder) for name in blobs}
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-    places = {name: place_of(name[len(start) :], folder) for name in blobs}
+        remove_leftovers(filter(None, places.values()))
     for name in _shadowed(places):
         summary.failed[name] = "its name is also a folder's, or another's but for capitals; rename it there"
     for name, place in places.items():

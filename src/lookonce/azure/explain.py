@@ -41,7 +41,9 @@ def without_secrets(text: str) -> str:
 
 
 def _refused(error: HttpResponseError) -> str:
-    code = str(getattr(error, "error_code", None) or "") or str(error.reason or "")
+    code = getattr(error, "error_code", None)
+    # Storage has an enum of them, other services have text.
+    named = str(getattr(code, "value", code) or error.reason or "")
     mend = {
         401: "the credential isn't taken; sign in again or check the key",
         403: "no access; check the key, its expiry, or your role on the account",
@@ -51,7 +53,7 @@ def _refused(error: HttpResponseError) -> str:
         429: "too many requests; try again later, or with fewer at once",
         503: "the service is busy; try again later, or with fewer at once",
     }.get(error.status_code or 0, _first_line(error))
-    return f"Azure answered {error.status_code} {code}: {mend}"
+    return f"Azure answered {error.status_code} {named}: {mend}"
 
 
 def _not_signed_in(error: BaseException) -> str:

@@ -96,7 +96,7 @@ def _with_progress(arguments: argparse.Namespace, container: Any) -> Summary:
         TimeRemainingColumn(),
         TextColumn("{task.fields[files]}"),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{arguments.action.capitalize()}ing", total=None, files="listing")
 
         def show(summary: Summary, done: int, total: int) -> None:
