@@ -24,11 +24,12 @@ export function drawDetections(pen, detections, { line, font, highlighted = null
   const placed = [];
   pen.font = `600 ${font}px ${FONT}`;
   pen.textBaseline = "middle";
+  const weight = (one) => (one === highlighted ? Math.round(1.5 * line) : line);
   const alphaOf = (one) => (highlighted && one !== highlighted ? FADED : 1);
   // The best last, so that it lies on top.
   for (const detection of order.toReversed()) {
     pen.globalAlpha = alphaOf(detection);
-    drawBox(pen, pixels(detection.box, width, height), colourOfLabel(detection.label), line);
+    drawBox(pen, pixels(detection.box, width, height), colourOfLabel(detection.label), weight(detection));
   }
   const chips = order.map((detection) => {
     const text = fit(pen, `${plain(detection.label, 40)} ${detection.score.toFixed(2)}`, width - font);

@@ -43,7 +43,7 @@ function makeCandidates() {
   return grid
     .map((rgb) => ({ rgb: /** @type {Rgb} */ (rgb), lab: oklab(rgb), nearest: Infinity }))
     // Not so dark, light or grey that a box would pass for part of the picture.
-    .filter(({ lab: [light, a, b] }) => light > 0.4 && light < 0.93 && Math.hypot(a, b) > 0.07)
+    .filter(({ lab: [light, a, b] }) => light > 0.48 && light < 0.93 && Math.hypot(a, b) > 0.07)
     .map((one) => ({ ...one, nearest: Math.min(...taken.map((lab) => distance(one.lab, lab))) }));
 }
 
