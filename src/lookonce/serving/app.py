@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from lookonce import __version__
 from lookonce.errors import LookonceError
-from lookonce.serving import inference_protocol, label_studio, openapi
+from lookonce.serving import inference_protocol, label_studio, memory, openapi
 from lookonce.serving.guard import Bodies, Guard, response
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.score import Question, Reply, as_json, refused
@@ -108,6 +108,7 @@ class _Stage:
                 await asyncio.to_thread(self._service.close)
 
     async def _load(self) -> None:
+        memory.keep_level()
         try:
             self._service = service = await asyncio.to_thread(Service, self.settings, self.telemetry)
         except LookonceError as error:

@@ -17,6 +17,7 @@ from lookonce.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
 from lookonce.pictures import PictureError, decode_picture
+from lookonce.serving.memory import give_back
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.served_model import ServedModel, cores, load_model, shown, version_of
 from lookonce.serving.settings import Settings
@@ -160,6 +161,7 @@ class Service:
                 # Unchanged files are left alone: with several workers the same word comes more than once.
                 if version_of(self.settings) != self._model.version:
                     self._model = load_model(self.settings)
+                    give_back()
                     self.telemetry.reloads.labels("loaded").inc()
                     log("model loaded", model=self._model.name, version=self._model.version)
             except LookonceError as error:
