@@ -142,6 +142,7 @@ def give(visit: Visit, event: str, *files: Path) -> None:
             const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
             data.items.add(new File([bytes], name, {type: "image/jpeg"}));
           }
+          if (!files.length) data.setData("text/uri-list", "http://example.org/picture.jpg");
           const made = event === "paste"
             ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true})
             : new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
@@ -170,6 +171,8 @@ def test_pictures_come_by_drop_paste_and_choice_two_at_a_time(
             page.click("#add")
         chooser.value.set_files([dog, others[0]])
         visit.answered(7)
+        give(visit, "drop")
+        expect(page.locator("#toast-text")).to_contain_text("a link, not a file")
         assert visit.most_at_once == 2
         assert len(visit.scored) == 7
         visit.thumbnails.nth(3).click()

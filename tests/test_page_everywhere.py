@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+import onnx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from lookonce.export import export_onnx
+from lookonce.model_card import CARD_KEY
 from lookonce.palette import PALETTE
 from page_browser import CONTRAST, Proxy, Visit, chromium
 from serving_process import Serving, fastest
 
 PHONE = {"width": 375, "height": 812}
+NAMES = {
+    "dog": '<img src=x onerror="alert(1)">',
+    "bicycle": '"><script>alert(2)</script>',
+    "car": f"{'W' * 200}{{{{7*7}}}}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -205,33 +215,63 @@ def test_without_a_network_pictures_wait(browser: Browser, serving: Serving, dog
         assert len(visit.table()) == 5
 
 
-def test_hostile_names_are_text(browser: Browser, shared: Path, dog: Path, tmp_path: Path):
-    hostile = {
-        "dog": '<img src=x onerror="alert(1)">',
-        "bicycle": '"><script>alert(2)</script>',
-        "car": f"{'W' * 200}{{{{7*7}}}}",
-    }
-    names = (shared / "weights" / "cfg" / "coco.names").read_text().split("\n")
-    classes = tmp_path / "hostile.names"
-    classes.write_text("\n".join(hostile.get(name, name) for name in names))
+@pytest.fixture(scope="module")
+def hostile(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A service whose model's card was written by somebody who wishes the page ill."""
+    folder = tmp_path_factory.mktemp("hostile")
+    model, _, weights, _, classes = fastest(shared)
+    file = export_onnx(model, folder / "m.onnx", weights=weights, classes=classes)
+    graph = onnx.load(file)
+    (entry,) = (entry for entry in graph.metadata_props if entry.key == CARD_KEY)
+    card = json.loads(entry.value)
+    card["classes"] = [NAMES.get(name, name) for name in card["classes"]]
+    card |= {"name": f"<h1>{'x' * 300}", "created": "<b>once</b>"}
+    card["metrics"] = {"val_ap50": 0.4567, "epoch": 12, "<u>": ["<s>"]}
+    card["trained_on"] = {"dataset": "<em>cats</em>", "pictures": {"train": 80, "val": 20}, "boxes": 1234}
+    entry.value = json.dumps(card)
+    onnx.save(graph, file)
+    with Serving(folder / "serve", file) as running:
+        yield running
+
+
+def test_hostile_names_are_text(browser: Browser, hostile: Serving, dog: Path, tmp_path: Path):
     file = tmp_path / "it's $(id) <b>&amp; `x`.jpg"
     file.write_bytes(dog.read_bytes())
-    model, option, weights, flag, _ = fastest(shared)
-    service = Serving(tmp_path / "serve", model, option, weights, flag, classes)
-    with service, Visit(browser, service.url, viewport=PHONE) as visit:
-        page = visit.open().ready().pick(file).page
-        assert {row[0] for row in visit.table()} >= {hostile["dog"], hostile["bicycle"]}
+    with Visit(browser, hostile.url, viewport=PHONE) as visit:
+        page = visit.open().ready().page
+        there = page.locator("main *").count()
+        visit.pick(file)
+        assert {row[0] for row in visit.table()} >= {NAMES["dog"], NAMES["bicycle"]}
         assert page.locator(".chip", has_text="<img").count() == 1
         page.locator(".chip", has_text="<script").click()
         assert len(visit.table()) == 3
         page.locator("#classes-count").click()
-        assert page.locator("main img, main script").count() == 0
         assert visit.overflow_px() == 0
+        assert page.locator("main *").count() > there
+        assert page.locator("main :is(img, script, b:not(.timing b), u, s, h1, em)").count() == 0
         expect(page.locator("#picture-name")).to_have_text(file.name)
         assert visit.saved("#save-json")[0] == "it_s _id_ _b_amp_ _x_.json"
         page.click("#copy-curl")
         words = shlex.split(page.evaluate("navigator.clipboard.readText()"))
         assert words[words.index("--data-binary") + 1] == f"@{file.name}"
+
+
+def test_the_card_tells_what_the_model_is(browser: Browser, hostile: Serving):
+    with Visit(browser, hostile.url) as visit:
+        page = visit.open().ready().page
+        lines = page.locator("#facts > div").all_inner_texts()
+        facts = dict(line.split("\n", 1) for line in lines)
+        served = httpx.get(f"{hostile.url}/model").json()
+        assert facts["Version"] == served["version"]
+        assert facts["Engine"] == served["engine"]
+        assert facts["val AP50"] == "0.457"
+        assert facts["epoch"] == "12"
+        assert facts["Trained on"] == "<em>cats</em>"
+        assert facts["Pictures"] == "80 train, 20 val"
+        assert facts["Created"] == "<b>once</b>"
+        assert "32 MiB" in facts["Limits"]
+        page.locator("#classes-count").click()
+        expect(page.locator("#class-list li")).to_have_count(80)
 
 
 def test_class_colours_start_as_in_drawn_pictures_and_never_repeat(browser: Browser, serving: Serving):

@@ -14,6 +14,7 @@ function fillCard() {
   byId("model-name").textContent = plain(model.name, 60);
   document.title = `${plain(model.name, 60)} · lookonce`;
   const facts = [
+    ["Name", model.name],
     ["Version", model.version],
     ["Input", `${wide} × ${high} px, ${model.resize}`],
     ...Object.entries(model.metrics ?? {}).slice(0, MOST_METRICS).map(([key, value]) => [metricName(key), metric(value)]),

@@ -3,6 +3,7 @@
 import { byId } from "./dom.js";
 import { drawDetections } from "./drawing.js";
 import { hasKey } from "./key.js";
+import { decode } from "./pictures.js";
 import { currentSource } from "./stage.js";
 import { on, shownIndices, state } from "./state.js";
 import { announce } from "./status.js";
@@ -35,7 +36,7 @@ function stem(picture) {
 }
 
 async function saveDrawn(picture) {
-  const source = currentSource();
+  const source = currentSource() ?? (picture.size && !picture.live ? await decode(picture.file) : null);
   if (!source) return announce("This browser can't show the picture, so it can't draw on it.", true);
   const canvas = document.createElement("canvas");
   const { width, height, boxes } = picture.answer;

@@ -96,6 +96,9 @@ async function look(picture) {
     if (picture.stop.signal.aborted) return;
     const message = error instanceof ServiceError ? error.message : `The page failed: ${error.message}`;
     update(picture, { status: "failed", note: "", error: message });
+    // Who would rather give no key is not asked again for each picture.
+    const others = error.status === 401 ? state.pictures.filter(({ status }) => status === "waiting") : [];
+    for (const other of others) update(other, { status: "failed", note: "", error: message });
   }
 }
 
