@@ -16,7 +16,7 @@ from typing import Any
 from lookonce.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.fleet.answers import names_in, rejects_file, results_file
-from lookonce.fleet.places import Place, open_place
+from lookonce.fleet.places import Place, open_place, said
 
 _RUN = "run.json"
 _RESULTS, _REJECTS = "results", "rejects"
@@ -102,7 +102,7 @@ class Parts:
         # Stores and pyarrow raise errors of their own that share no base but Exception.
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{file}: can't be read ({error}). Delete it if it is damaged; the same "
+                f"{self.address}/{file}: can't be read ({said(error)}). Delete it if it is damaged; the same "
                 "command then looks at its pictures again."
             ) from error
 
@@ -113,7 +113,7 @@ class Parts:
                 raise ValueError(f"part_pictures is {before['part_pictures']}")
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{_RUN}: not what a run writes ({type(error).__name__}: {error}). "
+                f"{self.address}/{_RUN}: not what a run writes ({type(error).__name__}: {said(error)}). "
                 "Name another folder with --output."
             ) from error
         return dict(before)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,16 @@ from fsspec.implementations.local import LocalFileSystem
 
 from lookonce.atomic import atomic_file
 from lookonce.errors import LookonceError
+from lookonce.fleet.credentials import Credentials, hint, without_secrets
 from lookonce.pictures import SUFFIXES
 
 # Where a put appears whole or not at all; elsewhere a file is renamed into its place.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "gs": "gcsfs"}
 _MAGIC = "*?["
+
+# What Azure's clients log without a handler goes to the terminal, pages of it; the error says it once.
+logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,11 @@ class Place:
     files: Any
     path: str
     name: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels with what opens the store; in the other process that comes first, then the store."""
+        credentials = Credentials.here(_protocols(self.files))
+        return _arrived, (credentials, self.files.__reduce__(), self.path, self.name)
 
     @property
     def local(self) -> bool:
@@ -109,7 +120,8 @@ def open_place(address: str) -> Place:
     except Exception as error:
         raise LookonceError(
             f"{address}: can't be used ({said(error)}). Expected a local path or an address that fsspec "
-            "reads (s3://bucket/folder, abfs://container/folder), its credentials in the environment."
+            f"reads (s3://bucket/folder, abfs://container/folder), its credentials in the environment"
+            f"{hint(protocol)}."
         ) from error
     path = str(path).rstrip("/")
     local = isinstance(files, LocalFileSystem)
@@ -147,7 +159,15 @@ def list_keys(source: str) -> tuple[Place, list[str]]:
 def said(error: Exception) -> str:
     """What an error of a file system or a store says, in one line."""
     text = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
-    return text or type(error).__name__
+    return without_secrets(text.rstrip(". ")) or type(error).__name__
+
+
+def _arrived(
+    credentials: Credentials, files: tuple[Callable[..., Any], tuple[Any, ...]], path: str, name: str
+) -> Place:
+    credentials.put_into(os.environ)
+    make, arguments = files
+    return Place(make(*arguments), path, name)
 
 
 def _unreachable(what: str, error: Exception) -> LookonceError:

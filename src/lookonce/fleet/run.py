@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lookonce.errors import LookonceError
+from lookonce.fleet.attempts import attempts_actor
 from lookonce.fleet.parts import Parts
 from lookonce.fleet.places import list_keys
 from lookonce.fleet.session import ray_session
@@ -19,8 +20,8 @@ from lookonce.model_card import CARD_KEY
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_PICTURES = 256
-# A picture that kills whoever opens it must not do so for ever.
-_RETRIES = 5
+# Ray itself starts a dead worker again, and gives it its part again, without end.
+RETRIES = 5
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def detect_fleet(
     address: str | None = None,
     workers: int | None = None,
     part_pictures: int = PART_PICTURES,
+    retries: int = RETRIES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
     """Detect in every picture of `source` and write Parquet parts below `output`, going on where one stopped.
@@ -55,8 +57,8 @@ def detect_fleet(
     `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
     and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
     names a Ray cluster; None starts one on this machine for the run. Every picture is looked at once: a part
-    whose worker dies is made again, under the same name. Parts have `part_pictures`; those of a run that
-    goes on have what it began with. Raises LookonceError.
+    whose worker dies is made again, under the same name, up to `retries` times. Parts have `part_pictures`;
+    those of a run that goes on have what it began with. Raises LookonceError.
     """
     started = time.perf_counter()
     if batch < 1 or part_pictures < 1:
@@ -76,7 +78,7 @@ def detect_fleet(
         job = Job(place, parts, conf, iou, on, threads or 1, batch)
         with ray_session(address, len(graph)):
             cut = [left[start : start + size] for start in range(0, len(left), size)]
-            for tally in _tallies(job, graph, cut, workers):
+            for tally in _tallies(job, graph, cut, workers, retries):
                 finished += tally["pictures"]
                 objects += tally["objects"]
                 rejects += tally["rejects"]
@@ -98,25 +100,26 @@ def _identity(graph: bytes) -> str:
     return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _tallies(job: Job, graph: bytes, parts: list[list[str]], workers: int | None) -> Iterator[dict[str, Any]]:
+def _tallies(
+    job: Job, graph: bytes, parts: list[list[str]], workers: int | None, retries: int
+) -> Iterator[dict[str, Any]]:
     """What came of each part, in the order of their ends; of each once. Raises LookonceError."""
     import ray
     import ray.data
 
     gpus = 0 if job.device == "cpu" else 1
-    most = workers or _most_workers(job.threads, gpus)
+    most = min(workers or _most_workers(job.threads, gpus), len(parts))
     looked = ray.data.from_items(
         [{"keys": keys} for keys in parts], override_num_blocks=len(parts)
     ).map_batches(
         Worker,
         # The reference in a list: Ray would otherwise fetch it before a worker that starts again has it.
-        fn_constructor_args=(job, [ray.put(graph)]),
+        fn_constructor_args=(job, [ray.put(graph)], attempts_actor(most, retries)),
         batch_size=1,
         batch_format="pyarrow",
-        concurrency=min(most, len(parts)),
+        concurrency=most,
         num_cpus=job.threads,
         num_gpus=gpus,
-        max_task_retries=_RETRIES,
     )
     told: set[str] = set()
     nodes: set[str] = set()
@@ -137,8 +140,8 @@ def _tallies(job: Job, graph: bytes, parts: list[list[str]], workers: int | None
     except ray.exceptions.RayError as error:
         first = str(error).strip().partition("\n")[0]
         raise LookonceError(
-            f"a part's workers died again and again ({first}). Too little memory for --batch {job.batch}? Or "
-            "do they lack this version of lookonce? The same command goes on where it stopped."
+            f"workers can't start or go on ({first}). Do they lack this version of lookonce, or the package "
+            "that reads the store? The same command goes on where it stopped."
         ) from error
 
 

@@ -30,6 +30,8 @@ _READERS = 8
 _MOST_BYTES = 2**30  # more than any picture has: a reader stops there
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
+# Clients of stores try again by themselves, for a minute and more.
+_TRY_SECONDS = 30.0
 # Of a part, that many unreachable pictures and more than half are no accident.
 _FEW = 8
 
@@ -52,15 +54,24 @@ class Job:
 class UnreachableError(PictureError):
     """A picture that the store or the disk doesn't give, as opposed to one that is damaged."""
 
+    def __init__(self, message: str, final: bool) -> None:
+        """`final`: that picture is not to be had, and it took no waiting to know it."""
+        super().__init__(message)
+        self.final = final
+
 
 class Worker:
     """One actor: opens the model once, then answers part after part."""
 
-    def __init__(self, job: Job, graph: list[Any]) -> None:
-        """`graph` is one reference, to an ONNX file's content, card inside."""
+    def __init__(self, job: Job, graph: list[Any], attempts: Any) -> None:
+        """`graph` is one reference, to an ONNX file's content, card inside; `attempts` an actor."""
         self._job = job
+        self._attempts = attempts
         self._detector: Detector | None = None
         self._refusal = ""
+        if not ray.get(attempts.start.remote()):
+            self._refusal = f"worker after worker died before one part was done. {_mend(job)}"
+            return
         # Raised here, an error would only restart the actor; told with the first part, it ends the run.
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -84,10 +95,13 @@ class Worker:
             "error": self._refusal,
         }
         if self._detector is not None:
+            if not ray.get(self._attempts.begin.remote(tally["part"])):
+                return pa.Table.from_pylist([{**tally, "error": _deadly(self._job, keys)}])
             try:
                 tally["objects"], tally["rejects"] = do_part(self._detector, self._job, keys)
             except LookonceError as error:
                 tally["error"] = str(error)
+            ray.get(self._attempts.end.remote(tally["part"]))
         return pa.Table.from_pylist([tally])
 
 
@@ -96,6 +110,7 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
     answers: list[tuple[str, Detections | str]] = []
     unreachable: list[str] = []
     batch: list[tuple[str, Prepared]] = []
+    waited = 0  # for so many in a row, and in vain
 
     def look() -> None:
         if not batch:
@@ -108,14 +123,19 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
     for key, read in _read_ahead(detector, job, keys):
         try:
             batch.append((key, read.result()))
+            waited = 0
         except PictureError as error:
             answers.append((key, str(error)))
             if isinstance(error, UnreachableError):
                 unreachable.append(str(error))
+                waited += not error.final
+                if waited >= _FEW:
+                    raise _outage(job.source, unreachable, len(answers)) from error
         if len(batch) == job.batch:
             look()
     look()
-    _refuse_outage(job.source, unreachable, len(keys))
+    if len(unreachable) >= max(_FEW, len(keys) / 2):
+        raise _outage(job.source, unreachable, len(keys))
     return job.output.write(keys, answers)
 
 
@@ -126,22 +146,23 @@ def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[t
         pixels = decode_picture(_fetch(job.source, key), key)
         return to_input(pixels, detector.card.input_size, detector.card.resize)
 
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
-        reading: deque[tuple[str, Future[Prepared]]] = deque()
-        try:
-            for key in keys:
-                reading.append((key, readers.submit(prepare, key)))
-                if len(reading) > job.batch + _READERS:
-                    yield reading.popleft()
-            while reading:
+    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
+    reading: deque[tuple[str, Future[Prepared]]] = deque()
+    try:
+        for key in keys:
+            reading.append((key, readers.submit(prepare, key)))
+            if len(reading) > job.batch + _READERS:
                 yield reading.popleft()
-        finally:
-            for _, read in reading:
-                read.cancel()
+        while reading:
+            yield reading.popleft()
+    finally:
+        # Not waited for: with a store that answers nobody, each would take its minute.
+        readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _fetch(source: Place, key: str) -> bytes:
     """A picture's bytes; what may pass is tried again. Raises PictureError."""
+    started = time.monotonic()
     for attempt in range(_TRIES):
         try:
             data = source.read(key, _MOST_BYTES + 1)
@@ -149,22 +170,32 @@ def _fetch(source: Place, key: str) -> bytes:
         # Each store raises errors of its own that share no base but Exception.
         except Exception as error:
             final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-            if final or attempt == _TRIES - 1:
-                raise UnreachableError(f"{key}: cannot be opened ({said(error)})") from error
+            if final or attempt == _TRIES - 1 or time.monotonic() > started + _TRY_SECONDS:
+                raise UnreachableError(f"{key}: cannot be opened ({said(error)})", final) from error
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     if len(data) > _MOST_BYTES:
         raise PictureError(f"{key}: more than {_MOST_BYTES:,} bytes, which no picture has; give another file")
     return data
 
 
-def _refuse_outage(source: Place, unreachable: list[str], pictures: int) -> None:
-    """Raise LookonceError where it isn't the pictures that are at fault."""
-    if len(unreachable) < max(_FEW, pictures / 2):
-        return
+def _outage(source: Place, unreachable: list[str], pictures: int) -> LookonceError:
+    """What to say where it isn't the pictures that are at fault."""
     place = (
         "a folder that all machines of the cluster have" if source.local else "the network and credentials"
     )
-    raise LookonceError(
+    return LookonceError(
         f"{source.name}: {len(unreachable)} of {pictures} pictures can't be reached from a worker, such as "
         f"{unreachable[0]}. Check {place}; the same command goes on where it stopped."
+    )
+
+
+def _deadly(job: Job, keys: Sequence[str]) -> str:
+    names = keys[0] if len(keys) == 1 else f"the {len(keys)} pictures from {keys[0]} to {keys[-1]}"
+    return f"{job.source.name}: worker after worker died over {names}. {_mend(job)}"
+
+
+def _mend(job: Job) -> str:
+    return (
+        f"Too little memory for --batch {job.batch} or for as many --workers? The same command goes on where "
+        "it stopped."
     )
