@@ -25,7 +25,7 @@ RANKS = (
     ("evaluation",),
     ("inference",),
     ("video", "fleet"),
-    ("base_model", "run_folder", "validation", "pipeline", "demo"),
+    ("base_model", "run_folder", "validation", "mlflow_store", "tracking", "models", "pipeline", "demo"),
     ("export",),
     ("serving",),
     ("azure",),

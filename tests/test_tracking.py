@@ -1,99 +1,103 @@
-"""Ids that stay with objects."""
+"""Training runs in MLflow: what a reader finds there, and what a store that fails costs."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+import socket
+import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from lookonce.detections import Detections
-from lookonce.inference import draw
-from lookonce.video import LOWEST_SCORE, Tracker
+from lookonce.mlflow_store import open_client, store_address
+from lookonce.tracking import Tracking
 
-NAMES = ("car", "truck", "person")
-RATE = Fraction(10)
+ROWS = [{"epoch": epoch, "loss": 10.0 / epoch, "val_map": epoch / 10} for epoch in (1, 2, 3)]
 
 
 @pytest.fixture(autouse=True)
-def supervision(need):
-    return need("supervision")
+def no_store_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
 
 
-def found(*objects: tuple[float, float, float, int]) -> Detections:
-    """Boxes of 60 x 40 pixels at (left, top) with a score and a class, best score first."""
-    ranked = sorted(objects, key=lambda one: -one[2])
-    boxes = np.array([[left, top, left + 60, top + 40] for left, top, _, _ in ranked], np.float32)
-    return Detections(
-        boxes.reshape(-1, 4),
-        np.array([one[2] for one in ranked], np.float32),
-        np.array([one[3] for one in ranked], np.int64),
-        NAMES,
-        (640, 480),
-    )
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("epoch,loss\n")
+    (folder / "curves.png").write_bytes(b"picture")
+    return folder
 
 
-def test_two_objects_that_pass_each_other_keep_their_ids():
-    tracker = Tracker(0.3, RATE)
-    left_ids, right_ids = set(), set()
-    for step in range(40):
-        # The scores swap places, and with them the order in which the boxes come.
-        scores = (0.9, 0.8) if step % 2 else (0.8, 0.9)
-        shown, ids = tracker.update(
-            found((10 * step, 100, scores[0], 0), (400 - 10 * step, 200, scores[1], 2))
-        )
-        assert len(shown) == len(ids) == 2
-        if step > 1:
-            tops = shown.boxes[:, 1].tolist()
-            left_ids.add(int(ids[tops.index(100)]))
-            right_ids.add(int(ids[tops.index(200)]))
-    assert len(left_ids) == len(right_ids) == 1
-    assert left_ids != right_ids
-    assert tracker.objects() == {"car": 1, "person": 1}
+def runs(out: Path, experiment: str = "cells"):
+    client = open_client(store_address(out.parent))
+    return client, client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
 
 
-def test_an_object_that_is_hidden_for_a_moment_keeps_its_id():
-    tracker = Tracker(0.3, RATE)
-    ids: set[int] = set()
-    for step in range(30):
-        hidden = 12 <= step < 17
-        _, given = tracker.update(found() if hidden else found((10 * step, 100, 0.9, 0)))
-        ids |= set(given.tolist()) - {-1}
-    assert len(ids) == 1
+def test_a_run_has_its_settings_metrics_and_plots(out: Path):
+    said: list[str] = []
+    with Tracking(out, "cells", said.append) as tracking:
+        tracking.begin({"lr": 0.001, "long": "x" * 9000}, {"data.sha256": "abc"})
+        for row in ROWS:
+            tracking.epoch(row)
+    assert said == []
+    client, (run,) = runs(out)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["lr"] == "0.001"
+    assert run.data.tags["data.sha256"] == "abc"
+    history = client.get_metric_history(run.info.run_id, "val_map")
+    assert [(one.step, one.value) for one in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert [one.path for one in client.list_artifacts(run.info.run_id)] == ["metrics.csv", "plots"]
+    assert (out.parent / "mlflow.db").is_file()
+    assert Path(run.info.artifact_uri.removeprefix("file://")).is_relative_to(out.parent / "mlartifacts")
 
 
-def test_an_unsure_box_is_shown_only_when_it_continues_an_object():
-    tracker = Tracker(0.3, RATE)
-    for step in range(6):
-        tracker.update(found((5 * step, 100, 0.9, 0)))
-    shown, ids = tracker.update(found((30, 100, 0.2, 0), (500, 400, 0.2, 2)))
-    assert shown.classes.tolist() == [0]
-    assert ids.tolist() == [1]
-    assert LOWEST_SCORE < 0.2
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED")])
+def test_a_broken_off_run_says_so_and_is_gone_on_with(out: Path, error: type[BaseException], status: str):
+    with pytest.raises(error), Tracking(out, "cells", print) as tracking:  # noqa: PT012 (that it ends)
+        tracking.epoch(ROWS[0])
+        raise error
+    _, (run,) = runs(out)
+    assert run.info.status == status
+    with Tracking(out, "cells", print, resume=True) as tracking:
+        tracking.epoch(ROWS[1])
+    client, (again,) = runs(out)
+    assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
 
 
-def test_a_flickering_class_is_one_object_of_its_usual_class():
-    tracker = Tracker(0.3, RATE)
-    for step in range(20):
-        tracker.update(found((5 * step, 100, 0.9, 1 if step % 4 == 3 else 0)))
-    assert tracker.objects() == {"car": 1}
+def test_a_store_that_is_not_there_costs_a_line(out: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # Bound, not listening: connections are refused.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        said: list[str] = []
+        with Tracking(out, "cells", said.append) as tracking:
+            begun = time.monotonic()
+            for row in ROWS * 100:
+                tracking.epoch(row)
+            assert time.monotonic() - begun < 1, "training waits for nothing"
+    (line,) = said
+    assert line.startswith("Tracking ends here, the training goes on: ")
 
 
-def test_a_single_glimpse_is_no_object():
-    tracker = Tracker(0.3, RATE)
-    tracker.update(found())
-    for step in range(5):
-        shown, ids = tracker.update(found((100, 100, 0.9, 0)) if step == 2 else found())
-        if step == 2:
-            assert len(shown) == 1
-            assert ids.tolist() == [-1]
-    assert not tracker.objects()
+def test_a_damaged_database_costs_a_line(out: Path):
+    (out.parent / "mlflow.db").write_bytes(b"no database at all" * 100)
+    said: list[str] = []
+    with Tracking(out, "cells", said.append) as tracking:
+        tracking.epoch(ROWS[0])
+    assert len(said) == 1
+    assert "training goes on" in said[0]
+    assert (out.parent / "mlflow.db").read_bytes().startswith(b"no database")
 
 
-def test_ids_are_drawn():
-    image = np.full((480, 640, 3), 90, np.uint8)
-    one = found((100, 100, 0.9, 0))
-    plain = draw(image, one)
-    assert (draw(image, one, np.array([-1])) == plain).all()
-    assert (draw(image, one, np.array([7])) != plain).any()
-    assert (draw(image, one, np.array([7])) != draw(image, one, np.array([8]))).any()
+def test_a_job_that_was_given_a_run_uses_it(out: Path, monkeypatch: pytest.MonkeyPatch):
+    client = open_client(store_address(out.parent))
+    run = client.create_run(client.create_experiment("given")).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run)
+    with Tracking(out, "cells", print) as tracking:
+        tracking.epoch(ROWS[0])
+    found = client.get_run(run)
+    assert found.data.metrics["loss"] == 10
+    # Whoever started the job ends its run.
+    assert found.info.status == "RUNNING"

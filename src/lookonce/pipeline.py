@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
 from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
 from lookonce.run_folder import RunFolder
+from lookonce.tracking import NoTracking, Tracking
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
 from lookonce.training.loss import YoloLoss
@@ -62,6 +65,8 @@ def train(
     patience: int = 20,
     seed: int = 0,
     resume: bool = False,
+    track: bool = False,
+    experiment: str = "lookonce",
     reporter: Reporter | None = None,
 ) -> TrainResult:
     """Train a detector on the labelled pictures in `data` and leave it in the folder `out`.
@@ -69,7 +74,8 @@ def train(
     `model` is a name of the zoo or a Darknet cfg file. `weights` is a Darknet weights file, read with its
     own cfg (`weights_cfg`, else the published one of `model`), or a `.keras` model. `size` is one side or
     (height, width); None takes the model's longer side and the pictures' shape. `val_split="none"` trains
-    for all epochs without choosing among them. Raises LookonceError for whatever the caller can mend.
+    for all epochs without choosing among them. With `track`, MLflow gets a run in `experiment`.
+    Raises LookonceError for whatever the caller can mend.
     """
     keras.utils.set_random_seed(seed)
     folder = RunFolder(Path(out))
@@ -144,21 +150,30 @@ def train(
             "resize": resize,
             "backend": keras.backend.backend(),
         }
-        train_network(
-            network,
-            YoloLoss(cfg.heads, input_size, loss, recipe.ignore_thresh),
-            batches,
-            recipe,
-            frozen=layers_of(network, taken),
-            validate=validation.follower(network, card) if validation else None,
-            save_best=save_best,
-            after_epoch=folder.write_metrics,
-            folder=folder.last,
-            run=identity,
-            resume=resume,
-            reporter=reporter,
-        )
-        return _finish(folder, validation, cfg, reporter)
+        settings = {**identity, "model": card.name, "size": f"{input_size[0]}x{input_size[1]}"}
+
+        with Tracking(folder.root, experiment, reporter.say, resume) if track else NoTracking() as tracking:
+            tracking.begin(settings, _fingerprint(card))
+
+            def after_epoch(rows: list[dict[str, Any]]) -> None:
+                folder.write_metrics(rows)
+                tracking.epoch(rows[-1])
+
+            train_network(
+                network,
+                YoloLoss(cfg.heads, input_size, loss, recipe.ignore_thresh),
+                batches,
+                recipe,
+                frozen=layers_of(network, taken),
+                validate=validation.follower(network, card) if validation else None,
+                save_best=save_best,
+                after_epoch=after_epoch,
+                folder=folder.last,
+                run=identity,
+                resume=resume,
+                reporter=reporter,
+            )
+            return _finish(folder, validation, cfg, reporter)
 
 
 def evaluate(
@@ -215,6 +230,13 @@ def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int)
     if not lists["train"]:
         raise LookonceError(f"{checked.dataset.root}: the list {train_split!r} has no usable picture.")
     return lists
+
+
+def _fingerprint(card: ModelCard) -> dict[str, Any]:
+    """Tags of a tracked run: the data, and the machine."""
+    dataset = {f"data.{name}": value for name, value in card.trained_on.items()}
+    machine = {"machine": platform.platform(), "cores": os.cpu_count(), "python": platform.python_version()}
+    return {**dataset, **machine, "lookonce": __version__, "classes": ", ".join(card.classes)}
 
 
 def _report_transplant(rows: Sequence[Any], reporter: Reporter) -> None:

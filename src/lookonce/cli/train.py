@@ -92,6 +92,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run.add_argument("--out", default="outputs", metavar="DIR", help="default: outputs")
     run.add_argument("--resume", action="store_true", help="go on with the run in --out")
     run.add_argument(
+        "--experiment-name",
+        default="lookonce",
+        metavar="NAME",
+        help="of the run in MLflow (default: lookonce)",
+    )
+    run.add_argument(
+        "--no-track", action="store_true", help="no run in MLflow (default: mlflow.db beside --out)"
+    )
+    run.add_argument(
         "--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)"
     )
     parser.set_defaults(run=run_command, parser=parser)
@@ -110,7 +119,12 @@ def run_command(arguments: argparse.Namespace) -> int:
         "freeze_epochs bs lr loss patience seed out resume"
     )
     try:
-        train(data, **{name: getattr(arguments, name) for name in names.split()})
+        train(
+            data,
+            **{name: getattr(arguments, name) for name in names.split()},
+            track=not arguments.no_track,
+            experiment=arguments.experiment_name,
+        )
     except KeyboardInterrupt:
         print(
             f"\nlookonce: stopped; every finished epoch is saved in {arguments.out}. "
