@@ -17,7 +17,18 @@ MOST_LINES = 350
 
 # Left to right; nobody imports to the right of himself, nor from another part of his own rank but the first.
 RANKS = (
-    ("errors", "boxes", "detections", "model_card", "pictures", "resize", "atomic", "palette", "backend"),
+    (
+        "errors",
+        "boxes",
+        "detections",
+        "model_card",
+        "card_file",
+        "pictures",
+        "resize",
+        "atomic",
+        "palette",
+        "backend",
+    ),
     ("labels", "darknet"),
     ("darknet_pair", "onnx_graph"),
     ("network",),

@@ -93,7 +93,7 @@ def test_a_damaged_database_costs_a_line(out: Path):
 
 def test_a_job_that_was_given_a_run_uses_it(out: Path, monkeypatch: pytest.MonkeyPatch):
     client = open_client(store_address(out.parent))
-    run = client.create_run(client.create_experiment("given")).info.run_id
+    run = client.create_run(client.create_experiment("given", (out.parent / "files").as_uri())).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run)
     with Tracking(out, "cells", print) as tracking:
         tracking.epoch(ROWS[0])

@@ -22,6 +22,7 @@ COMMANDS = (
     "anchors",
     "data",
     "weights",
+    "models",
     "storage",
     "demo",
 )

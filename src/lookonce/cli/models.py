@@ -1,0 +1,162 @@
+"""`lookonce models`: register, list, show and download models by name and version."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from lookonce.models import Registered, Registry
+
+_EXAMPLES = """examples:
+  lookonce models register outputs/model.keras --name cells --alias champion
+  lookonce models register --model-size tiny                  # Darknet's base weights, checksum checked
+  lookonce models list
+  lookonce models download cells:champion --output models/
+
+The registry is MLflow's, in ./mlflow.db (or where MLFLOW_TRACKING_URI says).
+"""
+# The predecessor's words for Darknet's two.
+_BASE = {"full": "yolov3", "tiny": "yolov3-tiny"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add `models` to the command line."""
+    parser = commands.add_parser(
+        "models",
+        help="register, list, show and download models",
+        description="Models under a name, in versions, with aliases.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="register|list|show|download")
+    register = actions.add_parser("register", help="a new version of a model")
+    register.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="a .keras, .onnx or .weights file"
+    )
+    register.add_argument("--model-size", choices=sorted(_BASE), help="instead: Darknet's base weights")
+    register.add_argument("--name", help="default: the file's")
+    register.add_argument("--alias", help="a name for this version, taken from the one that had it")
+    register.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="several times")
+    register.add_argument(
+        "--weights-dir", type=Path, default=Path("weights"), metavar="DIR", help="where base weights are kept"
+    )
+    register.add_argument("--base-url", metavar="URL", help="a mirror that has the base weights")
+    listed = actions.add_parser("list", help="every model's newest version")
+    show = actions.add_parser("show", help="a model's versions, with their tags")
+    show.add_argument("model", metavar="NAME[:VERSION|:ALIAS]")
+    download = actions.add_parser("download", help="a version's file")
+    download.add_argument("model", metavar="NAME[:VERSION|:ALIAS]", help="default: the newest")
+    download.add_argument("--output", type=Path, default=Path("."), metavar="DIR")
+    for one in (register, listed, show, download):
+        one.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
+        one.epilog, one.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do one action, print what came of it."""
+    from lookonce.models import find, open_registry
+
+    if arguments.action == "register":
+        return _register(arguments)
+    registry = open_registry(arguments.on)
+    if arguments.action == "list":
+        _table(registry.newest())
+    elif arguments.action == "show":
+        _show(registry, arguments.model)
+    else:
+        version = find(registry, arguments.model)
+        path = registry.download(version, arguments.output)
+        print(f"{version.name}:{version.version} is {path}")
+    return 0
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from lookonce.models import checked_alias, model_name, open_registry
+
+    # Names are checked before anything is fetched or sent.
+    checked_alias(arguments.alias)
+    tags = dict(_tag(text) for text in arguments.tag)
+    if (arguments.file is None) == (arguments.model_size is None):
+        raise LookonceError("give either FILE or --model-size full|tiny.")
+    base = _BASE.get(arguments.model_size or "")
+    name, word = model_name(arguments.name or (arguments.file.stem if arguments.file else str(base)))
+    if word:
+        print(word)
+    registry = open_registry(arguments.on)
+    file = arguments.file or _base_weights(str(base), arguments.weights_dir, arguments.base_url)
+    if not file.is_file():
+        raise LookonceError(f"{file}: no such file. Give a model's file.")
+    done = registry.register(file, name, {**_card_tags(file), **tags}, arguments.alias)
+    also = f", {arguments.alias}" if arguments.alias else ""
+    print(f"Registered {done.name}:{done.version}{also}")
+    return 0
+
+
+def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
+    from lookonce.darknet.download import fetch
+
+    return fetch(base, folder, base_url)
+
+
+def _card_tags(file: Path) -> dict[str, str]:
+    """What a model's card says of it: classes, size, metrics; a weights file has none."""
+    from lookonce.card_file import read_card
+
+    card = read_card(file)
+    if card is None:
+        return {}
+    tags = {
+        "classes": ", ".join(card.classes),
+        "input": f"{card.input_size[1]}x{card.input_size[0]}",
+        "resize": card.resize,
+        "lookonce": card.lookonce,
+    }
+    metrics = {key: f"{value:.4g}" for key, value in card.metrics.items() if isinstance(value, int | float)}
+    return tags | metrics
+
+
+def _tag(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise LookonceError(f"--tag {text[:60]!r} is no KEY=VALUE.")
+    return key.strip(), value
+
+
+def _show(registry: Registry, wanted: str) -> None:
+    from lookonce.models import find
+
+    chosen = find(registry, wanted)
+    versions = [chosen] if ":" in wanted else registry.versions(chosen.name)
+    for one in versions:
+        aliases = f"  ({', '.join(one.aliases)})" if one.aliases else ""
+        print(f"{one.name}:{one.version}{aliases}  {one.created}")
+        for key, value in sorted(one.tags.items()):
+            print(f"  {key}: {value}")
+
+
+def _table(found: Sequence[Registered]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    if not found:
+        print("No models are registered here. lookonce models register FILE --name NAME")
+        return
+    table = Table(box=None)
+    for heading in ("model", "version", "aliases", "AP50", "classes", "created"):
+        table.add_column(heading, overflow="fold")
+    for one in found:
+        table.add_row(
+            one.name,
+            one.version,
+            ", ".join(one.aliases),
+            one.tags.get("val_map", ""),
+            one.tags.get("classes", ""),
+            one.created,
+        )
+    Console().print(table)
