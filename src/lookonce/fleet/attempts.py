@@ -11,7 +11,8 @@ class Attempts:
 
     def __init__(self, workers: int, retries: int) -> None:
         """`workers` run at a time; a part may lose its worker `retries` times."""
-        self._most_starts = workers * (1 + retries)
+        # One more than deaths over parts can need: of those, a part's own count tells more.
+        self._most_starts = workers * (2 + retries)
         self._most_begun = 1 + retries
         self._starts = 0
         self._begun: Counter[str] = Counter()

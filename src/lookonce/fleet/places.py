@@ -173,7 +173,7 @@ def _arrived(
 def _unreachable(what: str, error: Exception) -> LookonceError:
     return LookonceError(
         f"{what}: can't be listed ({said(error)}). Check the address, the network, and the credentials in "
-        "the environment."
+        f"the environment{hint(fsspec.utils.get_protocol(what))}."
     )
 
 

@@ -53,8 +53,8 @@ def ray_session(address: str | None, largest_bytes: int) -> Iterator[None]:
         where = f"--address {address}: no Ray cluster answers" if address else "Ray can't be started here"
         if "AuthToken" in str(error.__cause__):
             raise LookonceError(
-                f"--address {address}: this Ray cluster wants a token. Set RAY_AUTH_MODE=token, with the token "
-                "in RAY_AUTH_TOKEN or ~/.ray/auth_token."
+                f"--address {address}: this Ray cluster wants a token. Set RAY_AUTH_MODE=token, with the "
+                "token in RAY_AUTH_TOKEN or ~/.ray/auth_token."
             ) from error
         mend = (
             "Start one with `ray start --head`, Ray and Python as here, or leave --address out."
