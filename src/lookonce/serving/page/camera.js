@@ -109,7 +109,8 @@ async function detectOn() {
       const answer = await detect(blob, "image/jpeg", picture.stop.signal);
       if (running !== picture) return;
       // The frame that was looked at, not the one that the camera sees by now: boxes lie where they belong.
-      Object.assign(picture, { file: blob, answer, status: "done", error: "", size: { width: canvas.width, height: canvas.height } });
+      const size = { width: canvas.width, height: canvas.height };
+      Object.assign(picture, { file: blob, answer, size, status: "done", error: "" });
       hold(picture, canvas);
       ends.push(performance.now());
       if (ends.length > KEPT_RATES) ends.shift();
@@ -137,7 +138,9 @@ function fill() {
   byId("camera-controls").hidden = !stream;
   video.hidden = !previewing;
   byId("camera-preview").hidden = !stream || previewing;
-  for (const opener of document.querySelectorAll("[data-camera]")) opener.setAttribute("aria-pressed", String(Boolean(stream)));
+  for (const opener of document.querySelectorAll("[data-camera]")) {
+    opener.setAttribute("aria-pressed", String(Boolean(stream)));
+  }
   detectButton.setAttribute("aria-pressed", String(Boolean(running)));
   byId("camera-detect-text").textContent = running ? "Pause" : "Detect continuously";
   if (!running) rate.textContent = "";

@@ -13,11 +13,12 @@ function fillCard() {
   const [high, wide] = model.input_size;
   byId("model-name").textContent = plain(model.name, 60);
   document.title = `${plain(model.name, 60)} · lookonce`;
+  const metrics = Object.entries(model.metrics ?? {}).slice(0, MOST_METRICS);
   const facts = [
     ["Name", model.name],
     ["Version", model.version],
     ["Input", `${wide} × ${high} px, ${model.resize}`],
-    ...Object.entries(model.metrics ?? {}).slice(0, MOST_METRICS).map(([key, value]) => [metricName(key), metric(value)]),
+    ...metrics.map(([key, value]) => [metricName(key), metric(value)]),
     ...trainedOn(model.trained_on ?? {}),
     ["Created", date(model.created)],
     ["Engine", model.engine],
@@ -26,7 +27,9 @@ function fillCard() {
     ["Software", `lookonce ${model.lookonce || "?"}`],
   ];
   byId("facts").replaceChildren(
-    ...facts.map(([name, value]) => make("div", {}, make("dt", {}, plain(name, 40)), make("dd", {}, plain(value, 160)))),
+    ...facts.map(([name, value]) =>
+      make("div", {}, make("dt", {}, plain(name, 40)), make("dd", {}, plain(value, 160))),
+    ),
   );
   byId("classes-count").textContent = count(model.classes.length, "class", "classes");
   byId("class-list").replaceChildren(...model.classes.slice(0, MOST_CLASSES).map(classItem));
@@ -40,7 +43,8 @@ function classItem(label, index) {
 }
 
 function metricName(key) {
-  return key.replaceAll("_", " ").replace(/\b(ap\d*|map\d*|iou)\b/gi, (word) => word.toUpperCase().replace("MAP", "mAP"));
+  const words = key.replaceAll("_", " ");
+  return words.replace(/\b(ap\d*|map\d*|iou)\b/gi, (word) => word.toUpperCase().replace("MAP", "mAP"));
 }
 
 function metric(value) {
@@ -69,6 +73,7 @@ function fillTiming() {
   byId("timing").hidden = !timing;
   if (!timing) return;
   const { stages, total, roundTrip } = timing;
+  /** @type {[string, number][]} */
   const parts = [...stages, ["transfer", Math.max(0, roundTrip - total)]];
   const whole = Math.max(roundTrip, total, 1e-3);
   byId("round-trip").textContent = `${roundTrip.toFixed(0)} ms`;

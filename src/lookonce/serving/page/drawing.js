@@ -33,8 +33,8 @@ export function drawDetections(pen, detections, { line, font, highlighted = null
   }
   const chips = order.map((detection) => {
     const text = fit(pen, `${plain(detection.label, 40)} ${detection.score.toFixed(2)}`, width - font);
-    const size = [Math.ceil(pen.measureText(text).width + 0.8 * font), Math.ceil(1.5 * font)];
-    const chip = place(pixels(detection.box, width, height), size, line, [width, height], placed);
+    const wide = Math.ceil(pen.measureText(text).width + 0.8 * font), high = Math.ceil(1.5 * font);
+    const chip = place(pixels(detection.box, width, height), [wide, high], line, [width, height], placed);
     placed.push(chip);
     return { detection, text, chip };
   });
@@ -42,7 +42,7 @@ export function drawDetections(pen, detections, { line, font, highlighted = null
     pen.globalAlpha = alphaOf(detection);
     const colour = colourOfLabel(detection.label);
     pen.fillStyle = css(colour);
-    pen.fillRect(...chip);
+    pen.fillRect(chip[0], chip[1], chip[2], chip[3]);
     pen.fillStyle = css(inkOn(colour));
     pen.fillText(text, chip[0] + 0.4 * font, chip[1] + chip[3] / 2 + 0.05 * font);
   }

@@ -26,7 +26,7 @@ function fill() {
     counts.set(label, (counts.get(label) ?? 0) + (score >= state.threshold ? 1 : 0));
   }
   const wanted = [...counts].filter(([label, number]) => number > 0 || state.hidden.has(label));
-  const kept = new Map([...chips.children].map((chip) => [chip.value, chip]));
+  const kept = new Map([...chips.children].map((chip) => [chip.dataset.label, chip]));
   // The same buttons again, so that the focus stays where it is.
   const next = wanted.map(([label, number]) => {
     const chip = kept.get(label) ?? makeChip(label);
@@ -53,7 +53,7 @@ function makeChip(label) {
     make("span", { class: "name" }, plain(label, 40)),
     make("span", { class: "count" }),
   );
-  chip.value = label;
+  chip.dataset.label = label;
   chip.addEventListener("click", () => {
     if (!state.hidden.delete(label)) state.hidden.add(label);
     changed("filters");

@@ -10,7 +10,9 @@ const input = byId("files"), veil = byId("veil");
 function take(files, given = files.length) {
   if (!files.length) return;
   const left = addFiles(files) + (given - files.length);
-  if (left > 0) announce(`${count(left, "file was", "files were")} left out: the list is full. Remove some first.`, true);
+  if (left > 0) {
+    announce(`${count(left, "file was", "files were")} left out: the list is full. Remove some first.`, true);
+  }
 }
 
 for (const opener of document.querySelectorAll("[data-choose]")) {
@@ -30,7 +32,11 @@ document.addEventListener("paste", (event) => {
 });
 
 let inside = 0;
-const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].some((type) => /^(Files|text\/uri-list)$/.test(type));
+
+/** Files, or the address of a picture on another page. */
+function carriesFiles(event) {
+  return [...(event.dataTransfer?.types ?? [])].some((type) => /^(Files|text\/uri-list)$/.test(type));
+}
 
 function cover(event, change) {
   if (!carriesFiles(event)) return;

@@ -11,7 +11,7 @@
  *   size: {width: number, height: number} | null, answer: Answer | null,
  *   thumbnail: HTMLCanvasElement | null, stop: AbortController,
  * }} Picture `size` as the browser shows it, null where it can't
- * @typedef {"model" | "pictures" | "current" | "filters" | "highlight" | "lost"} Topic "lost": a request found no service
+ * @typedef {"model" | "pictures" | "current" | "filters" | "highlight" | "lost"} Topic lost: no service there
  */
 
 // What requests ask for; the slider ends here, so that moving it needs no further request.

@@ -28,7 +28,8 @@ function fill() {
 }
 
 function makeItem(picture) {
-  const choose = make("button", { type: "button", class: "thumbnail" }, make("span", { class: "badge" }));
+  const badge = make("span", { class: "badge" });
+  const choose = make("button", { type: "button", class: "thumbnail", "aria-keyshortcuts": "Delete" }, badge);
   choose.addEventListener("click", () => show(picture));
   choose.addEventListener("keydown", (event) => move(event, picture));
   const drop = make("button", { type: "button", class: "drop", title: "Remove", tabindex: "-1" }, icon("close"));
