@@ -24,6 +24,7 @@ COMMANDS = (
     "weights",
     "models",
     "storage",
+    "azure",
     "demo",
 )
 

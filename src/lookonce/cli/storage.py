@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli.azure_extra import needs_azure
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -59,12 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Transfer, show progress, print what came of it; 1 if any file failed."""
     if not 1 <= arguments.at_once <= 256:
         raise LookonceError(f"--at-once is {arguments.at_once}; expected 1 to 256.")
-    try:
+    with needs_azure():
         from lookonce.azure.blob_account import BlobAccount, container_name
-    except ImportError as error:
-        raise LookonceError(
-            f"{error.name} is not installed. Install it with: pip install 'lookonce[azure]'"
-        ) from error
     name = container_name(arguments.container, arguments.variable)
     container = BlobAccount.from_environment().container(name, arguments.at_once)
     begun = time.monotonic()

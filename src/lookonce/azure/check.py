@@ -1,0 +1,106 @@
+"""`lookonce azure check`: is everything there that the other commands need, and what to do if not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.azure.blob_account import RAW, TRAINING, BlobAccount, check_container_name
+from lookonce.azure.credentials import OLD_NAMES, credential, understand_old_names, who_am_i
+from lookonce.azure.explain import explain
+from lookonce.azure.workspace import Place, find_config, management_scope, open_workspace
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+
+@dataclass(frozen=True)
+class Line:
+    """One finding: what was looked at, whether it is in order, and what was seen or is to be done."""
+
+    what: str
+    ok: bool
+    text: str
+
+
+def check(config: Path | None = None) -> Iterator[Line]:
+    """Look at one thing after the other; what needs something that is missing isn't looked at."""
+    if old := understand_old_names():
+        names = ", ".join(f"{name} (now {OLD_NAMES[name]})" for name in old)
+        yield Line("variables", True, f"old names understood: {names}")
+    place: Place | None = None
+    try:
+        place = find_config(config)
+        yield Line(
+            "config.json", True, f"{place.file}: workspace {place.workspace_name} in {place.resource_group}"
+        )
+    except LookonceError as error:
+        yield Line("config.json", False, str(error))
+    who = credential()
+    signed_in = True
+    try:
+        yield Line("signed in", True, f"as {who_am_i(who.get_token(management_scope()).token)}")
+    except Exception as error:
+        signed_in = False
+        yield Line("signed in", False, explain(error))
+    if place is not None and signed_in:
+        yield from _workspace(open_workspace(place, who), place)
+    yield from _storage()
+
+
+def _workspace(client: MLClient, place: Place) -> Iterator[Line]:
+    steps: dict[str, Callable[[], str]] = {
+        "workspace": lambda: _described(client, place),
+        "compute": lambda: _computes(client),
+        "datastore": lambda: _datastore(client),
+    }
+    for what, look in steps.items():
+        try:
+            yield Line(what, True, look())
+        except Exception as error:
+            yield Line(what, False, explain(error))
+            if what == "workspace":
+                return
+
+
+def _described(client: MLClient, place: Place) -> str:
+    found: Any = client.workspaces.get(place.workspace_name)
+    return f"{found.name} in {found.location}"
+
+
+def _computes(client: MLClient) -> str:
+    found = [f"{one.name} ({getattr(one, 'size', None) or one.type})" for one in client.compute.list()]
+    return ", ".join(found) if found else "none yet; the first training makes one"
+
+
+def _datastore(client: MLClient) -> str:
+    found: Any = client.datastores.get_default()
+    return f"{found.name}, container {getattr(found, 'container_name', '?')}"
+
+
+def _storage() -> Iterator[Line]:
+    """The account of `lookonce storage`, where one is named."""
+    try:
+        account = BlobAccount.from_environment()
+    except LookonceError as error:
+        yield Line("storage", False, str(error))
+        return
+    for variable in (RAW, TRAINING):
+        name = os.environ.get(variable, "").strip()
+        if not name:
+            yield Line("storage", False, f"{variable} is not set; it names the container for its pictures")
+            continue
+        try:
+            check_container_name(name)
+            there = account.container(name).exists()
+            yield Line(
+                "storage", True, f"container {name} {'is there' if there else 'is made by the first upload'}"
+            )
+        except LookonceError as error:
+            yield Line("storage", False, str(error))
+        except Exception as error:
+            yield Line("storage", False, f"container {name}: {explain(error)}")

@@ -1,0 +1,103 @@
+"""The Azure Machine Learning workspace that config.json names, opened."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.azure.credentials import credential, understand_old_names
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.core.credentials import TokenCredential
+
+_KEYS = ("subscription_id", "resource_group", "workspace_name")
+_PLACES = ("config.json", ".azureml/config.json", "aml_config/config.json")
+_MEND = (
+    "Download it from the workspace's page in the Azure portal (Overview > Download config.json), or run "
+    "lookonce azure provision"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the workspace is, and which file says so."""
+
+    subscription_id: str
+    resource_group: str
+    workspace_name: str
+    file: Path
+
+
+def find_config(named: Path | None = None) -> Place:
+    """config.json: the one named, else in this folder or one above it. Raises LookonceError."""
+    if named is not None:
+        files = [named / place for place in _PLACES] if named.is_dir() else [named]
+    else:
+        here = Path.cwd()
+        files = [folder / place for folder in (here, *here.parents) for place in _PLACES]
+    file = next((one for one in files if one.is_file()), None)
+    if file is None:
+        where = str(named) if named else "this folder and those above it"
+        raise LookonceError(f"no config.json of a workspace in {where}. {_MEND}.")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        values = [content[key] for key in _KEYS]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LookonceError(
+            f"{file}: can't be read ({type(error).__name__}: {error}); expected {', '.join(_KEYS)}. {_MEND}."
+        ) from error
+    if not all(isinstance(value, str) and value.strip() for value in values):
+        raise LookonceError(f"{file}: {', '.join(_KEYS)} must be text and not empty. {_MEND}.")
+    subscription, group, workspace = (value.strip() for value in values)
+    return Place(subscription, group, workspace, file)
+
+
+def open_workspace(place: Place, who: TokenCredential | None = None) -> MLClient:
+    """A client of the workspace; nothing is asked of it yet. Raises LookonceError."""
+    understand_old_names()
+    # The SDK speaks of its own experiments, and of every file it looks at.
+    for name in ("azure.ai.ml", "azure.core", "msrest"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"azure\.|marshmallow|msrest")
+    try:
+        from azure.ai.ml import MLClient
+    except ImportError as error:
+        raise LookonceError(
+            f"{error.name} is not installed. Install it with: pip install 'lookonce[azure]'"
+        ) from error
+    return MLClient(
+        who or credential(),
+        place.subscription_id,
+        place.resource_group,
+        place.workspace_name,
+        enable_telemetry=False,
+        **_cloud(),
+    )
+
+
+def management_scope() -> str:
+    """What a token for the management plane is asked for."""
+    cloud = _cloud().get("cloud_metadata", {})
+    return str(cloud.get("resource_manager", "https://management.azure.com")).rstrip("/") + "/.default"
+
+
+def _cloud() -> dict[str, Any]:
+    """Another cloud than Azure's public one, described in the JSON file that LOOKONCE_AZURE_CLOUD names."""
+    file = os.environ.get("LOOKONCE_AZURE_CLOUD")
+    if not file:
+        return {}
+    try:
+        metadata = json.loads(Path(file).read_text(encoding="utf-8"))
+        return {"cloud": metadata.pop("name"), "cloud_metadata": metadata}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise LookonceError(
+            f"LOOKONCE_AZURE_CLOUD is {file}, which can't be read ({type(error).__name__}); expected JSON with "
+            "name, resource_manager, active_directory and what else azure-ai-ml's cloud_metadata takes."
+        ) from error
