@@ -39,6 +39,7 @@ RANKS = (
     ("base_model", "run_folder", "validation", "mlflow_store", "tracking", "models", "pipeline", "demo"),
     ("export",),
     ("serving",),
+    ("deploy",),
     ("azure",),
     ("cli",),
 )

@@ -76,7 +76,7 @@ def config_text(wanted: Wanted) -> str:
 
 
 def apply(wanted: Wanted, config: Path) -> None:
-    """Run the lines one after the other, then write `config`. Raises LookonceError at the first that fails."""
+    """Run the lines in order, then write `config`. Raises LookonceError at the first that fails."""
     lines = commands(wanted)
     if config.exists() and config.read_text(encoding="utf-8") != config_text(wanted):
         raise LookonceError(f"{config} is there and names another workspace. Move it away first.")

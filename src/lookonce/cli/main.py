@@ -17,6 +17,7 @@ COMMANDS = (
     "detect",
     "serve",
     "score",
+    "deploy",
     "benchmark",
     "export",
     "anchors",

@@ -1,0 +1,148 @@
+"""`lookonce deploy`: a service that goes on running, its logs, and its end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lookonce.errors import LookonceError
+
+_EXAMPLES = """examples:
+  lookonce deploy local outputs/model.onnx --service-name cells
+  WEBSERVICE_KEY=secret lookonce deploy local model.onnx --service-name cells --host 0.0.0.0 --workers 2
+  lookonce deploy local model.onnx --service-name cells --azure-server --insecure   (Azure's own)
+  lookonce deploy list
+  lookonce deploy logs cells
+  lookonce deploy delete cells
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `deploy` to the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(
+        "deploy",
+        help="a service in the background: start, list, logs, delete",
+        description="Start a service that goes on running and is started again when it dies.",
+        epilog=_EXAMPLES,
+        formatter_class=raw,
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="local|list|logs|delete")
+    local = actions.add_parser(
+        "local", help="on this machine, in the background", epilog=_EXAMPLES, formatter_class=raw
+    )
+    local.add_argument("model", metavar="MODEL", type=Path, help="a .onnx or .keras model")
+    local.add_argument("--service-name", required=True, metavar="NAME")
+    local.add_argument("--description", default="", metavar="TEXT")
+    local.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    local.add_argument("--port", type=int, default=0, help="default: a free one")
+    local.add_argument("--workers", type=int, default=1, metavar="N")
+    local.add_argument("--key-env", default="WEBSERVICE_KEY", metavar="NAME", help="variable with the key")
+    local.add_argument("--insecure", action="store_true", help="no key, though others can reach it")
+    local.add_argument(
+        "--azure-server",
+        nargs="?",
+        const="azmlinfsrv",
+        metavar="FILE",
+        help="serve with azureml-inference-server-http, as Azure does (default: the azmlinfsrv on the path)",
+    )
+    local.set_defaults(run=_local)
+    listed = actions.add_parser("list", help="services and their state")
+    listed.set_defaults(run=_list)
+    logs = actions.add_parser("logs", help="the last lines that a service wrote")
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument("--lines", type=int, default=50, metavar="N", help="default: 50")
+    logs.set_defaults(run=_logs)
+    delete = actions.add_parser("delete", help="end a service: what is inside is answered first")
+    delete.add_argument("name", metavar="NAME")
+    delete.set_defaults(run=_delete)
+
+
+def _local(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.local import check_name, describe, free_port, serve_command, start
+
+    check_name(arguments.service_name)
+    model = arguments.model.resolve()
+    if not model.exists():
+        raise LookonceError(f"{arguments.model}: no such file. Give a model's file.")
+    port = free_port(arguments.host, arguments.port)
+    ready = "/ready"
+    if arguments.azure_server:
+        if not arguments.insecure:
+            raise LookonceError(
+                "Azure's server listens on every address of this machine and asks for no key; in Azure the "
+                "endpoint before it does. Add --insecure if that is right here."
+            )
+        command, ready = _azure_server(arguments.azure_server, port), "/"
+    else:
+        more = ["--workers", str(arguments.workers), "--key-env", arguments.key_env]
+        more += ["--insecure"] if arguments.insecure else []
+        command = serve_command(model, arguments.host, port, more)
+    service = describe(
+        arguments.service_name,
+        model,
+        command,
+        arguments.host,
+        port,
+        ready=ready,
+        description=arguments.description,
+    )
+    environment = {**os.environ, "LOOKONCE_MODEL": str(model)}
+    done = start(service, environment)
+    key = " with the key in " + arguments.key_env if os.environ.get(arguments.key_env) else ""
+    print(f"{done.name} is ready: {done.url}")
+    print(f"Ask it{key}: lookonce score photo.jpg --uri {done.url}")
+    print(f"End it: lookonce deploy delete {done.name}")
+    return 0
+
+
+def _azure_server(program: str, port: int) -> list[str]:
+    from lookonce.serving.azure import __file__ as package
+
+    found = shutil.which(program)
+    if found is None:
+        raise LookonceError(
+            f"{program} is not installed. In an environment of its own, for its versions are older ones: pip "
+            "install lookonce azureml-inference-server-http; then --azure-server ENVIRONMENT/bin/azmlinfsrv"
+        )
+    entry = Path(package).with_name("score.py")
+    return [found, "--entry_script", str(entry), "--port", str(port)]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lookonce.deploy.local import services
+
+    known = services()
+    if not known:
+        print("No services on this machine. lookonce deploy local MODEL --service-name NAME")
+        return 0
+    table = Table(box=None)
+    for heading in ("service", "state", "address", "model", "since", "description"):
+        table.add_column(heading, overflow="fold")
+    for one in known:
+        table.add_row(one.name, one.status, one.url, Path(one.model).name, one.created, one.description)
+    Console().print(table)
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.local import find, last_lines
+
+    print("\n".join(last_lines(find(arguments.name), max(1, arguments.lines))))
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.local import find, stop
+
+    service = find(arguments.name)
+    stop(service)
+    shutil.rmtree(service.folder, ignore_errors=True)
+    print(f"{service.name} is deleted.")
+    return 0

@@ -1,0 +1,209 @@
+"""A service in this machine's background: started, watched over by another process, stopped by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lookonce.atomic import write_text
+from lookonce.errors import LookonceError
+
+# As Azure has it for endpoints, so that a name may move there.
+_NAME = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{1,30})[a-zA-Z0-9]\Z")
+_READY_SECONDS, _STOP_SECONDS = 120.0, 60.0
+_ASK_SECONDS = 0.2
+_LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class LocalService:
+    """A deployed service as its file describes it; keys are in nobody's file."""
+
+    name: str
+    url: str
+    ready_url: str
+    model: str
+    command: list[str]
+    description: str
+    created: str
+    pid: int = 0
+
+    @property
+    def folder(self) -> Path:
+        """Where its description, lock and log lie."""
+        return state_folder() / self.name
+
+    @property
+    def running(self) -> bool:
+        """Whether its supervisor lives: it holds the lock as long as it does."""
+        lock = FileLock(self.folder / "lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @property
+    def status(self) -> str:
+        """ready, starting (or starting again), or stopped."""
+        if not self.running:
+            return "stopped"
+        return "ready" if answers(self.ready_url) else "starting"
+
+
+def state_folder() -> Path:
+    """LOOKONCE_STATE, else the user's folder for state."""
+    if named := os.environ.get("LOOKONCE_STATE"):
+        return Path(named) / "services"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "lookonce" / "services"
+    return (
+        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "lookonce" / "services"
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise LookonceError for a name that Azure would refuse."""
+    if not _NAME.match(name):
+        raise LookonceError(
+            f"{name[:60]!r} is no service name; expected 3 to 32 letters, digits and hyphens, a letter "
+            "first and no hyphen last."
+        )
+
+
+def services() -> list[LocalService]:
+    """All that were deployed and not deleted, by name."""
+    found = []
+    for file in sorted(state_folder().glob("*/service.json")):
+        try:
+            found.append(LocalService(**json.loads(file.read_text(encoding="utf-8"))))
+        except (OSError, ValueError, TypeError):
+            continue
+    return found
+
+
+def find(name: str) -> LocalService:
+    """Raises LookonceError when there is none of this name."""
+    known = services()
+    for one in known:
+        if one.name == name:
+            return one
+    has = ", ".join(one.name for one in known) or "none"
+    raise LookonceError(f"no service {name!r} was deployed on this machine; there is {has}.")
+
+
+def free_port(host: str, wanted: int) -> int:
+    """`wanted` if it can be had, or a free one for 0. Raises LookonceError."""
+    try:
+        with socket.create_server(
+            (host, wanted), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ) as probe:
+            return int(probe.getsockname()[1])
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LookonceError(f"{host}:{wanted} can't be had: {reason}. Choose another --port.") from error
+
+
+def start(service: LocalService, environment: Mapping[str, str]) -> LocalService:
+    """Start it and wait until it is ready. Raises LookonceError, with nothing left running, when it isn't."""
+    check_name(service.name)
+    folder = service.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if service.running:
+        raise LookonceError(
+            f"service {service.name} runs already, at {find(service.name).url}. Delete it first: "
+            f"lookonce deploy delete {service.name}"
+        )
+    write_text(folder / "service.json", json.dumps(asdict(service), indent=1))
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "lookonce.deploy.supervisor", str(folder)],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A closed terminal ends what belongs to its session.
+        start_new_session=True,
+    )
+    until = time.monotonic() + _READY_SECONDS
+    while not answers(service.ready_url):
+        ended = supervisor.poll() is not None
+        if ended or time.monotonic() > until:
+            if not ended:
+                stop(service)
+            why = "ended" if ended else f"was not ready within {_READY_SECONDS:.0f} seconds"
+            said = "\n  ".join(last_lines(service, _LAST_LINES)) or "(nothing)"
+            raise LookonceError(f"service {service.name} {why}. The last lines of its log:\n  {said}")
+        time.sleep(_ASK_SECONDS)
+    return find(service.name)
+
+
+def stop(service: LocalService) -> None:
+    """End it: what is inside is answered first. Nothing if it doesn't run. Raises LookonceError."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        try:
+            pid = int((service.folder / "pid").read_text())
+        except (OSError, ValueError):
+            return
+        if not service.running:
+            return
+        try:
+            # The supervisor and its service are a session of their own.
+            os.killpg(pid, number) if number != signal.SIGTERM and hasattr(os, "killpg") else os.kill(
+                pid, number
+            )
+        except ProcessLookupError:
+            return
+        until = time.monotonic() + _STOP_SECONDS
+        while service.running and time.monotonic() < until:
+            time.sleep(_ASK_SECONDS / 4)
+    if service.running:
+        raise LookonceError(f"service {service.name} can't be stopped; its log: {service.folder / 'log'}")
+
+
+def last_lines(service: LocalService, count: int) -> list[str]:
+    """Of its log."""
+    try:
+        with (service.folder / "log").open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - 400 * count - 4096))
+            return log.read().decode("utf-8", "replace").splitlines()[-count:]
+    except OSError:
+        return []
+
+
+def answers(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def serve_command(model: Path, host: str, port: int, more: Sequence[str]) -> list[str]:
+    """`lookonce serve` with these."""
+    where = ["--host", host, "--port", str(port), "--log", "json"]
+    return [sys.executable, "-m", "lookonce", "serve", str(model), *where, *more]
+
+
+def describe(name: str, model: Path, command: list[str], host: str, port: int, **texts: Any) -> LocalService:
+    """The service that `command` makes at host and port."""
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    base = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    ready = base + texts.pop("ready", "/ready")
+    return LocalService(name, f"{base}/score", ready, str(model), command, created=created, **texts)
