@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -19,7 +18,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from lookonce.errors import LookonceError
 from lookonce.serving.app import create_app
 from lookonce.serving.connection import protocol_options
-from lookonce.serving.served_model import cores, load_model
+from lookonce.serving.served_model import load_model
 from lookonce.serving.settings import Settings
 from lookonce.serving.telemetry import log, start_log
 
@@ -73,8 +72,8 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> int:
 
 
 def _serve_together(settings: Settings, listener: socket.socket, workers: int, json_log: bool) -> int:
-    lanes = settings.lanes or max(1, cores() // workers)
-    settings = replace(settings, lanes=lanes, threads=settings.threads or 1)
+    # Each worker has a lane for every core, for connections are not spread evenly: one that got most of them
+    # may use what the others leave.
     # Here, where it can still be told in one place; and a .keras file is converted once.
     load_model(settings)
     with tempfile.TemporaryDirectory(prefix="lookonce-metrics-") as folder:
