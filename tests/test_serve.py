@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -228,9 +229,13 @@ def test_sighup_changes_the_model_under_load_without_a_failed_request(
 
 
 def children(serving: Serving) -> list[psutil.Process]:
-    """The worker processes; not multiprocessing's own helper."""
-    found = psutil.Process(serving.process.pid).children()
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+    """The workers; one that was killed is no more, though its parent may not have noticed yet."""
+    found = []
+    for child in psutil.Process(serving.process.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_workers_share_the_port_survive_a_kill_and_reload_together(
