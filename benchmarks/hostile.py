@@ -67,7 +67,7 @@ class Kinds:
         return request(self.picture, more=("X-A: " + "a" * self.random.randint(40_000, 200_000),)), False
 
     def many_headers(self) -> Made:
-        return request(self.picture, more=("X-B: c",) * self.random.randint(6_000, 20_000)), False
+        return request(self.picture, more=("X-B: c",) * self.random.randint(20_000, 40_000)), False
 
     def nested_json(self) -> Made:
         opening = self.random.choice([b"[", b'{"a":', b'{"input_data":'])
