@@ -17,7 +17,7 @@ from conftest import _missing
 
 # What `make` puts there: npm's own layout below a folder of the virtual environment.
 PROGRAM = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
-_LISTENS = re.compile(r"Azurite (\w+) service is successfully listening at http://127\.0\.0\.1:(\d+)")
+_LISTENS = re.compile(r"Azurite (\w+) service is successfully listening at https?://127\.0\.0\.1:(\d+)")
 _SERVICES = ("Blob", "Queue", "Table")
 _START_SECONDS = 60
 
@@ -26,10 +26,12 @@ class Azurite:
     """One emulator with an account and a key of its own; all of it lies below `folder`.
 
     `with Azurite(folder) as azurite:` starts it on free ports and ends it. Between `stop()` and `start()`
-    the content stays, and so does the address.
+    the content stays, and so does the address. With a `certificate`, the files (certificate chain, private
+    key), it speaks TLS only; a client then reaches the account also at `https://ACCOUNT.blob.ANY.NAME`,
+    as far as that name leads here.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
         """Nothing runs yet. Skips the test where Node.js or Azurite is missing."""
         node = _node()
         if node is None:
@@ -42,6 +44,10 @@ class Azurite:
         self._command = [str(node), str(PROGRAM), "--location", str(folder), "--silent"]
         # Clients are often younger than the emulator; their requests are the same.
         self._command += ["--disableTelemetry", "--skipApiVersionCheck"]
+        self._scheme = "http"
+        if certificate is not None:
+            self._scheme = "https"
+            self._command += ["--cert", str(certificate[0]), "--key", str(certificate[1])]
         self._log = folder / "azurite.log"
         self._ports = dict.fromkeys(_SERVICES, 0)
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,14 +61,19 @@ class Azurite:
         self.stop()
 
     @property
+    def blob_port(self) -> int:
+        """Where the blob service listens."""
+        return self._ports["Blob"]
+
+    @property
     def blob_url(self) -> str:
         """The account's address for blobs, without credentials."""
-        return f"http://127.0.0.1:{self._ports['Blob']}/{self.account}"
+        return f"{self._scheme}://127.0.0.1:{self.blob_port}/{self.account}"
 
     @property
     def queue_url(self) -> str:
         """The account's address for queues, without credentials."""
-        return f"http://127.0.0.1:{self._ports['Queue']}/{self.account}"
+        return f"{self._scheme}://127.0.0.1:{self._ports['Queue']}/{self.account}"
 
     @property
     def connection_string(self) -> str:
@@ -72,7 +83,7 @@ class Azurite:
     def connection_string_with(self, key: str) -> str:
         """The same with another key, such as a wrong one."""
         return (
-            f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={key};"
+            f"DefaultEndpointsProtocol={self._scheme};AccountName={self.account};AccountKey={key};"
             f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
         )
 

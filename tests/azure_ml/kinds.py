@@ -1,0 +1,153 @@
+"""The kinds of resources below a workspace: what may be sent, how they may be called, what is added."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from azure.ai.ml._restclient.arm_ml_service import models
+from azure.ai.ml._restclient.arm_ml_service._utils.model_base import Model
+
+_ASSET = r"[a-zA-Z0-9][a-zA-Z0-9\-_]{0,254}"
+_ENDPOINT = r"(?=.{3,32}$)[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?"
+_COMPUTE = r"[a-zA-Z](?![a-zA-Z0-9-]*-\d+$)[a-zA-Z0-9\-]{2,23}"
+_VERSION = r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind.
+
+    Args:
+        noun: as the service calls it in its errors.
+        body: the SDK's class of what is sent and answered.
+        name: what a name must match as a whole.
+        added: properties that an answer has when they weren't sent.
+        fixed: properties that can't be changed once they are there.
+        slow: creating and deleting are operations that go on after the answer.
+        tracked: answers have location, tags, kind and identity beside the properties.
+    """
+
+    noun: str
+    body: type[Model]
+    name: str
+    added: Mapping[str, Any] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    slow: bool = False
+    tracked: bool = False
+
+    def fits(self, name: str) -> bool:
+        """Whether a resource may be called so."""
+        return re.fullmatch(self.name, name) is not None
+
+
+_COMMON: dict[str, Any] = {"description": None, "tags": {}, "properties": {}}
+_CONTAINER = {**_COMMON, "isArchived": False, "latestVersion": None, "nextVersion": "1"}
+_VERSIONED = {**_COMMON, "isArchived": False, "isAnonymous": False}
+_ENDPOINT_ADDED = {"description": None, "properties": {}, "scoringUri": None, "swaggerUri": None}
+_DEPLOYMENT: dict[str, Any] = {
+    "description": None,
+    "properties": {},
+    "environmentId": None,
+    "environmentVariables": {},
+    "codeConfiguration": None,
+}
+
+KINDS = {
+    "datastores": Kind("Datastore", models.Datastore, "[a-zA-Z0-9_]{1,255}", {**_COMMON, "isDefault": False}),
+    "computes": Kind(
+        "Compute",
+        models.ComputeResource,
+        _COMPUTE,
+        {
+            "description": None,
+            "disableLocalAuth": False,
+            "isAttachedCompute": False,
+            "provisioningErrors": None,
+            "provisioningWarnings": None,
+            "resourceId": None,
+        },
+        slow=True,
+    ),
+    "codes": Kind("Code", models.CodeContainer, _ASSET, _CONTAINER),
+    "codes/versions": Kind("Code", models.CodeVersion, _VERSION, _VERSIONED, ("codeUri",)),
+    "data": Kind("Data", models.DataContainer, _ASSET, _CONTAINER),
+    "data/versions": Kind("Data", models.DataVersionBase, _VERSION, _VERSIONED, ("dataUri", "dataType")),
+    "environments": Kind("Environment", models.EnvironmentContainer, _ASSET, _CONTAINER),
+    "environments/versions": Kind(
+        "Environment",
+        models.EnvironmentVersion,
+        _VERSION,
+        {
+            **_VERSIONED,
+            "environmentType": "UserCreated",
+            "image": None,
+            "condaFile": None,
+            "build": None,
+            "osType": "Linux",
+            "inferenceConfig": None,
+            "autoRebuild": "Disabled",
+        },
+        ("image", "condaFile", "inferenceConfig"),
+    ),
+    "models": Kind("Model", models.ModelContainer, _ASSET, _CONTAINER),
+    "models/versions": Kind(
+        "Model",
+        models.ModelVersion,
+        _VERSION,
+        {
+            **_VERSIONED,
+            "autoDeleteSetting": None,
+            "flavors": {},
+            "modelType": "custom_model",
+            "jobName": None,
+            "stage": None,
+            "intellectualProperty": None,
+        },
+        ("modelUri", "modelType"),
+    ),
+    "jobs": Kind("Job", models.JobBase, _ASSET),
+    "onlineEndpoints": Kind(
+        "Endpoint",
+        models.OnlineEndpoint,
+        _ENDPOINT,
+        {
+            **_ENDPOINT_ADDED,
+            "compute": None,
+            "traffic": {},
+            "mirrorTraffic": {},
+            "publicNetworkAccess": "Enabled",
+        },
+        ("authMode", "compute"),
+        slow=True,
+        tracked=True,
+    ),
+    "onlineEndpoints/deployments": Kind(
+        "Deployment",
+        models.OnlineDeployment,
+        _ENDPOINT,
+        {
+            **_DEPLOYMENT,
+            "appInsightsEnabled": False,
+            "egressPublicNetworkAccess": "Enabled",
+            "model": None,
+            "modelMountPath": None,
+            "scaleSettings": {"scaleType": "Default"},
+        },
+        slow=True,
+        tracked=True,
+    ),
+    "batchEndpoints": Kind(
+        "Endpoint",
+        models.BatchEndpoint,
+        _ENDPOINT,
+        {**_ENDPOINT_ADDED, "defaults": None},
+        slow=True,
+        tracked=True,
+    ),
+    "batchEndpoints/deployments": Kind(
+        "Deployment", models.BatchDeployment, _ENDPOINT, _DEPLOYMENT, slow=True, tracked=True
+    ),
+}

@@ -1,0 +1,141 @@
+"""The workspace itself: its description, its own datastores, and where a code snapshot is to be put."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from azure_ml.management import Management
+from azure_ml.operations import LOCATION
+from azure_ml.resources import PROVIDER, Resource, Resources, now
+from azure_ml.storage import ARTIFACTS, BLOBS, Storage
+from azure_ml.tokens import TENANT
+from azure_ml.wire import Answer, ArmError, Request
+
+SUBSCRIPTION, GROUP, WORKSPACE = "00000000-1111-2222-3333-444444444444", "lookonce-tests", "lookonce"
+GROUP_PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+PATH = f"{GROUP_PATH}/providers/{PROVIDER}/workspaces/{WORKSPACE}"
+_OWN_DATASTORES = {"workspaceblobstore": BLOBS, "workspaceartifactstore": ARTIFACTS}
+
+
+class Workspace:
+    """Describes the workspace, and hands out what opens its storage."""
+
+    def __init__(self, base: str, resources: Resources, storage: Storage) -> None:
+        self._base, self._resources, self._storage = base, resources, storage
+        self._id, self._made = str(uuid.uuid4()), now()
+        for name, container in _OWN_DATASTORES.items():
+            resources.put(f"datastores/{name}", {"properties": self._datastore(name, container)})
+
+    def join(self, management: Management) -> None:
+        """Take over the requests that are this class's business."""
+        management.actions["datastores", "listSecrets"] = self._secrets
+        management.actions["codes/versions", "startPendingUpload"] = self._pending_upload
+        management.prepared = self._prepared
+
+    def description(self) -> Resource:
+        """The workspace as a resource."""
+        host = self._base.removeprefix("https://")
+        group = f"{GROUP_PATH}/providers"
+        return {
+            "id": PATH,
+            "name": WORKSPACE,
+            "type": f"{PROVIDER}/workspaces",
+            "location": LOCATION,
+            "tags": {},
+            "etag": None,
+            "kind": "Default",
+            "sku": {"name": "Basic", "tier": "Basic"},
+            "identity": {"type": "SystemAssigned", "principalId": str(uuid.UUID(int=1)), "tenantId": TENANT},
+            "properties": {
+                "friendlyName": WORKSPACE,
+                "description": "",
+                "workspaceId": self._id,
+                "tenantId": TENANT,
+                "storageAccount": f"{group}/Microsoft.Storage/storageAccounts/{self._storage.account}",
+                "keyVault": f"{group}/Microsoft.Keyvault/vaults/lookonce",
+                "applicationInsights": f"{group}/Microsoft.insights/components/lookonce",
+                "containerRegistry": f"{group}/Microsoft.ContainerRegistry/registries/lookonce",
+                "hbiWorkspace": False,
+                "imageBuildCompute": None,
+                "provisioningState": "Succeeded",
+                "creationTime": self._made,
+                "discoveryUrl": f"{self._base}/discovery",
+                "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{PATH}",
+                "v1LegacyMode": False,
+                "publicNetworkAccess": "Enabled",
+                "privateLinkCount": 0,
+                "storageHnsEnabled": False,
+                "allowRoleAssignmentOnRG": True,
+                "softDeleteEnabled": False,
+                "enableDataIsolation": False,
+                "managedNetwork": {"isolationMode": "Disabled"},
+            },
+            "systemData": {"createdAt": self._made, "createdBy": "stand-in", "createdByType": "User"},
+        }
+
+    def discovery(self) -> dict[str, str]:
+        """Where the workspace's other services are: all here."""
+        services = ("api", "history", "modelmanagement", "experimentation", "mlflow", "data")
+        return {"studio": "https://ml.azure.localhost", **dict.fromkeys(services, self._base)}
+
+    def _datastore(self, name: str, container: str) -> dict[str, Any]:
+        return {
+            "description": None,
+            "tags": None,
+            "properties": None,
+            "isDefault": name == "workspaceblobstore",
+            "credentials": {"credentialsType": "AccountKey"},
+            "subscriptionId": SUBSCRIPTION,
+            "resourceGroup": GROUP,
+            "datastoreType": "AzureBlob",
+            "accountName": self._storage.account,
+            "containerName": container,
+            "endpoint": "core.windows.net",
+            "protocol": "https",
+            "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity",
+        }
+
+    def _secrets(self, place: str, request: Request) -> Answer:
+        account = self._resources.get(place)["properties"].get("accountName")
+        if account != self._storage.account:
+            text = f"The storage account {account} of the datastore cannot be reached."
+            raise ArmError(400, "UserError", text, "StorageAccountNotFound")
+        if request.json().get("expirableSecret"):
+            return Answer(content={"secretsType": "Sas", "sasToken": f"?{self._storage.account_signature()}"})
+        return Answer(content={"secretsType": "AccountKey", "key": self._storage.key})
+
+    def _pending_upload(self, place: str, request: Request) -> Answer:
+        _, name, _, version = place.split("/")
+        container = f"{name}-{version}".lower().replace("_", "-")[:60].strip("-")
+        self._storage.container(container)
+        address = f"{self._storage.url}/{container}"
+        signed = f"{address}?{self._storage.container_signature(container)}"
+        reference = {
+            "blobUri": address,
+            "storageAccountArmId": self.description()["properties"]["storageAccount"],
+            "credential": {"credentialType": "SAS", "sasUri": signed},
+        }
+        content = {
+            "pendingUploadId": str(uuid.uuid4()),
+            "pendingUploadType": "TemporaryBlobReference",
+            "blobReferenceForConsumption": reference,
+        }
+        return Answer(content=content)
+
+    def _prepared(self, place: str, body: Resource) -> Resource:
+        """What the service makes of what was sent before it keeps it."""
+        properties = body["properties"]
+        if place.startswith("datastores/") and properties.get("credentials"):
+            # A secret goes in and never comes out by a mere look.
+            kind = properties["credentials"]["credentialsType"]
+            properties["credentials"] = {"credentialsType": kind}
+            self._storage.container(str(properties["containerName"]))
+        if place.startswith("computes/"):
+            cluster = properties.get("properties") or {}
+            cluster.pop("userAccountCredentials", None)
+            cluster["vmSize"] = str(cluster.get("vmSize", "")).upper()
+            cluster.update(currentNodeCount=0, targetNodeCount=0, allocationState="Steady", errors=None)
+            made = {"createdOn": now(), "modifiedOn": now()}
+            properties = {**made, **properties, "properties": cluster}
+        return {**body, "properties": properties}
