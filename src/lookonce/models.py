@@ -52,11 +52,9 @@ class Registry(Protocol):
         """Its file, in `folder`, under the name that it had. Raises LookonceError."""
 
 
-def open_registry(on: str = "local") -> Registry:
-    """`local`: MLflow's, in mlflow.db here or where MLFLOW_TRACKING_URI says. Raises LookonceError."""
-    if on == "local":
-        return LocalRegistry(store_address(Path.cwd()))
-    raise LookonceError(f"--on is {on!r}; expected local.")
+def open_local() -> LocalRegistry:
+    """MLflow's, in mlflow.db here or where MLFLOW_TRACKING_URI says. Raises LookonceError."""
+    return LocalRegistry(store_address(Path.cwd()))
 
 
 def model_name(given: str) -> tuple[str, str | None]:

@@ -72,14 +72,14 @@ def open_workspace(place: Place, who: TokenCredential | None = None) -> MLClient
         raise LookonceError(
             f"{error.name} is not installed. Install it with: pip install 'lookonce[azure]'"
         ) from error
-    return MLClient(
-        who or credential(),
-        place.subscription_id,
-        place.resource_group,
-        place.workspace_name,
-        enable_telemetry=False,
-        **_cloud(),
-    )
+    names = (place.subscription_id, place.resource_group, place.workspace_name)
+    cloud = _cloud()
+    try:
+        return MLClient(who or credential(), *names, enable_telemetry=False, **cloud)
+    except AttributeError:
+        # The SDK takes another cloud's description once in a process, and knows its name from then on.
+        cloud.pop("cloud_metadata", None)
+        return MLClient(who or credential(), *names, enable_telemetry=False, **cloud)
 
 
 def management_scope() -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli.azure_extra import needs_azure
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _EXAMPLES = """examples:
   lookonce models list
   lookonce models download cells:champion --output models/
 
-The registry is MLflow's, in ./mlflow.db (or where MLFLOW_TRACKING_URI says).
+The registry is MLflow's, in ./mlflow.db (or where MLFLOW_TRACKING_URI says); with --on azure the workspace's.
 """
 # The predecessor's words for Darknet's two.
 _BASE = {"full": "yolov3", "tiny": "yolov3-tiny"}
@@ -54,17 +55,18 @@ def add_parser(commands: Any) -> None:
     download.add_argument("--output", type=Path, default=Path("."), metavar="DIR")
     for one in (register, listed, show, download):
         one.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
+        one.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
         one.epilog, one.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do one action, print what came of it."""
-    from lookonce.models import find, open_registry
+    from lookonce.models import find
 
     if arguments.action == "register":
         return _register(arguments)
-    registry = open_registry(arguments.on)
+    registry = _open(arguments)
     if arguments.action == "list":
         _table(registry.newest())
     elif arguments.action == "show":
@@ -76,8 +78,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _open(arguments: argparse.Namespace) -> Registry:
+    if arguments.on == "local":
+        from lookonce.models import open_local
+
+        return open_local()
+    with needs_azure():
+        from lookonce.azure.registry import AzureRegistry
+        from lookonce.azure.workspace import find_config, open_workspace
+    return AzureRegistry(open_workspace(find_config(arguments.config)))
+
+
 def _register(arguments: argparse.Namespace) -> int:
-    from lookonce.models import checked_alias, model_name, open_registry
+    from lookonce.models import checked_alias, model_name
 
     # Names are checked before anything is fetched or sent.
     checked_alias(arguments.alias)
@@ -88,7 +101,7 @@ def _register(arguments: argparse.Namespace) -> int:
     name, word = model_name(arguments.name or (arguments.file.stem if arguments.file else str(base)))
     if word:
         print(word)
-    registry = open_registry(arguments.on)
+    registry = _open(arguments)
     file = arguments.file or _base_weights(str(base), arguments.weights_dir, arguments.base_url)
     if not file.is_file():
         raise LookonceError(f"{file}: no such file. Give a model's file.")

@@ -1,0 +1,159 @@
+"""The workspace's model registry with the face of the local one (lookonce.models.Registry)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from lookonce.atomic import atomic_file
+from lookonce.azure.attempts import attempt
+from lookonce.azure.explain import explain
+from lookonce.errors import LookonceError
+from lookonce.models import Registered, checked_alias, file_sha256, model_name
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+# The workspace has tags, but no aliases: they stand in this one.
+_ALIASES = "aliases"
+_MOST_TAG = 256
+
+
+class AzureRegistry:
+    """Models of one workspace; versions are counted by the service."""
+
+    def __init__(self, client: MLClient) -> None:
+        self._client = client
+
+    def register(self, file: Path, name: str, tags: Mapping[str, str], alias: str | None) -> Registered:
+        """As in Registry; the same content under the same name again is the version that is there."""
+        from azure.ai.ml.entities import Model
+
+        name, _ = model_name(name)
+        checked_alias(alias)
+        digest = file_sha256(file)
+        own = {key: value[:_MOST_TAG] for key, value in tags.items()}
+        own |= {"sha256": digest, "file": file.name}
+        known = self._found(name)
+        same = next((one for one in known if one.tags.get("sha256") == digest), None)
+        if same is None:
+            model = Model(name=name, path=str(file), type="custom_model", tags=own)
+            version = str(self._ask(lambda: self._client.models.create_or_update(model)).version)
+        else:
+            version = same.version
+            self._retag(name, version, {**same.tags, **own})
+        if alias is not None:
+            self._move_alias(known, name, version, alias)
+        return next(one for one in self._found(name) if one.version == version)
+
+    def newest(self) -> list[Registered]:
+        """As in Registry."""
+        names = self._ask(lambda: sorted(one.name for one in self._client.models.list()))
+        return [versions[0] for name in names if (versions := self._found(name))]
+
+    def versions(self, name: str) -> list[Registered]:
+        """As in Registry."""
+        found = self._found(name)
+        if not found:
+            raise LookonceError(
+                f"no model {name!r} is registered in workspace {self._client.workspace_name}; "
+                "lookonce models list --on azure shows those that are."
+            )
+        return found
+
+    def download(self, version: Registered, folder: Path) -> Path:
+        """As in Registry; the content is compared with what was registered."""
+        digest = version.tags.get("sha256")
+        with tempfile.TemporaryDirectory(prefix="lookonce-") as place:
+            self._ask(
+                lambda: self._client.models.download(version.name, version.version, download_path=place)
+            )
+            files = [path for path in Path(place).rglob("*") if path.is_file()]
+            wanted = version.tags.get("file")
+            chosen = next(
+                (path for path in files if path.name == wanted), files[0] if len(files) == 1 else None
+            )
+            if chosen is None:
+                raise LookonceError(
+                    f"{version.name}:{version.version} holds {len(files)} files, and none is named as the "
+                    "model's. Register the model's file alone."
+                )
+            if digest is not None and file_sha256(chosen) != digest:
+                raise LookonceError(
+                    f"{version.name}:{version.version}: what arrived is not what was registered. Try again; "
+                    "if it stays so, register the file again."
+                )
+            target = Path(folder) / chosen.name
+            if target.exists() and file_sha256(target) != file_sha256(chosen):
+                raise LookonceError(
+                    f"{target} is there and is another file. Move it, or choose another folder."
+                )
+            with atomic_file(target) as temporary:
+                shutil.copyfile(chosen, temporary)
+        return target
+
+    def _found(self, name: str) -> list[Registered]:
+        try:
+            listed = self._ask(lambda: list(self._client.models.list(name=name)))
+        except ResourceNotFoundError:
+            return []
+        return sorted(map(_registered, listed), key=_newest_first)
+
+    def _move_alias(self, known: list[Registered], name: str, version: str, alias: str) -> None:
+        for one in known:
+            if alias in one.aliases and one.version != version:
+                left = [other for other in one.aliases if other != alias]
+                self._retag(name, one.version, {**one.tags, _ALIASES: ",".join(left)})
+        now = next(one for one in self._found(name) if one.version == version)
+        self._retag(name, version, {**now.tags, _ALIASES: ",".join(sorted({*now.aliases, alias}))})
+
+    def _retag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        def ask() -> Any:
+            model: Any = self._client.models.get(name, version)
+            model.tags = dict(tags)
+            return self._client.models.create_or_update(model)
+
+        self._ask(ask)
+
+    def _ask(self, ask: Any) -> Any:
+        try:
+            with quiet():
+                return attempt(ask)
+        except (LookonceError, ResourceNotFoundError):
+            raise
+        except Exception as error:
+            raise LookonceError(f"workspace {self._client.workspace_name}: {explain(error)}.") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without the SDK's progress bars, which it prints on both streams."""
+    nothing = io.StringIO()
+    with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+        yield
+
+
+def _registered(model: Any) -> Registered:
+    tags = dict(model.tags or {})
+    aliases = tuple(one for one in tags.get(_ALIASES, "").split(",") if one)
+    created = getattr(model.creation_context, "created_at", None)
+    return Registered(
+        model.name,
+        str(model.version),
+        aliases,
+        tags,
+        created.isoformat(timespec="seconds") if created is not None else "",
+        model.path or "",
+    )
+
+
+def _newest_first(one: Registered) -> tuple[bool, int, str]:
+    number = int(one.version) if one.version.isdecimal() else 0
+    return not one.version.isdecimal(), -number, one.version
