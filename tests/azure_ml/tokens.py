@@ -1,4 +1,4 @@
-"""Entra's token service and the managed identity's: signed tokens that end, for those with the right secret."""
+"""Entra's token service and the managed identity's: signed tokens that end, if the secret is right."""
 
 from __future__ import annotations
 

@@ -1,0 +1,72 @@
+"""The packages that a job in the cloud installs: the versions that run here, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from typing import Any
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from lookonce.errors import LookonceError
+
+_NAME = re.compile(r"[-_.]+")
+
+
+def locked(extras: Iterable[str], leave_out: Iterable[str] = ()) -> list[str]:
+    """`name==version` of all that lookonce with `extras` needs, as installed here, in the order of names.
+
+    `leave_out` are packages (and what only they need) that the job gets otherwise. Markers are judged for
+    this Python on Linux, which jobs run on. Raises LookonceError where something isn't installed.
+    """
+    without = {_normal(name) for name in leave_out}
+    found: dict[str, str] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    waiting: list[tuple[str, frozenset[str]]] = [("lookonce", frozenset(extras))]
+    while waiting:
+        name, wanted = waiting.pop()
+        if (name, wanted) in seen or name in without:
+            continue
+        seen.add((name, wanted))
+        installed = _installed(name)
+        if name != "lookonce":
+            found[name] = f"{installed.metadata['Name']}=={_public(installed.version)}"
+        for text in installed.requires or ():
+            requirement = Requirement(text)
+            if _applies(requirement, wanted):
+                waiting.append((_normal(requirement.name), frozenset(requirement.extras)))
+    return [found[name] for name in sorted(found)]
+
+
+def _applies(requirement: Requirement, extras: frozenset[str]) -> bool:
+    if requirement.marker is None:
+        return True
+    surroundings: dict[str, Any] = {
+        **default_environment(),
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+    }
+    return any(requirement.marker.evaluate({**surroundings, "extra": extra}) for extra in (*extras, ""))
+
+
+def _installed(name: str) -> Distribution:
+    try:
+        return distribution(name)
+    except PackageNotFoundError as error:
+        raise LookonceError(
+            f"{name} is not installed here, and jobs get the versions that run here. Install it with: "
+            "pip install 'lookonce[azure,tensorflow]'"
+        ) from error
+
+
+def _public(version: str) -> str:
+    """Without the label of a local build, such as +cpu, which no index has."""
+    return version.partition("+")[0]
+
+
+def _normal(name: str) -> str:
+    return _NAME.sub("-", name).lower()
