@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure_ml import workspace as place
 from azure_ml.addresses import Addresses
 from azure_ml.certificates import Certificates
+from azure_ml.job_service import JobService
 from azure_ml.management import Management
 from azure_ml.name_proxy import NameProxy
 from azure_ml.operations import Operations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _WORKSPACE = re.compile(re.escape(place.PATH) + r"(?:/(.*))?$", re.IGNORECASE)
+# What a job's node needs of `environment` to reach this cloud.
+_TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,22 @@ class StandIn:
         self.management = Management(self.resources, self._operations, self.addresses)
         self._workspace.join(self.management)
         self.environment = self._write_environment()
+        self.service = JobService(
+            folder,
+            self.url,
+            self.resources,
+            self.storage,
+            self.addresses,
+            self._operations,
+            self.tokens,
+            {name: self.environment[name] for name in _TRUST},
+        )
+        self.service.join(self.management)
+        self.jobs = self.service.jobs
 
     def close(self) -> None:
         """End all of it."""
+        self.service.close()
         self._server.close()
         self.names.close()
         self.azurite.stop()
@@ -153,6 +169,8 @@ class StandIn:
             return Answer(content=self._workspace.discovery())
         self.tokens.check(request)
         if (answer := self._operations.answer(request.path)) is not None:
+            return answer
+        if (answer := self.service.answer(request)) is not None:
             return answer
         found = _WORKSPACE.match(request.path.rstrip("/"))
         if found is None:
