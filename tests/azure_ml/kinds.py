@@ -28,6 +28,7 @@ class Kind:
         fixed: properties that can't be changed once they are there.
         slow: creating and deleting are operations that go on after the answer.
         tracked: answers have location, tags, kind and identity beside the properties.
+        changes: the SDK's class of what a PATCH may send, where there is one.
     """
 
     noun: str
@@ -37,6 +38,7 @@ class Kind:
     fixed: tuple[str, ...] = ()
     slow: bool = False
     tracked: bool = False
+    changes: type[Model] | None = None
 
     def fits(self, name: str) -> bool:
         """Whether a resource may be called so."""
@@ -123,6 +125,7 @@ KINDS = {
         ("authMode", "compute"),
         slow=True,
         tracked=True,
+        changes=models.PartialMinimalTrackedResourceWithIdentity,
     ),
     "onlineEndpoints/deployments": Kind(
         "Deployment",
@@ -138,6 +141,7 @@ KINDS = {
         },
         slow=True,
         tracked=True,
+        changes=models.PartialMinimalTrackedResourceWithSku,
     ),
     "batchEndpoints": Kind(
         "Endpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from azure_ml import rules
@@ -14,12 +15,14 @@ from azure_ml.wire import Answer, ArmError, Request, not_found
 
 Action = Callable[[str, Request], Answer]
 _PAGE = 30
+_ANSWERED = ("id", "name", "type", "systemData")
 
 
 class Management:
     """Answers all below the workspace.
 
-    `made` is called in an operation after a slow resource was put, `gone` with the ids of deleted ones.
+    `made` is called in an operation after a slow resource was put, `leaving` before one is deleted and may
+    refuse it, `gone` with the ids of deleted ones.
     `started` is called with a new job's name. `actions` are POSTs: {(kind, last part of the path): answers}.
     """
 
@@ -27,6 +30,7 @@ class Management:
         self._resources, self._operations, self._addresses = resources, operations, addresses
         self.actions: dict[tuple[str, str], Action] = {}
         self.made: Callable[[str], None] = lambda place: None
+        self.leaving: Callable[[str], None] = lambda place: None
         self.gone: Callable[[list[str]], None] = lambda ids: None
         self.prepared: Callable[[str, Resource], Resource] = lambda place, body: body
         self.started: Callable[[str], None] = lambda name: None
@@ -58,7 +62,9 @@ class Management:
         if request.method == "PATCH":
             if before is None:
                 raise not_found(place)
-            body = _merged({key: before[key] for key in before if key in body}, body)
+            if kind.changes is not None:
+                rules.check_body(replace(kind, body=kind.changes), body)
+            body = _merged({key: before[key] for key in before if key not in _ANSWERED}, body)
         else:
             rules.check_name(kind, parts[-1])
             rules.check_body(kind, body)
@@ -153,6 +159,7 @@ class Management:
             return Answer(204)
         if place.startswith("jobs/") and self._resources.get(place)["properties"]["status"] not in ENDED:
             raise ArmError(400, "UserError", "A job that runs cannot be deleted; cancel it.", "JobIsRunning")
+        self.leaving(place)
         if not kind.slow:
             self.gone(self._resources.delete(place))
             return Answer(200)

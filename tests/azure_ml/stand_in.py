@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from azure_ml import workspace as place
 from azure_ml.addresses import Addresses
 from azure_ml.certificates import Certificates
+from azure_ml.deployments import Deployments
+from azure_ml.endpoint_images import Images
+from azure_ml.endpoint_place import Places
 from azure_ml.job_service import JobService
 from azure_ml.management import Management
 from azure_ml.name_proxy import NameProxy
@@ -79,10 +82,17 @@ class StandIn:
         )
         self.service.join(self.management)
         self.jobs = self.service.jobs
+        self.images = Images()
+        places = Places(self.resources, self.storage, self.addresses, self.images)
+        self.deployments = Deployments(
+            folder / "deployments", self.url, self.resources, self._operations, self.tokens, places
+        )
+        self.deployments.join(self.management)
 
     def close(self) -> None:
         """End all of it."""
         self.service.close()
+        self.deployments.close()
         self._server.close()
         self.names.close()
         self.azurite.stop()
@@ -167,6 +177,8 @@ class StandIn:
             return answer
         if request.path == "/discovery":
             return Answer(content=self._workspace.discovery())
+        if (answer := self.deployments.answer(request)) is not None:
+            return answer
         self.tokens.check(request)
         if (answer := self._operations.answer(request.path)) is not None:
             return answer

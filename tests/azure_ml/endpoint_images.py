@@ -1,0 +1,153 @@
+"""Images by name: what their Dockerfile says is run here as a process, for there is no engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class BuildError(Exception):
+    """A Dockerfile that can't be built; the message is what the build's log ends with."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a built image is: how it starts, its variables, its port, and where its own files lie here."""
+
+    entry: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    port: int = 8080
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+    def words(self, places: Mapping[str, Path]) -> list[str]:
+        """The command that starts it here, with {port} for its port."""
+        words = here([*self.entry, *self.command], {**self.files, **places})
+        words = [word.replace(str(self.port), "{port}") for word in words]
+        if words and PurePosixPath(words[0]).name == "lookonce":
+            return [sys.executable, "-m", "lookonce", *words[1:]]
+        return words
+
+    def surroundings(self, added: Mapping[str, str], places: Mapping[str, Path]) -> dict[str, str]:
+        """Its variables and those given to it, with paths of this machine."""
+        own = {name: value for name, value in self.variables.items() if name not in ("PATH", "HOME")}
+        all_of_them = {**own, **added}
+        values = here(all_of_them.values(), {**self.files, **places})
+        return dict(zip(all_of_them, values, strict=True))
+
+
+def here(values: Iterable[str], places: Mapping[str, Path]) -> list[str]:
+    """Paths in a container made paths of this machine: `places` says where its folders and files lie."""
+
+    def one(value: str) -> str:
+        for inside in sorted(places, key=len, reverse=True):
+            if value.rstrip("/") == inside or value.startswith(f"{inside}/"):
+                return str(places[inside]) + value[len(inside) :]
+        return value
+
+    return [one(value) for value in values]
+
+
+class Images:
+    """The images that can be pulled: the project's own, and those built in the workspace's registry."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Image] = {}
+
+    def add(self, reference: str, image: Image) -> None:
+        """Make one known by its whole reference, registry and tag included."""
+        self._built[_tagged(reference)] = image
+
+    def find(self, reference: str) -> Image | None:
+        """The one of that reference; every repository that ends in `lookonce` has the project's own."""
+        if image := self._built.get(_tagged(reference)):
+            return image
+        repository = re.sub(r"(@sha256:\w+|:[\w.-]+)$", "", reference)
+        if repository.rpartition("/")[2] == "lookonce":
+            return self._read((ROOT / "Dockerfile").read_text(encoding="utf-8"), ROOT, None)
+        return None
+
+    def build(self, context: Path, dockerfile: str, files: Path) -> Image:
+        """Build what a context's Dockerfile says; what it copies is put below `files`. Raises BuildError."""
+        path = context / dockerfile
+        if not path.is_file():
+            raise BuildError(f"unable to prepare context: the Dockerfile ({dockerfile}) is not in it")
+        return self._read(path.read_text(encoding="utf-8"), context, files)
+
+    def _read(self, text: str, context: Path, files: Path | None) -> Image:
+        image, folder, last = Image(), PurePosixPath("/"), 0
+        steps = instructions(text)
+        if not any(name == "FROM" for name, _ in steps):
+            raise BuildError("no build stage in current context: the Dockerfile has no FROM")
+        last = max(number for number, (name, _) in enumerate(steps) if name == "FROM")
+        for number, (name, rest) in enumerate(steps):
+            if name == "FROM":
+                image, folder = self.find(rest.split()[0]) or Image(), PurePosixPath("/")
+            elif name == "WORKDIR":
+                folder /= rest
+            elif name in ("COPY", "ADD") and "--from" not in rest:
+                words = [word for word in shlex.split(rest) if not word.startswith("--")]
+                for word in words[:-1]:
+                    _check(context, word)
+                    if files is not None and number > last:
+                        copied = _copy(context / word, files, folder / words[-1], words[-1].endswith("/"))
+                        image = replace(image, files={**image.files, **copied})
+            elif name == "ENV":
+                image = replace(image, variables={**image.variables, **_pairs(rest)})
+            elif name == "EXPOSE":
+                image = replace(image, port=int(rest.split()[0].partition("/")[0]))
+            elif name == "ENTRYPOINT":
+                image = replace(image, entry=_words(rest), command=())
+            elif name == "CMD":
+                image = replace(image, command=_words(rest))
+        return image
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """(NAME, rest) of each, without comments and with continued lines joined."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n", " ", "\n".join(lines))
+    return [(line.split(None, 1)[0].upper(), line.split(None, 1)[1]) for line in joined.splitlines()]
+
+
+def _check(context: Path, source: str) -> None:
+    place = (context / source.lstrip("/")).resolve()
+    if not place.is_relative_to(context.resolve()):
+        raise BuildError(f"COPY failed: forbidden path outside the build context: {source}")
+    if not place.exists():
+        raise BuildError(f"COPY failed: file not found in build context: {source}: file does not exist")
+
+
+def _copy(source: Path, files: Path, target: PurePosixPath, into: bool) -> dict[str, Path]:
+    """Copy as COPY does, a folder's content and a file itself; which path in the image lies where."""
+    place = files / str(target).lstrip("/")
+    if source.is_dir():
+        shutil.copytree(source, place, dirs_exist_ok=True)
+        return {str(target): place}
+    file = place / source.name if into or place.is_dir() else place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, file)
+    return {str(target): place}
+
+
+def _words(rest: str) -> tuple[str, ...]:
+    return tuple(json.loads(rest)) if rest.startswith("[") else ("sh", "-c", rest)
+
+
+def _pairs(rest: str) -> dict[str, str]:
+    if "=" not in rest.split()[0]:
+        name, _, value = rest.partition(" ")
+        return {name: value}
+    return dict(word.split("=", 1) for word in shlex.split(rest))
+
+
+def _tagged(reference: str) -> str:
+    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
