@@ -27,6 +27,8 @@ from azure_ml.wire import Answer, Request
 _LOGS = Kind("Logs", models.DeploymentLogsRequest, "")
 _ADDRESS = re.compile(r"^/(?:inference|api/v1/endpoint)/([^/]+)(/.*)$")
 _MOST_INSTANCES = 2
+_SHARE = {"cpu": "100m", "memory": "500Mi"}
+_KUBERNETES_SHARE = {"containerResourceRequests": _SHARE, "containerResourceLimits": None}
 _READY_SECONDS = 60.0
 
 
@@ -112,6 +114,10 @@ class Deployments:
             front = self.fronts.get("/".join(parts[:2]).lower())
             runs = front is not None and parts[3].lower() in front.running
             check_deployment(self._resources, place, properties, runs)
+            if properties["endpointComputeType"] == "Kubernetes":
+                properties["containerResourceRequirements"] = (
+                    properties.get("containerResourceRequirements") or _KUBERNETES_SHARE
+                )
             return body
         check_endpoint(self._resources, place, properties)
         if keys := properties.pop("keys", None):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -14,6 +16,9 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import (
     CodeConfiguration,
     Environment,
+    KubernetesCompute,
+    KubernetesOnlineDeployment,
+    KubernetesOnlineEndpoint,
     ManagedOnlineDeployment,
     ManagedOnlineEndpoint,
     Model,
@@ -28,6 +33,11 @@ from lookonce.export import export_onnx
 from serving_process import fastest
 
 CONDA = {"name": "serve", "dependencies": ["python=3.11", {"pip": ["azureml-inference-server-http==1.5.1"]}]}
+ROUTES = {
+    "liveness_route": {"port": 8080, "path": "/health"},
+    "readiness_route": {"port": 8080, "path": "/ready"},
+    "scoring_route": {"port": 8080, "path": "/score"},
+}
 SCRIPT = """
 import glob, json, os, sys, time
 from azureml_inference_server_http.api.aml_request import rawhttp
@@ -210,16 +220,11 @@ def test_the_projects_own_image_serves_a_registered_model(
     picture = (shared / "images" / "dog.jpg").read_bytes()
 
     def deployment(**variables: str) -> ManagedOnlineDeployment:
-        route = {"port": 8080, "path": "/ready"}
-        routes = {"liveness_route": {**route, "path": "/health"}, "readiness_route": route}
         return ManagedOnlineDeployment(
             name="image",
             endpoint_name=name,
             model=model,
-            environment=Environment(
-                image="registry.azurecr.localhost/lookonce:1",
-                inference_config={**routes, "scoring_route": {**route, "path": "/score"}},
-            ),
+            environment=Environment(image="registry.azurecr.localhost/lookonce:1", inference_config=ROUTES),
             environment_variables=variables,
             instance_type="Standard_DS3_v2",
             instance_count=1,
@@ -240,3 +245,96 @@ def test_the_projects_own_image_serves_a_registered_model(
     family = processes_of(stand_in, name)
     client.online_endpoints.begin_delete(name).result()
     assert psutil.wait_procs(family, 5)[1] == []
+
+
+def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
+    stand_in: StandIn, client: MLClient, name: str, tmp_path: Path
+):
+    cluster = f"k8s-{name[2:10]}a"
+    group = f"/subscriptions/{client.subscription_id}/resourceGroups/{client.resource_group_name}"
+    resource = f"{group}/providers/Microsoft.ContainerService/managedClusters/{cluster}"
+    with pytest.raises(ResourceNotFoundError):
+        client.online_endpoints.begin_create_or_update(KubernetesOnlineEndpoint(name=name, compute=cluster))
+    client.compute.begin_create_or_update(
+        KubernetesCompute(name=cluster, resource_id=resource, namespace="default")
+    ).result()
+    made = client.online_endpoints.begin_create_or_update(
+        KubernetesOnlineEndpoint(name=name, compute=cluster, auth_mode="aml_token")
+    ).result()
+    assert isinstance(made, KubernetesOnlineEndpoint)
+    managed = scripted(tmp_path, name, "managed")
+    with pytest.raises(HttpResponseError, match="must have the endpointComputeType Kubernetes"):
+        client.online_deployments.begin_create_or_update(managed)
+    deployment = KubernetesOnlineDeployment(
+        name="blue",
+        endpoint_name=name,
+        model=managed.model,
+        code_configuration=managed.code_configuration,
+        environment=managed.environment,
+        environment_variables={"WHO": "kubernetes"},
+        request_settings=OnlineRequestSettings(request_timeout_ms=1000),
+        instance_count=2,
+    )
+    client.online_deployments.begin_create_or_update(deployment).result()
+    assert len(stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers) == 2
+    set_traffic(client, name, blue=100)
+    url, token = made.scoring_uri, client.online_endpoints.get_keys(name).access_token
+    assert ask(url, token).json()["who"] == "kubernetes"
+    assert ask(url, token[:-6] + "abcdef").status_code == ask(url, None).status_code == 401
+    assert ask(f"{url}?status=415", token).status_code == 415
+    assert ask(f"{url}?sleep=2", token).status_code == 504
+    # One that dies comes back, and meanwhile the other answers.
+    (container, other) = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers
+    container.process.kill()
+    container.process.wait()
+    assert sorted({ask(url, token).status_code for _ in range(2)}) == [200, 502]
+    until = time.monotonic() + 30
+    while {ask(url, token).status_code for _ in range(2)} != {200}:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert other.alive
+    client.online_endpoints.begin_delete(name).result()
+
+
+def test_what_azure_refuses_is_refused(client: MLClient, endpoint: ManagedOnlineEndpoint, tmp_path: Path):
+    name = endpoint.name
+    endpoint.traffic = {"nobody": 100}
+    with pytest.raises(HttpResponseError, match="which the endpoint does not have"):
+        client.online_endpoints.begin_create_or_update(endpoint)
+    endpoint.traffic = {"nobody": 60}
+    with pytest.raises(HttpResponseError, match="sum up to 60"):
+        client.online_endpoints.begin_create_or_update(endpoint)
+    service, place = (
+        client.online_endpoints._online_operation,
+        (client.resource_group_name, client.workspace_name),
+    )
+    good = {"location": "westeurope", "properties": {"authMode": "Key"}}
+    for wrong, told in (
+        ({**good, "properties": {"authMode": "None"}}, "'None' is none of AMLToken, Key, AADToken"),
+        ({**good, "properties": {"authMode": "Key", "colour": "red"}}, "could not find member 'colour'"),
+        ({"properties": {"authMode": "Key"}}, "location: the field is required"),
+        ({**good, "properties": {"authMode": "Key", "scoringUri": "http://a"}}, "scoringUri: is read-only"),
+    ):
+        with pytest.raises(HttpResponseError, match=re.escape(told)):
+            service.begin_create_or_update(*place, name, wrong)
+    for short in ("ab", "1abc", "abc-", "x" * 33):
+        with pytest.raises(HttpResponseError, match=r"Endpoint name .* is invalid"):
+            service.begin_create_or_update(*place, short, good)
+    with pytest.raises(HttpResponseError, match="could not find member 'properties'"):
+        service.begin_update(*place, name, {"properties": {"description": "no"}})
+    changed = service.begin_update(*place, name, {"tags": {"a": "b"}}).result()
+    assert (changed.tags, changed.properties.auth_mode) == ({"a": "b"}, "Key")
+    without = scripted(tmp_path, name, "without", instance_type=None)
+    with pytest.raises(HttpResponseError, match="InstanceType is required"):
+        client.online_deployments.begin_create_or_update(without)
+    other = Environment(image="nowhere.localhost/other:1", inference_config=ROUTES)
+    unknown = scripted(tmp_path, name, "unknown", environment=other, code_configuration=None)
+    with pytest.raises(HttpResponseError, match="Unable to download user container image"):
+        client.online_deployments.begin_create_or_update(unknown).result()
+    bare = Environment(image="mcr.microsoft.com/azureml/base", conda_file={"dependencies": ["python=3.11"]})
+    with pytest.raises(HttpResponseError, match="ResourceNotReady"):
+        client.online_deployments.begin_create_or_update(
+            scripted(tmp_path, name, "bare", environment=bare)
+        ).result()
+    assert "azureml-inference-server-http is missing" in client.online_deployments.get_logs("bare", name, 9)
+    client.online_endpoints.begin_delete(name).result()
