@@ -58,6 +58,7 @@ def train(tmp_path, recipe, samples=None, validate=None, **options):
         frozen=layers_of(network, [0]),
         validate=validate,
         save_best=lambda model, row: saved.append(row["epoch"]),
+        save_final=lambda model, row: saved.append(f"final {row['epoch']}"),
         after_epoch=lambda rows: None,
         folder=tmp_path / "last",
         run={},
@@ -110,7 +111,7 @@ def test_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     _, done, saved = train(
         tmp_path, Recipe(epochs=6, patience=3, batch_size=2), validate=lambda _: {"val_map": next(scores)}
     )
-    assert saved == [1, 2]
+    assert saved == [1, 2, "final 5"]
     assert (done.best_epoch, done.best_score, done.epochs_done) == (2, 0.6, 5)
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
+from lookonce.models import file_sha256
 from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
 from lookonce.run_folder import RunFolder
 from lookonce.tracking import NoTracking, Tracking
@@ -134,9 +136,9 @@ def train(
         sizes = box_sizes(checked, lists["train"], input_size, resize)
         plots.plot_anchors(sizes, anchors.sizes, anchors.average_iou, folder.root / "anchors.png")
 
-        def save_best(trained: keras.Model, row: dict[str, Any]) -> None:
+        def save(path: Path, trained: keras.Model, row: dict[str, Any]) -> None:
             scores = {key: value for key, value in row.items() if key == "epoch" or key.startswith("val_")}
-            save_model(folder.model, trained, replace(card, metrics=scores))
+            save_model(path, trained, replace(card, metrics=scores))
 
         validation = Validation(checked, lists["val"]) if lists["val"] else None
         batches = Batches(
@@ -146,7 +148,7 @@ def train(
             **asdict(recipe),
             "cfg_sha256": hashlib.sha256(cfg.text.encode()).hexdigest(),
             "data_sha256": trained_on["sha256"],
-            "weights": str(weights),
+            "weights": f"{Path(weights).name} {file_sha256(Path(weights))[:12]}" if weights else "none",
             "resize": resize,
             "backend": keras.backend.backend(),
         }
@@ -166,7 +168,8 @@ def train(
                 recipe,
                 frozen=layers_of(network, taken),
                 validate=validation.follower(network, card) if validation else None,
-                save_best=save_best,
+                save_best=partial(save, folder.model),
+                save_final=partial(save, folder.final),
                 after_epoch=after_epoch,
                 folder=folder.last,
                 run=identity,

@@ -43,6 +43,11 @@ class RunFolder:
         return self.root / "last"
 
     @property
+    def final(self) -> Path:
+        """The last epoch's model, which is not always the best."""
+        return self.last / "model.keras"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch."""
         return self.root / "metrics.csv"

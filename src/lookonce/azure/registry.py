@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.atomic import atomic_file
-from lookonce.azure.attempts import attempt
-from lookonce.azure.explain import explain
+from lookonce.azure.ask import ask
 from lookonce.errors import LookonceError
 from lookonce.models import Registered, checked_alias, file_sha256, model_name
 
@@ -45,7 +42,7 @@ class AzureRegistry:
         same = next((one for one in known if one.tags.get("sha256") == digest), None)
         if same is None:
             model = Model(name=name, path=str(file), type="custom_model", tags=own)
-            version = str(self._ask(lambda: self._client.models.create_or_update(model)).version)
+            version = str(ask(self._client, lambda: self._client.models.create_or_update(model)).version)
         else:
             version = same.version
             self._retag(name, version, {**same.tags, **own})
@@ -53,9 +50,27 @@ class AzureRegistry:
             self._move_alias(known, name, version, alias)
         return next(one for one in self._found(name) if one.version == version)
 
+    def register_output(self, address: str, name: str, tags: Mapping[str, str], alias: str) -> Registered:
+        """A file that a job left, without fetching it; the same job's same file is the version there is."""
+        from azure.ai.ml.entities import Model
+
+        name, _ = model_name(name)
+        own = {key: value[:_MOST_TAG] for key, value in tags.items()}
+        known = self._found(name)
+        same = next(
+            (one for one in known if all(one.tags.get(key) == own[key] for key in ("job", "kind"))), None
+        )
+        if same is None:
+            model = Model(name=name, path=address, type="custom_model", tags=own)
+            version = str(ask(self._client, lambda: self._client.models.create_or_update(model)).version)
+        else:
+            version = same.version
+        self._move_alias(known, name, version, alias)
+        return next(one for one in self._found(name) if one.version == version)
+
     def newest(self) -> list[Registered]:
         """As in Registry."""
-        names = self._ask(lambda: sorted(one.name for one in self._client.models.list()))
+        names = ask(self._client, lambda: sorted(one.name for one in self._client.models.list()))
         return [versions[0] for name in names if (versions := self._found(name))]
 
     def versions(self, name: str) -> list[Registered]:
@@ -72,8 +87,9 @@ class AzureRegistry:
         """As in Registry; the content is compared with what was registered."""
         digest = version.tags.get("sha256")
         with tempfile.TemporaryDirectory(prefix="lookonce-") as place:
-            self._ask(
-                lambda: self._client.models.download(version.name, version.version, download_path=place)
+            ask(
+                self._client,
+                lambda: self._client.models.download(version.name, version.version, download_path=place),
             )
             files = [path for path in Path(place).rglob("*") if path.is_file()]
             wanted = version.tags.get("file")
@@ -101,7 +117,7 @@ class AzureRegistry:
 
     def _found(self, name: str) -> list[Registered]:
         try:
-            listed = self._ask(lambda: list(self._client.models.list(name=name)))
+            listed = ask(self._client, lambda: list(self._client.models.list(name=name)))
         except ResourceNotFoundError:
             return []
         return sorted(map(_registered, listed), key=_newest_first)
@@ -115,29 +131,12 @@ class AzureRegistry:
         self._retag(name, version, {**now.tags, _ALIASES: ",".join(sorted({*now.aliases, alias}))})
 
     def _retag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
-        def ask() -> Any:
+        def change() -> Any:
             model: Any = self._client.models.get(name, version)
             model.tags = dict(tags)
             return self._client.models.create_or_update(model)
 
-        self._ask(ask)
-
-    def _ask(self, ask: Any) -> Any:
-        try:
-            with quiet():
-                return attempt(ask)
-        except (LookonceError, ResourceNotFoundError):
-            raise
-        except Exception as error:
-            raise LookonceError(f"workspace {self._client.workspace_name}: {explain(error)}.") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without the SDK's progress bars, which it prints on both streams."""
-    nothing = io.StringIO()
-    with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-        yield
+        ask(self._client, change)
 
 
 def _registered(model: Any) -> Registered:

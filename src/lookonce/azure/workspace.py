@@ -88,6 +88,11 @@ def management_scope() -> str:
     return str(cloud.get("resource_manager", "https://management.azure.com")).rstrip("/") + "/.default"
 
 
+def storage_suffix(default: str) -> str:
+    """What follows `ACCOUNT.blob.` in this cloud."""
+    return str(_cloud().get("cloud_metadata", {}).get("storage_endpoint", default))
+
+
 def _cloud() -> dict[str, Any]:
     """Another cloud than Azure's public one, described in the JSON file that LOOKONCE_AZURE_CLOUD names."""
     file = os.environ.get("LOOKONCE_AZURE_CLOUD")

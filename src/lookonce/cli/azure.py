@@ -6,10 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lookonce.cli import azure_jobs
+
 _EXAMPLES = """examples:
   lookonce azure check         # config.json, sign-in, workspace, compute, storage: each ok, or what to do
   lookonce azure provision --subscription ID --resource-group vision --workspace vision    # prints az lines
   lookonce azure provision --subscription ID --resource-group vision --workspace vision --apply
+  lookonce azure jobs list                                # and watch, download, cancel
 
 sign in with az login, or a service principal: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.
 """
@@ -19,12 +22,12 @@ def add_parser(commands: Any) -> None:
     """Add `azure` to the command line."""
     parser = commands.add_parser(
         "azure",
-        help="the Azure Machine Learning workspace: check it, make it",
-        description="Check what the commands with --on azure need, and make it.",
+        help="the Azure Machine Learning workspace: check it, make it, its jobs",
+        description="Check what the commands with --on azure need, make it, and follow its jobs.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="check|provision")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|provision|jobs")
     check = actions.add_parser("check", help="each part: ok, or what to do")
     check.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
     check.set_defaults(run=_check)
@@ -48,6 +51,7 @@ def add_parser(commands: Any) -> None:
     )
     provision.add_argument("--apply", action="store_true", help="run the lines (with az), write config.json")
     provision.set_defaults(run=_provision)
+    azure_jobs.add_parser(actions)
 
 
 def _check(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from lookonce.backend import choose_backend
+from lookonce.cli import train_azure
 
 EXAMPLES = """examples:
   lookonce train my-vott-export
@@ -13,6 +14,7 @@ EXAMPLES = """examples:
   lookonce train data/voc --model my.cfg --weights my.weights --size 320x416 --num-clusters 6
   lookonce train data/voc --train-split trainval --val-split none     (every labelled picture, no choosing)
   lookonce train data/voc --out outputs --resume                      (go on after Ctrl-C or a power cut)
+  lookonce train data/voc --on azure --experiment-name cells --gpu-num 1 --low-priority   (in the cloud)
 """
 
 
@@ -103,15 +105,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run.add_argument(
         "--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)"
     )
+    train_azure.add_arguments(parser)
     parser.set_defaults(run=run_command, parser=parser)
 
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Train; Ctrl-C leaves a run that --resume goes on with."""
-    choose_backend(arguments.backend)
     data = arguments.data or arguments.data_dir
     if not data:
         arguments.parser.error("DATA is missing: the folder of labelled pictures")
+    if arguments.on == "azure":
+        return train_azure.run(arguments, data)
+    choose_backend(arguments.backend)
     from lookonce.pipeline import train
 
     names = (

@@ -54,13 +54,17 @@ def train_network(
     frozen: Sequence[keras.layers.Layer],
     validate: Validate | None,
     save_best: Callable[[keras.Model, dict[str, Any]], None],
+    save_final: Callable[[keras.Model, dict[str, Any]], None],
     after_epoch: Callable[[list[dict[str, Any]]], None],
     folder: Path,
     run: dict[str, Any],
     resume: bool,
     reporter: Reporter,
 ) -> checkpoint.Progress:
-    """Train `network` in place and return the progress; `save_best` sees it with averaged weights.
+    """Train `network` in place and return the progress.
+
+    `save_best` sees it with averaged weights after each epoch that is better than all before, `save_final`
+    after the last one, before the last one's state is saved.
 
     `frozen` layers stand still for the first `recipe.freeze_epochs`. `validate` gives the metrics of an
     epoch, `val_map` among them deciding the best; None (no validation list) keeps the last epoch.
@@ -91,18 +95,19 @@ def train_network(
             row |= validate(network) if validate else {}
             score = float(row.get("val_map", epoch + 1))
             best = score > done.best_score
+            best_epoch = epoch + 1 if best else done.best_epoch
+            no_better = validate is not None and epoch + 1 - best_epoch >= recipe.patience
             if best:
                 save_best(network, row)
+            if no_better or epoch + 1 == recipe.epochs:
+                save_final(network, row)
         done = checkpoint.Progress(
-            epoch + 1,
-            [*done.rows, row],
-            epoch + 1 if best else done.best_epoch,
-            score if best else done.best_score,
+            epoch + 1, [*done.rows, row], best_epoch, score if best else done.best_score
         )
         after_epoch(done.rows)
         checkpoint.save(folder, network, optimizer, done, run)
         reporter.epoch_done(row, best and validate is not None)
-        if validate and epoch + 1 - done.best_epoch >= recipe.patience:
+        if no_better:
             reporter.say(f"Stopped early: no better validation mAP for {recipe.patience} epochs.")
             break
     return done

@@ -1,0 +1,134 @@
+"""The cluster that jobs run on: the one that is there, or a new one that costs nothing while it waits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from lookonce.azure.ask import ask, quiet
+from lookonce.azure.explain import explain
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+SERVERLESS = "serverless"
+# By the number of GPUs: none, T4, two A100, four T4, eight A100.
+SIZES = {
+    0: "Standard_DS3_v2",
+    1: "Standard_NC4as_T4_v3",
+    2: "Standard_NC48ads_A100_v4",
+    4: "Standard_NC64as_T4_v3",
+    8: "Standard_ND96asr_v4",
+}
+_NAME = re.compile(r"(?!.*-\d+\Z)[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]\Z")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a job needs. `name` and `size` None: by the number of GPUs."""
+
+    gpus: int = 1
+    nodes: int = 1
+    name: str | None = None
+    size: str | None = None
+    low_priority: bool = False
+    idle_seconds: int = 900
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.gpus not in SIZES:
+            raise LookonceError(
+                f"--gpu-num is {self.gpus}; expected one of {', '.join(map(str, SIZES))} (0: no GPU), or "
+                "name the machine with --vm-size."
+            )
+        if self.name is not None and self.name != SERVERLESS and not _NAME.match(self.name):
+            raise LookonceError(
+                f"--compute {self.name[:60]!r} is no name for a cluster; expected 3 to 24 letters, digits "
+                "and hyphens, a letter first, no hyphen and number at the end."
+            )
+
+    @property
+    def vm_size(self) -> str:
+        """Of the machines."""
+        return self.size or SIZES[self.gpus]
+
+    @property
+    def cluster(self) -> str:
+        """The name to look for. The one for one GPU is that of `lookonce azure provision`."""
+        if self.name is not None:
+            return self.name
+        parts = ["lookonce", {0: "cpu", 1: ""}.get(self.gpus, f"{self.gpus}gpu")]
+        return "-".join(part for part in (*parts, "low" if self.low_priority else "") if part)
+
+
+def ensure(client: MLClient, wanted: Wanted) -> tuple[str, str]:
+    """The cluster's name and a sentence about it; made where there is none. Raises LookonceError.
+
+    A cluster that could not be made is taken away again.
+    """
+    if wanted.cluster == SERVERLESS:
+        return SERVERLESS, f"serverless, {wanted.nodes} of {wanted.vm_size}"
+    try:
+        found = ask(client, lambda: client.compute.get(wanted.cluster))
+    except ResourceNotFoundError:
+        return wanted.cluster, _make(client, wanted)
+    return wanted.cluster, _use(client, wanted, found)
+
+
+def _use(client: MLClient, wanted: Wanted, found: Any) -> str:
+    size = str(getattr(found, "size", "") or "")
+    if wanted.size and size and size.lower() != wanted.size.lower():
+        raise LookonceError(
+            f"cluster {wanted.cluster} is there with {size}, not {wanted.size}. Choose another --compute "
+            "name, or leave --vm-size out."
+        )
+    tier = str(getattr(found, "tier", "") or "").lower().replace("_", "")
+    if wanted.low_priority and tier == "dedicated":
+        raise LookonceError(
+            f"cluster {wanted.cluster} is there with dedicated machines, which can't be changed. Choose "
+            "another --compute name for --low-priority."
+        )
+    most = getattr(found, "max_instances", None)
+    if most is not None and most < wanted.nodes:
+        found.max_instances = wanted.nodes
+        ask(client, lambda: client.compute.begin_create_or_update(found).result())
+        return f"{wanted.cluster} ({size}), now up to {wanted.nodes} nodes"
+    return f"{wanted.cluster} ({size or found.type}), which was there"
+
+
+def _make(client: MLClient, wanted: Wanted) -> str:
+    from azure.ai.ml.entities import AmlCompute
+
+    cluster = AmlCompute(
+        name=wanted.cluster,
+        size=wanted.vm_size,
+        min_instances=0,
+        max_instances=wanted.nodes,
+        idle_time_before_scale_down=wanted.idle_seconds,
+        tier="low_priority" if wanted.low_priority else "dedicated",
+    )
+    try:
+        ask(client, lambda: client.compute.begin_create_or_update(cluster).result())
+    except LookonceError as error:
+        raise LookonceError(f"{error} {_take_away(client, wanted.cluster)}") from error
+    price = "low priority, " if wanted.low_priority else ""
+    return (
+        f"{wanted.cluster} made: {wanted.vm_size}, {price}0 to {wanted.nodes} nodes, none after "
+        f"{wanted.idle_seconds // 60} idle minutes"
+    )
+
+
+def _take_away(client: MLClient, name: str) -> str:
+    try:
+        with quiet():
+            client.compute.begin_delete(name).result()
+    except ResourceNotFoundError:
+        pass
+    except Exception as error:
+        return (
+            f"The cluster {name} stays behind in a failed state ({explain(error)}); delete it in the portal."
+        )
+    return "Nothing was left behind."

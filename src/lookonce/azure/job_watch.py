@@ -1,0 +1,102 @@
+"""A job followed from here: its states, its log line by line, until it ends."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable
+
+from azure.storage.blob import BlobClient
+
+from lookonce.azure.attempts import attempt
+from lookonce.azure.explain import without_secrets
+from lookonce.azure.jobs import ENDED
+from lookonce.azure.run_history import Details, RunHistory
+
+# What a person wants to know of a state; the others speak for themselves or last for a moment.
+_MEANINGS = {
+    "Provisioning": "a machine is started",
+    "Preparing": "the machine gets image, code and pictures; a new image takes about ten minutes",
+    "Queued": "it waits for a machine",
+    "Running": "the log follows",
+    "Finalizing": "outputs are saved",
+    "CancelRequested": "it is asked to end",
+    "NotResponding": "its machine doesn't answer",
+}
+_BEFORE = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
+_MAIN_LOGS = ("user_logs/std_log.txt", "user_logs/std_log_process_00.txt", "user_logs/std_log_process_0.txt")
+_BUILD_LOG = "azureml-logs/20_image_build_log.txt"
+_SHORTEST, _LONGEST = 0.5, 5.0
+_LAST_LINES = 20
+
+
+def follow(
+    history: RunHistory, name: str, line: Callable[[str], None], note: Callable[[str], None]
+) -> Details:
+    """Until the job has ended: `line` gets its log, `note` what becomes of it; its details then.
+
+    Raises LookonceError when the workspace can't be asked any more; the job goes on then.
+    """
+    log, status, wait = _Log(line), "", _SHORTEST
+    while True:
+        details = history.details(name)
+        if details.status != status:
+            if status == "Running" and details.status in _BEFORE:
+                note("The machine was taken back. The job goes on from its last epoch on the next one.")
+                log.begin_again()
+            meaning = _MEANINGS.get(details.status)
+            note(f"{details.status}{f': {meaning}' if meaning else ''}")
+            status, wait = details.status, _SHORTEST
+        grown = log.read(details)
+        if status in ENDED:
+            log.end()
+            if not log.seen and _BUILD_LOG in details.logs:
+                _show_end_of(details.logs[_BUILD_LOG], line)
+            return details
+        wait = _SHORTEST if grown else min(_LONGEST, wait * 1.3)
+        time.sleep(wait)
+
+
+class _Log:
+    """The first process's log, read from where the last look ended."""
+
+    def __init__(self, line: Callable[[str], None]) -> None:
+        self._line = line
+        self.seen = 0
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Another machine writes it anew."""
+        self._read, self._rest = 0, ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def read(self, details: Details) -> bool:
+        """Hand on what is new; whether there was any."""
+        name = next((one for one in _MAIN_LOGS if one in details.logs), None)
+        if name is None:
+            return False
+        blob = BlobClient.from_blob_url(details.logs[name])
+        size = attempt(lambda: blob.get_blob_properties().size)
+        if size < self._read:
+            self.begin_again()
+        if size == self._read:
+            return False
+        content = attempt(lambda: blob.download_blob(offset=self._read, length=size - self._read).readall())
+        self._read += len(content)
+        self.seen += len(content)
+        *lines, self._rest = (self._rest + self._decoder.decode(content)).split("\n")
+        for text in lines:
+            self._line(without_secrets(text.rstrip("\r")))
+        return True
+
+    def end(self) -> None:
+        """The last line may have no end."""
+        if self._rest:
+            self._line(without_secrets(self._rest))
+            self._rest = ""
+
+
+def _show_end_of(address: str, line: Callable[[str], None]) -> None:
+    content = attempt(lambda: BlobClient.from_blob_url(address).download_blob().readall())
+    for text in content.decode("utf-8", "replace").splitlines()[-_LAST_LINES:]:
+        line(without_secrets(text))

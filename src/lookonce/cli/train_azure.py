@@ -1,0 +1,183 @@
+"""`lookonce train --on azure`: the same training as a job of the workspace."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lookonce.cli.azure_extra import needs_azure
+from lookonce.errors import LookonceError
+
+# Of `train`'s options, those that the job's command repeats.
+_REPEATED = (
+    *("model", "size", "resize", "num_clusters", "train_split", "val_split", "epochs", "freeze_epochs"),
+    *("bs", "lr", "loss", "patience", "seed", "backend"),
+)
+# Options that name files; they travel with the code.
+_FILES = ("weights_cfg", "class_path")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only jobs need."""
+    group = parser.add_argument_group("on Azure Machine Learning")
+    group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
+    group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+    group.add_argument("--gpu-num", type=int, default=1, metavar="N", help="GPUs in a machine; 0: none")
+    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: 1)")
+    group.add_argument("--compute", metavar="NAME", help="a cluster, made if it isn't there; or serverless")
+    group.add_argument("--vm-size", metavar="SIZE", help="the cluster's machines (default: by --gpu-num)")
+    group.add_argument("--low-priority", action="store_true", help="cheaper; resumes when it is taken back")
+    group.add_argument(
+        "--idle-seconds", type=int, default=900, metavar="N", help="until an idle machine goes (default 900)"
+    )
+    group.add_argument("--ds-name", metavar="NAME", help="datastore for DATA (default: the workspace's own)")
+    group.add_argument("--register-as", metavar="NAME", help="the models' name (default: the experiment's)")
+    group.add_argument("--no-watch", action="store_true", help="start the job, and leave it at that")
+    group.add_argument("--download", action="store_true", help="at the end, the job's folder into --out")
+
+
+def run(arguments: argparse.Namespace, data: str) -> int:
+    """Submit, watch, register; 0 when the job completed."""
+    with needs_azure():
+        from lookonce.azure import compute
+        from lookonce.azure.credentials import credential
+        from lookonce.azure.job_data import place_data
+        from lookonce.azure.job_environment import ensure_environment
+        from lookonce.azure.jobs import Training, check_experiment, submit
+        from lookonce.azure.workspace import find_config, open_workspace
+    from lookonce.cli.azure_jobs import watch
+
+    # All that can be wrong here is told before anything is made there.
+    wanted = compute.Wanted(
+        arguments.gpu_num,
+        _at_least_one("--nodes", arguments.nodes),
+        arguments.compute,
+        arguments.vm_size,
+        arguments.low_priority,
+        _at_least_one("--idle-seconds", arguments.idle_seconds),
+    )
+    check_experiment(arguments.experiment_name)
+    model = _registered_name(arguments)
+    options, files = _options(arguments)
+    _check_data(data, arguments)
+    place, who = find_config(arguments.config), credential()
+    client = open_workspace(place, who)
+    with _data_progress() as progress:
+        found = place_data(client, data, arguments.ds_name, _say, progress)
+    _say(f"Pictures: {found.asset or found.address}")
+    inputs = _weights(client, arguments)
+    backend = arguments.backend or "tensorflow"
+    environment, count = ensure_environment(client, backend, arguments.gpu_num > 0)
+    _say(f"Environment: {environment}, {count} packages in the versions of this machine.")
+    cluster, about = compute.ensure(client, wanted)
+    _say(f"Compute: {about}.")
+    job = submit(
+        client,
+        Training(
+            arguments.experiment_name,
+            options,
+            found.address,
+            cluster,
+            wanted.vm_size,
+            environment,
+            backend,
+            arguments.nodes,
+            files,
+            inputs,
+        ),
+    )
+    _say(f"Job: {job.name}\n  {job.studio_url}")
+    if arguments.no_watch:
+        _say(f"Watch it: lookonce azure jobs watch {job.name}")
+        return 0
+    out = Path(arguments.out) if arguments.download else None
+    return watch(client, who, job.name, model, out)
+
+
+def _registered_name(arguments: argparse.Namespace) -> str:
+    from lookonce.models import model_name
+
+    name, word = model_name(arguments.register_as or arguments.experiment_name)
+    if word:
+        _say(word)
+    return name
+
+
+def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]:
+    """The words for the job's command, and the files that they name."""
+    words: list[str] = []
+    files: dict[str, Path] = {}
+    for name in (*_REPEATED, *_FILES):
+        value = getattr(arguments, name)
+        if value is None:
+            continue
+        if name in _FILES or str(value).endswith(".cfg"):
+            path = Path(value)
+            if not path.is_file():
+                raise LookonceError(f"--{name.replace('_', '-')} {value}: no such file.")
+            if files.setdefault(path.name, path) != path:
+                raise LookonceError(f"{files[path.name]} and {path} have one name; the job needs two.")
+            value = path.name
+        elif isinstance(value, tuple):
+            value = "x".join(map(str, value))
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words, files
+
+
+def _check_data(data: str, arguments: argparse.Namespace) -> None:
+    """What the job would find wrong with the labels after minutes, found here."""
+    from lookonce.labels import Dataset, check, fatal, read_classes
+
+    if not Path(data).is_dir():
+        return
+    names = read_classes(Path(arguments.class_path)) if arguments.class_path else None
+    checked = check(Dataset.open(Path(data)), names)
+    fatal(checked)
+    boxes = sum(len(record.boxes) for record in checked.records)
+    _say(f"{checked.dataset.name}: {len(checked.records)} pictures, {boxes} boxes, checked.")
+
+
+def _weights(client: Any, arguments: argparse.Namespace) -> dict[str, str]:
+    """The base weights as a model of the workspace: a file is registered, name:version is looked up."""
+    if not arguments.weights:
+        return {}
+    from lookonce.azure.registry import AzureRegistry
+    from lookonce.models import find, model_name
+
+    registry, file = AzureRegistry(client), Path(arguments.weights)
+    if file.is_file():
+        version = registry.register(file, model_name(file.stem)[0], {}, None)
+    elif file.suffix in (".weights", ".keras"):
+        raise LookonceError(
+            f"--weights {file}: no such file. Give a file, or NAME[:VERSION] of a registered model."
+        )
+    else:
+        version = find(registry, arguments.weights)
+    _say(f"Base weights: {version.name}:{version.version}")
+    return {"--weights": version.source}
+
+
+@contextmanager
+def _data_progress() -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("Uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda summary, done, total: bar.update(task, completed=done, total=total or None)
+
+
+def _at_least_one(option: str, value: int) -> int:
+    if value < 1:
+        raise LookonceError(f"{option} is {value}; expected 1 or more.")
+    return value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stdout, flush=True)
