@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -28,9 +28,9 @@ class Image:
     port: int = 8080
     files: Mapping[str, Path] = field(default_factory=dict)
 
-    def words(self, places: Mapping[str, Path]) -> list[str]:
-        """The command that starts it here, with {port} for its port."""
-        words = here([*self.entry, *self.command], {**self.files, **places})
+    def words(self, places: Mapping[str, Path], instead: Sequence[str] | None = None) -> list[str]:
+        """The command that starts it here, or the one given `instead`, with {port} for its port."""
+        words = here(instead or [*self.entry, *self.command], {**self.files, **places})
         words = [word.replace(str(self.port), "{port}") for word in words]
         if words and PurePosixPath(words[0]).name == "lookonce":
             return [sys.executable, "-m", "lookonce", *words[1:]]
@@ -61,6 +61,8 @@ class Images:
 
     def __init__(self) -> None:
         self._built: dict[str, Image] = {}
+        # Servers that hold what was built here, and nothing else.
+        self.registries: set[str] = set()
 
     def add(self, reference: str, image: Image) -> None:
         """Make one known by its whole reference, registry and tag included."""
@@ -71,20 +73,24 @@ class Images:
         if image := self._built.get(_tagged(reference)):
             return image
         repository = re.sub(r"(@sha256:\w+|:[\w.-]+)$", "", reference)
+        if reference.partition("/")[0] in self.registries:
+            return None
         if repository.rpartition("/")[2] == "lookonce":
-            return self._read((ROOT / "Dockerfile").read_text(encoding="utf-8"), ROOT, None)
+            return self._read((ROOT / "Dockerfile").read_text(encoding="utf-8"), ROOT, None, {})
         return None
 
-    def build(self, context: Path, dockerfile: str, files: Path) -> Image:
+    def build(
+        self, context: Path, dockerfile: str, files: Path, arguments: Mapping[str, str] | None = None
+    ) -> Image:
         """Build what a context's Dockerfile says; what it copies is put below `files`. Raises BuildError."""
         path = context / dockerfile
         if not path.is_file():
             raise BuildError(f"unable to prepare context: the Dockerfile ({dockerfile}) is not in it")
-        return self._read(path.read_text(encoding="utf-8"), context, files)
+        return self._read(path.read_text(encoding="utf-8"), context, files, arguments or {})
 
-    def _read(self, text: str, context: Path, files: Path | None) -> Image:
-        image, folder, last = Image(), PurePosixPath("/"), 0
-        steps = instructions(text)
+    def _read(self, text: str, context: Path, files: Path | None, arguments: Mapping[str, str]) -> Image:
+        image, folder = Image(), PurePosixPath("/")
+        steps = instructions(_with_arguments(text, arguments))
         if not any(name == "FROM" for name, _ in steps):
             raise BuildError("no build stage in current context: the Dockerfile has no FROM")
         last = max(number for number, (name, _) in enumerate(steps) if name == "FROM")
@@ -116,6 +122,15 @@ def instructions(text: str) -> list[tuple[str, str]]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n", " ", "\n".join(lines))
     return [(line.split(None, 1)[0].upper(), line.split(None, 1)[1]) for line in joined.splitlines()]
+
+
+def _with_arguments(text: str, given: Mapping[str, str]) -> str:
+    """Every ${NAME} of an ARG replaced by what was given for it, else by its own default."""
+    for name, default in re.findall(r"(?m)^ARG (\w+)(?:=(\S*))?", text):
+        value = given.get(name, default)
+        plain = value.replace("\\", r"\\")
+        text = re.sub(rf"\$\{{{name}\}}|\${name}\b", plain, text)
+    return text
 
 
 def _check(context: Path, source: str) -> None:

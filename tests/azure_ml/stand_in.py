@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure_ml import workspace as place
 from azure_ml.addresses import Addresses
 from azure_ml.certificates import Certificates
+from azure_ml.containers import Containers
 from azure_ml.deployments import Deployments
 from azure_ml.endpoint_images import Images
 from azure_ml.endpoint_place import Places
@@ -21,6 +22,7 @@ from azure_ml.job_service import JobService
 from azure_ml.management import Management
 from azure_ml.name_proxy import NameProxy
 from azure_ml.operations import Operations
+from azure_ml.registry_builds import Registry
 from azure_ml.resources import Resources
 from azure_ml.storage import SUFFIX, Storage
 from azure_ml.tokens import TENANT, Tokens
@@ -88,11 +90,16 @@ class StandIn:
             folder / "deployments", self.url, self.resources, self._operations, self.tokens, places
         )
         self.deployments.join(self.management)
+        self.registry = Registry(folder / "registry", place.GROUP_PATH, "lookonce", self.storage, self.images)
+        self.containers = Containers(
+            folder / "containers", place.GROUP_PATH, self._operations, self.images, self.registry
+        )
 
     def close(self) -> None:
         """End all of it."""
         self.service.close()
         self.deployments.close()
+        self.containers.close()
         self._server.close()
         self.names.close()
         self.azurite.stop()
@@ -184,6 +191,9 @@ class StandIn:
             return answer
         if (answer := self.service.answer(request)) is not None:
             return answer
+        for part in (self.registry, self.containers):
+            if (answer := part.answer(request)) is not None:
+                return answer
         found = _WORKSPACE.match(request.path.rstrip("/"))
         if found is None:
             raise not_found(request.path, "ResourceNotFound")
