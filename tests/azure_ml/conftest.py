@@ -30,5 +30,4 @@ def stand_in(running_stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.delenv("AZUREML_CURRENT_CLOUD")
     running_stand_in.requests.clear()
     yield running_stand_in
-    running_stand_in.tokens.seconds = 3600.0
-    running_stand_in.names.bytes_per_second = None
+    running_stand_in.faults.clear()

@@ -100,7 +100,7 @@ class Jobs:
                 while not self._once(name):
                     self._set(name, "Queued")
         except ArmError as error:
-            self._fail(name, error.code, error.message)
+            self._fail(name, error.code, error.message, error.detail)
         except Exception as error:
             traceback.print_exc()
             self._fail(name, "SystemError", f"{type(error).__name__}: {error}")
@@ -205,8 +205,11 @@ class Jobs:
         self._resources.change(f"jobs/{name}", status=status)
         self.told(name, status)
 
-    def _fail(self, name: str, code: str, message: str) -> None:
-        self.errors[name] = {"error": {"code": code, "message": message, "details": []}}
+    def _fail(self, name: str, code: str, message: str, detail: str = "") -> None:
+        error: dict[str, Any] = {"code": code, "message": message, "details": []}
+        if detail:
+            error["innerError"] = {"code": "BadArgument", "innerError": {"code": detail, "innerError": None}}
+        self.errors[name] = {"error": error}
         self._set(name, "Failed")
 
 

@@ -22,12 +22,14 @@ _AT_ONCE = 16 * 1024
 class NameProxy:
     """Leads each host name that ends in a key of `places` to a port of 127.0.0.1.
 
-    `strangers` holds the names that were refused; `bytes_per_second` slows all that clients send down.
+    `strangers` holds the names that were refused; `bytes_per_second` slows all that clients send down. So
+    many tunnels as `drops` says break when `drop_after` bytes have been sent through them.
     """
 
     def __init__(self, places: Mapping[str, int]) -> None:
         self.strangers: list[str] = []
         self.bytes_per_second: float | None = None
+        self.drops, self.drop_after = 0, 0
         proxy = self
 
         class Tunnel(socketserver.StreamRequestHandler):
@@ -68,9 +70,15 @@ class NameProxy:
 
 
 def _pump(source: socket.socket, target: socket.socket, slowed: NameProxy | None) -> None:
+    sent = 0
     with contextlib.suppress(OSError):
         while part := source.recv(_AT_ONCE):
             target.sendall(part)
+            sent += len(part)
+            if slowed is not None and slowed.drops > 0 and sent > slowed.drop_after:
+                slowed.drops -= 1
+                source.shutdown(socket.SHUT_RDWR)
+                return
             if slowed is not None and slowed.bytes_per_second:
                 time.sleep(len(part) / slowed.bytes_per_second)
     with contextlib.suppress(OSError):

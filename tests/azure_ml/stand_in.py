@@ -18,6 +18,7 @@ from azure_ml.containers import Containers
 from azure_ml.deployments import Deployments
 from azure_ml.endpoint_images import Images
 from azure_ml.endpoint_place import Places
+from azure_ml.faults import Faults
 from azure_ml.job_service import JobService
 from azure_ml.management import Management
 from azure_ml.name_proxy import NameProxy
@@ -26,7 +27,7 @@ from azure_ml.registry_builds import Registry
 from azure_ml.resources import Resources
 from azure_ml.storage import SUFFIX, Storage
 from azure_ml.tokens import TENANT, Tokens
-from azure_ml.wire import Answer, Request, Server, not_found
+from azure_ml.wire import Answer, Request, Server
 from azure_ml.workspace import Workspace
 from azurite import Azurite
 
@@ -94,6 +95,7 @@ class StandIn:
         self.containers = Containers(
             folder / "containers", place.GROUP_PATH, self._operations, self.images, self.registry
         )
+        self.faults = Faults(self)
 
     def close(self) -> None:
         """End all of it."""
@@ -180,6 +182,8 @@ class StandIn:
             )
 
     def _answer(self, request: Request) -> Answer:
+        if (answer := self.faults.answer(request)) is not None:
+            return answer
         if (answer := self.tokens.answer(request, self.url)) is not None:
             return answer
         if request.path == "/discovery":
@@ -196,7 +200,7 @@ class StandIn:
                 return answer
         found = _WORKSPACE.match(request.path.rstrip("/"))
         if found is None:
-            raise not_found(request.path, "ResourceNotFound")
+            raise place.elsewhere(request.path)
         if not found[1]:
             return Answer(content=self._workspace.description())
         return self.management.answer(found[1], request)

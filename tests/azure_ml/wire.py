@@ -53,6 +53,10 @@ class Answer:
         return json.dumps(self.content).encode(), {"Content-Type": "application/json", **self.headers}
 
 
+HANG_UP = Answer(0)
+"""No answer: the connection ends."""
+
+
 class ArmError(Exception):
     """An error that the service answers with; `code` is Azure's word for it."""
 
@@ -108,6 +112,9 @@ class Server:
                     traceback.print_exc()
                     answer = ArmError(500, "StandInBroke", f"{type(error).__name__}: {error}").answer()
                 log(request, answer)
+                if answer is HANG_UP:
+                    self.close_connection = True
+                    return
                 body, headers = answer.encoded()
                 self.send_response(answer.status)
                 for name, value in headers.items():

@@ -139,3 +139,18 @@ class Workspace:
             made = {"createdOn": now(), "modifiedOn": now()}
             properties = {**made, **properties, "properties": cluster}
         return {**body, "properties": properties}
+
+
+def elsewhere(path: str) -> ArmError:
+    """What the resource manager says of a path that doesn't lead to this workspace."""
+    parts = path.strip("/").split("/")
+    if len(parts) > 1 and parts[1].lower() != SUBSCRIPTION.lower():
+        return ArmError(404, "SubscriptionNotFound", f"The subscription '{parts[1]}' could not be found.")
+    if not path.lower().startswith(GROUP_PATH.lower()):
+        group = parts[3] if len(parts) > 3 else ""
+        return ArmError(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
+    text = (
+        f"The Resource '{'/'.join(parts[5:8])}' under resource group '{parts[3]}' was not found. For more "
+        "details please go to https://aka.ms/ARMResourceNotFoundFix"
+    )
+    return ArmError(404, "ResourceNotFound", text)
