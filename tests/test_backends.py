@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+from lookonce.backend import process_number
+
 BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 
 # Trained for one step: groups that are not depthwise, cut and widened channels, a strided odd pool, mish.
@@ -101,3 +103,19 @@ def test_backends_agree_on_the_heads(heads, backend):
         worst = np.abs(mine - other).max()
         print(f"{BACKENDS[0]}, {backend}, head {number}: {worst:.2e} of {np.abs(mine).max():.3g}")
         assert worst < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [
+        ({}, 0),
+        ({"TF_CONFIG": '{"task": {"type": "worker", "index": 1}}'}, 1),
+        ({"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'}, 0),
+        ({"TF_CONFIG": '{"task": {"type": "ps", "index": 0}}'}, 1),
+        ({"TF_CONFIG": "nothing"}, 0),
+        ({"RANK": "3"}, 3),
+        ({"OMPI_COMM_WORLD_RANK": "2"}, 2),
+    ],
+)
+def test_the_number_of_this_process_by_its_launcher(variables, number):
+    assert process_number(variables) == number

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 
 
 def choose_backend(backend: str | None = None) -> None:
@@ -34,3 +36,18 @@ def choose_backend(backend: str | None = None) -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def process_number(environment: Mapping[str, str] | None = None) -> int:
+    """Which of a job's processes this is, by its launcher's variables; 0 is the first, or the only one."""
+    given = os.environ if environment is None else environment
+    if text := given.get("TF_CONFIG"):
+        try:
+            task = json.loads(text)["task"]
+            return int(task["index"]) + (task["type"] not in ("worker", "chief", "master"))
+        except (ValueError, KeyError, TypeError):
+            return 0
+    for name in ("RANK", "OMPI_COMM_WORLD_RANK"):
+        if given.get(name, "").isdigit():
+            return int(given[name])
+    return 0

@@ -26,11 +26,13 @@ class MlflowProxy:
         self._folder, self._host = folder, host
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
+        self._closed = False
         self._inside: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """End the server."""
+        self._closed = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -80,7 +82,7 @@ class MlflowProxy:
 
     def end_run(self, name: str, status: str) -> None:
         """What became of a job's run: FINISHED, FAILED or KILLED."""
-        if inside := self._inside.get(name):
+        if (inside := self._inside.get(name)) and not self._closed:
             self._json("POST", "/api/2.0/mlflow/runs/update", {"run_id": inside, "status": status})
 
     def _told(self, value: Any) -> Any:

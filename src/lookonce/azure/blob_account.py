@@ -29,6 +29,7 @@ class BlobAccount:
     connection_string: str | None = None
     account_url: str | None = None
     key: str | None = None
+    signature: str | None = None
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> BlobAccount:
@@ -68,7 +69,11 @@ class BlobAccount:
                 return service.get_container_client(name)
             assert self.account_url is not None
             credential: Any = self.key
-            if credential is None:
+            if self.signature is not None:
+                from azure.core.credentials import AzureSasCredential
+
+                credential = AzureSasCredential(self.signature.lstrip("?"))
+            elif credential is None:
                 from azure.identity import DefaultAzureCredential
 
                 credential = DefaultAzureCredential()

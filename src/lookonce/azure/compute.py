@@ -93,9 +93,11 @@ def _use(client: MLClient, wanted: Wanted, found: Any) -> str:
         )
     most = getattr(found, "max_instances", None)
     if most is not None and most < wanted.nodes:
-        found.max_instances = wanted.nodes
-        ask(client, lambda: client.compute.begin_create_or_update(found).result())
-        return f"{wanted.cluster} ({size}), now up to {wanted.nodes} nodes"
+        raise LookonceError(
+            f"cluster {wanted.cluster} has {most} nodes at most, and --nodes is {wanted.nodes}. Raise it: "
+            f"az ml compute update --name {wanted.cluster} --max-instances {wanted.nodes}; or choose another "
+            "--compute name."
+        )
     return f"{wanted.cluster} ({size or found.type}), which was there"
 
 

@@ -49,8 +49,14 @@ def find_datastore(client: MLClient, name: str | None = None) -> Datastore:
             f"datastore {found.name} is of type {found.type}; expected one of a blob container."
         )
     url = f"{found.protocol or 'https'}://{account}.blob.{storage_suffix(found.endpoint)}"
-    key = getattr(found.credentials, "account_key", None)
-    return Datastore(str(found.name), BlobAccount(account_url=url, key=key).container(str(container), 16))
+    # Of these, what the workspace gives out; none where it goes by identities.
+    opens = found.credentials
+    account_of = BlobAccount(
+        account_url=url,
+        key=getattr(opens, "account_key", None),
+        signature=getattr(opens, "sas_token", None),
+    )
+    return Datastore(str(found.name), account_of.container(str(container), 16))
 
 
 def datastore_of(client: MLClient, address: str) -> tuple[Datastore, str]:

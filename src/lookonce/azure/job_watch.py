@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import time
+import threading
 from collections.abc import Callable
 
 from azure.storage.blob import BlobClient
@@ -31,11 +31,16 @@ _LAST_LINES = 20
 
 
 def follow(
-    history: RunHistory, name: str, line: Callable[[str], None], note: Callable[[str], None]
+    history: RunHistory,
+    name: str,
+    line: Callable[[str], None],
+    note: Callable[[str], None],
+    stop: threading.Event,
 ) -> Details:
     """Until the job has ended: `line` gets its log, `note` what becomes of it; its details then.
 
-    Raises LookonceError when the workspace can't be asked any more; the job goes on then.
+    Raises KeyboardInterrupt once `stop` is set, LookonceError when the workspace can't be asked any more; the
+    job goes on then.
     """
     log, status, wait = _Log(line), "", _SHORTEST
     while True:
@@ -54,7 +59,8 @@ def follow(
                 _show_end_of(details.logs[_BUILD_LOG], line)
             return details
         wait = _SHORTEST if grown else min(_LONGEST, wait * 1.3)
-        time.sleep(wait)
+        if stop.wait(wait):
+            raise KeyboardInterrupt
 
 
 class _Log:

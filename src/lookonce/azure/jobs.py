@@ -129,11 +129,15 @@ def newest_jobs(client: MLClient, most: int = 20) -> list[Any]:
 
 def cancel(client: MLClient, name: str) -> str:
     """Ask a job to end, and wait until it has; its state then. Raises LookonceError."""
-    job = find_job(client, name)
-    if job.status in ENDED:
-        return str(job.status)
+    if (status := status_of(find_job(client, name))) in ENDED:
+        return status
     ask(client, lambda: client.jobs.begin_cancel(name).result())
-    return str(find_job(client, name).status)
+    return status_of(find_job(client, name))
+
+
+def status_of(job: Any) -> str:
+    """Its state's word, which the SDK gives as an enumeration or as text."""
+    return str(getattr(job.status, "value", job.status) or "")
 
 
 def _distribution(training: Training) -> dict[str, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +68,9 @@ def watch(
         print(f"[{seconds // 60:02d}:{seconds % 60:02d}] {text}", flush=True)
 
     try:
-        details = follow(RunHistory(client, who), name, lambda text: print(text, flush=True), note)
+        with _ctrl_c() as stop:
+            history = RunHistory(client, who)
+            details = follow(history, name, lambda text: print(text, flush=True), note, stop)
     except KeyboardInterrupt:
         print(f"\nThe job goes on without being watched.\n{_ways(name)}", file=sys.stderr)
         return 130
@@ -87,6 +93,23 @@ def watch(
         return _fetch(client, name, out)
     print(f"Download its folder: lookonce azure jobs download {name} --out outputs")
     return 0
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, for an exception is lost when it comes while Python tidies up."""
+    stop = threading.Event()
+
+    def pressed(*_: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ways(name: str) -> str:
@@ -117,7 +140,7 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     client, _ = _open(arguments)
-    from lookonce.azure.jobs import newest_jobs
+    from lookonce.azure.jobs import newest_jobs, status_of
 
     jobs = newest_jobs(client, max(1, arguments.most))
     if not jobs:
@@ -130,7 +153,7 @@ def _list(arguments: argparse.Namespace) -> int:
         made = getattr(job.creation_context, "created_at", None)
         created = made.strftime("%Y-%m-%d %H:%M") if made is not None else ""
         compute = str(getattr(job, "compute", "") or "serverless").rpartition("/")[2]
-        table.add_row(job.name, job.status or "", job.experiment_name or "", compute, created)
+        table.add_row(job.name, status_of(job), job.experiment_name or "", compute, created)
     Console().print(table)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lookonce.backend import choose_backend
+from lookonce.backend import choose_backend, process_number
 from lookonce.cli import train_azure
 
 EXAMPLES = """examples:
@@ -116,6 +116,10 @@ def run_command(arguments: argparse.Namespace) -> int:
         arguments.parser.error("DATA is missing: the folder of labelled pictures")
     if arguments.on == "azure":
         return train_azure.run(arguments, data)
+    if number := process_number():
+        # Two that write one folder would spoil it.
+        print(f"Process {number} leaves the training to process 0: one job trains on one machine so far.")
+        return 0
     choose_backend(arguments.backend)
     from lookonce.pipeline import train
 

@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
     group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
     group.add_argument("--gpu-num", type=int, default=1, metavar="N", help="GPUs in a machine; 0: none")
-    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (default: 1)")
+    group.add_argument(
+        "--nodes", type=int, default=1, metavar="N", help="machines (default: 1; the first trains so far)"
+    )
     group.add_argument("--compute", metavar="NAME", help="a cluster, made if it isn't there; or serverless")
     group.add_argument("--vm-size", metavar="SIZE", help="the cluster's machines (default: by --gpu-num)")
     group.add_argument("--low-priority", action="store_true", help="cheaper; resumes when it is taken back")
