@@ -48,7 +48,12 @@ class Kind:
 _COMMON: dict[str, Any] = {"description": None, "tags": {}, "properties": {}}
 _CONTAINER = {**_COMMON, "isArchived": False, "latestVersion": None, "nextVersion": "1"}
 _VERSIONED = {**_COMMON, "isArchived": False, "isAnonymous": False}
-_ENDPOINT_ADDED = {"description": None, "properties": {}, "scoringUri": None, "swaggerUri": None}
+_ENDPOINT_ADDED: dict[str, Any] = {
+    "description": None,
+    "properties": {},
+    "scoringUri": None,
+    "swaggerUri": None,
+}
 _DEPLOYMENT: dict[str, Any] = {
     "description": None,
     "properties": {},
@@ -150,8 +155,27 @@ KINDS = {
         {**_ENDPOINT_ADDED, "defaults": None},
         slow=True,
         tracked=True,
+        changes=models.PartialMinimalTrackedResourceWithIdentity,
     ),
     "batchEndpoints/deployments": Kind(
-        "Deployment", models.BatchDeployment, _ENDPOINT, _DEPLOYMENT, slow=True, tracked=True
+        "Deployment",
+        models.BatchDeployment,
+        _ENDPOINT,
+        {
+            **_DEPLOYMENT,
+            "compute": None,
+            "model": None,
+            "errorThreshold": -1,
+            "loggingLevel": "Info",
+            "maxConcurrencyPerInstance": 1,
+            "miniBatchSize": 10,
+            "outputAction": "AppendRow",
+            "outputFileName": "predictions.csv",
+            "resources": {"instanceCount": 1, "instanceType": None, "properties": {}},
+            "retrySettings": {"maxRetries": 3, "timeout": "PT30S"},
+        },
+        slow=True,
+        tracked=True,
+        changes=models.PartialBatchDeploymentPartialMinimalTrackedResourceWithProperties,
     ),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure_ml import workspace as place
 from azure_ml.addresses import Addresses
+from azure_ml.batch import BatchEndpoints
 from azure_ml.certificates import Certificates
 from azure_ml.containers import Containers
 from azure_ml.deployments import Deployments
@@ -91,6 +92,8 @@ class StandIn:
             folder / "deployments", self.url, self.resources, self._operations, self.tokens, places
         )
         self.deployments.join(self.management)
+        self.batch = BatchEndpoints(self.url, self.resources, self.jobs, self.tokens)
+        self.batch.join(self.management)
         self.registry = Registry(folder / "registry", place.GROUP_PATH, "lookonce", self.storage, self.images)
         self.containers = Containers(
             folder / "containers", place.GROUP_PATH, self._operations, self.images, self.registry
@@ -188,14 +191,14 @@ class StandIn:
             return answer
         if request.path == "/discovery":
             return Answer(content=self._workspace.discovery())
+        if request.path == "/metadata/endpoints":
+            return Answer(content=[self._workspace.cloud()])
         if (answer := self.deployments.answer(request)) is not None:
             return answer
         self.tokens.check(request)
         if (answer := self._operations.answer(request.path)) is not None:
             return answer
-        if (answer := self.service.answer(request)) is not None:
-            return answer
-        for part in (self.registry, self.containers):
+        for part in (self.batch, self.service, self.registry, self.containers):
             if (answer := part.answer(request)) is not None:
                 return answer
         found = _WORKSPACE.match(request.path.rstrip("/"))
