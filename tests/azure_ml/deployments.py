@@ -53,6 +53,8 @@ class Deployments:
         self.starting: Any = lambda place: None
         self.ready_seconds = _READY_SECONDS
         self._logs: dict[str, Path] = {}
+        self._started: list[Container] = []
+        self._closed = False
         self._lock = threading.Lock()
         self._count = 0
 
@@ -100,10 +102,10 @@ class Deployments:
         return front.answer(found[2], endpoint.get("traffic") or {}, request)
 
     def close(self) -> None:
-        """End every container."""
-        for front in self.fronts.values():
-            for name in list(front.running):
-                self._stop(front, name)
+        """End every container, those that are not ready yet as well; none starts any more."""
+        with self._lock:
+            self._closed, started = True, list(self._started)
+        _end(started)
 
     def _prepared(self, place: str, body: Resource) -> Resource:
         parts = place.split("/")
@@ -129,7 +131,8 @@ class Deployments:
             self._deploy(place)
             return
         self.fronts.setdefault(place.lower(), Front(lambda request: self._refusal(place, request)))
-        self._point(place, "/score")
+        if not self._resources.get(place)["properties"].get("scoringUri"):
+            self._point(place, "/score")
 
     def _refusal(self, place: str, request: Request) -> str:
         return self.keys.refusal(place, self._resources.get(place)["properties"]["authMode"], request)
@@ -155,8 +158,12 @@ class Deployments:
         command = self._places.fill(deployment, folder)
         wanted = (deployment.get("sku") or {}).get("capacity") or 1
         containers = [Container(command, log) for _ in range(min(wanted, _MOST_INSTANCES))]
-        for container in containers:
-            container.start()
+        with self._lock:
+            if self._closed:
+                return
+            self._started = [one for one in self._started if one.alive] + containers
+            for container in containers:
+                container.start()
         with ThreadPoolExecutor(len(containers)) as waiting:
             reasons = [*waiting.map(lambda one: one.wait_ready(self.ready_seconds), containers)]
         front = self.fronts.get(endpoint.lower())

@@ -42,10 +42,16 @@ class Container:
         self.command, self.log = command, log
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
-        self._starting = threading.Lock()
+        self._starting, self._lock = threading.Lock(), threading.Lock()
+        self._ended = False
 
     def start(self) -> None:
-        """Start it; nothing is ready yet."""
+        """Start it; nothing is ready yet. One that was stopped stays so."""
+        with self._lock:
+            if not self._ended:
+                self._start()
+
+    def _start(self) -> None:
         self.port = free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         surroundings = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -92,7 +98,8 @@ class Container:
 
     def stop(self) -> None:
         """End it and all that it started."""
-        process = self.process
+        with self._lock:
+            self._ended, process = True, self.process
         if process is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
