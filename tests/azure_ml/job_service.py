@@ -76,6 +76,7 @@ class JobService:
         experiment = job["experimentName"]
         number = self.mlflow.begin_run(name, experiment)
         return {
+            "AZUREML_CURRENT_CLOUD": "AzureCloud",
             "AZUREML_RUN_ID": name,
             "AZUREML_ARM_SUBSCRIPTION": place.SUBSCRIPTION,
             "AZUREML_ARM_RESOURCEGROUP": place.GROUP,

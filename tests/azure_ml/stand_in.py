@@ -191,8 +191,6 @@ class StandIn:
             return answer
         if request.path == "/discovery":
             return Answer(content=self._workspace.discovery())
-        if request.path == "/metadata/endpoints":
-            return Answer(content=[self._workspace.cloud()])
         if (answer := self.deployments.answer(request)) is not None:
             return answer
         self.tokens.check(request)
