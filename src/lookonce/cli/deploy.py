@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from lookonce.cli import deploy_azure
 from lookonce.errors import LookonceError
 
 _EXAMPLES = """examples:
@@ -17,6 +18,8 @@ _EXAMPLES = """examples:
   lookonce deploy list
   lookonce deploy logs cells
   lookonce deploy delete cells
+  lookonce deploy online cells:4 --service-name cells     # in Azure; lookonce deploy online -h
+  lookonce deploy list --on azure
 """
 
 
@@ -25,12 +28,14 @@ def add_parser(commands: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser(
         "deploy",
-        help="a service in the background: start, list, logs, delete",
+        help="a service that goes on running, here or in Azure: start, list, logs, delete",
         description="Start a service that goes on running and is started again when it dies.",
         epilog=_EXAMPLES,
         formatter_class=raw,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="local|list|logs|delete")
+    actions = parser.add_subparsers(
+        dest="action", required=True, metavar="local|online|kubernetes|traffic|list|logs|delete"
+    )
     local = actions.add_parser(
         "local", help="on this machine, in the background", epilog=_EXAMPLES, formatter_class=raw
     )
@@ -50,6 +55,7 @@ def add_parser(commands: Any) -> None:
         help="serve with azureml-inference-server-http, as Azure does (default: the azmlinfsrv on the path)",
     )
     local.set_defaults(run=_local)
+    deploy_azure.add_parsers(actions)
     listed = actions.add_parser("list", help="services and their state")
     listed.set_defaults(run=_list)
     logs = actions.add_parser("logs", help="the last lines that a service wrote")
@@ -59,6 +65,11 @@ def add_parser(commands: Any) -> None:
     delete = actions.add_parser("delete", help="end a service: what is inside is answered first")
     delete.add_argument("name", metavar="NAME")
     delete.set_defaults(run=_delete)
+    for one in (logs, delete):
+        one.add_argument("--deployment", metavar="NAME", help="one deployment of an endpoint in Azure")
+    for one in (listed, logs, delete):
+        one.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
+        one.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
 
 
 def _local(arguments: argparse.Namespace) -> int:
@@ -113,6 +124,8 @@ def _azure_server(program: str, port: int) -> list[str]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    if arguments.on == "azure":
+        return deploy_azure.show_list(arguments)
     from rich.console import Console
     from rich.table import Table
 
@@ -132,6 +145,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
+    if arguments.on == "azure":
+        return deploy_azure.show_logs(arguments)
     from lookonce.deploy.local import find, last_lines
 
     print("\n".join(last_lines(find(arguments.name), max(1, arguments.lines))))
@@ -139,6 +154,8 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 
 def _delete(arguments: argparse.Namespace) -> int:
+    if arguments.on == "azure":
+        return deploy_azure.delete(arguments)
     from lookonce.deploy.local import find, stop
 
     service = find(arguments.name)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.cli import score_service
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _EXAMPLES = """examples:
   lookonce score photo.jpg                               # of `lookonce serve` on this machine
   lookonce score photos/ --conf 0.5 --output drawn --json found.json
   lookonce score "photos/*.png" --json - | jq '.[].boxes[].label'
+  lookonce score photo.jpg --service cells               # that lookonce deploy made, here or in Azure
   SCORING_URI=https://NAME.REGION.inference.ml.azure.com/score WEBSERVICE_KEY=... lookonce score photo.jpg
   lookonce score photos/ --bench --clients 8 --seconds 30
 """
@@ -50,6 +52,7 @@ def add_parser(commands: Any) -> None:
         metavar="URL",
         help="with or without /score (default: $SCORING_URI, else http://127.0.0.1:8080)",
     )
+    score_service.add_arguments(service)
     service.add_argument(
         "--key-env",
         metavar="NAME",
@@ -147,9 +150,12 @@ def _client(arguments: argparse.Namespace, connections: int) -> ScoringClient:
     from lookonce.serving.client import ScoringClient
     from lookonce.serving.scoring_address import DEFAULT_URI, ScoringAddress
 
-    uri = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI
+    uri, kept = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI, None
+    if arguments.service:
+        named = score_service.find_named(arguments)
+        uri, kept = named.uri, named.key
     address = ScoringAddress.parse(uri, {"conf": arguments.conf, "iou": arguments.iou})
-    key = os.environ.get(arguments.key_env)
+    key = kept or os.environ.get(arguments.key_env)
     if key is None and arguments.key_env != _KEY:
         raise LookonceError(f"--key-env names {arguments.key_env}, which isn't set. Give it the key.")
     if key is not None and address.scheme == "http" and not address.is_here:
@@ -160,7 +166,7 @@ def _client(arguments: argparse.Namespace, connections: int) -> ScoringClient:
     return ScoringClient(
         address,
         key,
-        arguments.key_env,
+        "the workspace" if kept else arguments.key_env,
         arguments.deployment,
         arguments.timeout,
         arguments.retries,

@@ -1,0 +1,93 @@
+"""The surroundings of a deployment: Azure's inference server with our entry script, or an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from lookonce.azure.ask import ask
+from lookonce.azure.image_context import write_context
+from lookonce.azure.job_environment import IMAGE
+from lookonce.azure.lock import locked
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import Environment
+
+# It brings another web server, and its own pins of what that needs.
+SERVER = "azureml-inference-server-http==1.5.1"
+# Nothing of these is used behind it: the entry script is tried without them before anything is sent.
+UNUSED = ("fastapi", "uvicorn", "matplotlib", "pycocotools", "rich")
+# Batch deployments are driven by these; they want other versions of two packages than run here.
+_DRIVER = ("azureml-core==1.61.0.post4", "azureml-dataset-runtime[fuse]==1.62.0.post1")
+_DRIVERS_OWN = ("numpy", "packaging")
+PORT = 8080
+ROUTES: Mapping[str, Mapping[str, Any]] = {
+    "liveness_route": {"port": PORT, "path": "/health"},
+    "readiness_route": {"port": PORT, "path": "/ready"},
+    "scoring_route": {"port": PORT, "path": "/score"},
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a deployment serves.
+
+    Args:
+        script: our entry script's name in the code that travels; None for an image that serves by itself.
+        image: an image that is there, with ROUTES; None for Azure's own, or one that is built.
+        variables: of the container.
+    """
+
+    script: str | None = None
+    image: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def ensure_environment(client: MLClient, way: Way, batch: bool = False) -> str:
+    """`name:version` of the environment, registered if it isn't there. Raises LookonceError."""
+    from azure.ai.ml.entities import BuildContext, Environment
+
+    if way.script is not None:
+        packages = conda(batch)
+        name = "lookonce-batch" if batch else "lookonce-score"
+        return _ensure(client, Environment(name=name, image=IMAGE, conda_file=packages), packages)
+    if way.image is not None:
+        named = Environment(name="lookonce-image", image=way.image, inference_config=ROUTES)
+        return _ensure(client, named, way.image)
+    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
+        # Whoever reaches the container has passed the endpoint, which asks for the key.
+        digest = write_context(Path(folder), None, ("--insecure",))
+        built = Environment(name="lookonce-serve", build=BuildContext(path=folder), inference_config=ROUTES)
+        return _ensure(client, built, digest)
+
+
+def conda(batch: bool) -> dict[str, Any]:
+    """What conda installs for the entry script: this Python, and the versions that run here."""
+    left_out = (*UNUSED, *_DRIVERS_OWN) if batch else UNUSED
+    packages = [*locked((), left_out), *(_DRIVER if batch else (SERVER,))]
+    python = f"python={sys.version_info.major}.{sys.version_info.minor}"
+    return {
+        "name": "lookonce",
+        "channels": ["conda-forge"],
+        "dependencies": [python, "pip", {"pip": packages}],
+    }
+
+
+def _ensure(client: MLClient, wanted: Environment, content: Any) -> str:
+    """The version says what is in it: what was built once is taken again."""
+    text = json.dumps([content, str(wanted.image), ROUTES], sort_keys=True)
+    wanted.version = hashlib.sha256(text.encode()).hexdigest()[:12]
+    try:
+        ask(client, lambda: client.environments.get(wanted.name, wanted.version))
+    except ResourceNotFoundError:
+        ask(client, lambda: client.environments.create_or_update(wanted))
+    return f"{wanted.name}:{wanted.version}"

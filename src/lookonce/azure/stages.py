@@ -1,0 +1,73 @@
+"""What a long command is at: a line for each stage when it is done, with its time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Stage:
+    """One stage; what is put into `told` is what its line says in the end."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+
+class Stages:
+    """Tells of stages on the output stream; in a terminal, the one that goes on is shown with a clock.
+
+    `going_on` is what the cloud goes on with when this process ends now, for people; empty for nothing.
+    """
+
+    def __init__(self) -> None:
+        # Bound now: while the SDK is asked, sys.stdout is somebody else's.
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.going_on = ""
+
+    @contextmanager
+    def stage(self, doing: str, in_cloud: str = "") -> Iterator[Stage]:
+        """Around the work. `in_cloud` is kept in `going_on` meanwhile, and stays there after a Ctrl-C."""
+        begun = time.monotonic()
+        stage = Stage(doing)
+        self.going_on = in_cloud
+        with self._clock(doing):
+            try:
+                yield stage
+            except Exception:
+                self.going_on = ""
+                raise
+        self.going_on = ""
+        self.say(f"{stage.told} ({_duration(time.monotonic() - begun)})")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(text, markup=False)
+
+    @contextmanager
+    def _clock(self, doing: str) -> Iterator[None]:
+        if not self._console.is_terminal:
+            yield
+            return
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        with Progress(
+            *columns,
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ) as progress:
+            progress.add_task(doing, total=None)
+            yield
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

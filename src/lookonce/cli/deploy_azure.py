@@ -1,0 +1,231 @@
+"""`lookonce deploy` in Azure: endpoints made, shared out, listed, looked into, ended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce.cli.azure_extra import needs_azure
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+    from lookonce.azure.stages import Stages
+
+_EXAMPLES = """examples:
+  lookonce deploy online outputs/model.keras --service-name cells
+  lookonce deploy online cells:4 --service-name cells --picture slide.jpg --traffic 10
+  lookonce deploy traffic cells green=100
+  lookonce deploy kubernetes cells:4 --service-name cells-k8s --compute my-cluster
+  lookonce score photo.jpg --service cells
+  lookonce deploy logs cells --on azure
+  lookonce deploy delete cells --on azure
+
+The model is tried here first, then served beside the old one without traffic, asked about a picture, and
+only then used. config.json names the workspace.
+"""
+
+
+def add_parsers(actions: Any) -> None:
+    """Add what `lookonce deploy` does in Azure."""
+    online = _parser(actions, "online", "a managed online endpoint in Azure, or a new model for it")
+    online.add_argument(
+        "--instance-type", default="Standard_DS3_v2", metavar="SIZE", help="machine (default: %(default)s)"
+    )
+    kubernetes = _parser(actions, "kubernetes", "an online endpoint on an attached Kubernetes cluster")
+    kubernetes.add_argument("--compute", required=True, metavar="NAME", help="the cluster, as attached")
+    kubernetes.add_argument("--instance-type", metavar="NAME", help="an instance type of the cluster")
+    for one in (online, kubernetes):
+        one.add_argument("--instances", type=int, default=1, metavar="N", help="default: 1")
+        one.add_argument(
+            "--container",
+            nargs="?",
+            const="",
+            metavar="IMAGE",
+            help="serve by `lookonce serve` in an image that the workspace builds, or in IMAGE (port 8080, "
+            "no key asked); default: our score.py in Azure's inference server",
+        )
+        one.add_argument(
+            "--traffic", type=int, default=100, metavar="PERCENT", help="for the new model (default: 100)"
+        )
+        one.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
+        one.set_defaults(run=_online)
+    traffic = actions.add_parser("traffic", help="share an endpoint's traffic among its deployments")
+    traffic.add_argument("name", metavar="NAME")
+    traffic.add_argument("shares", nargs="+", metavar="DEPLOYMENT=PERCENT")
+    traffic.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+    traffic.set_defaults(run=_traffic)
+
+
+def _parser(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=about, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help=".onnx, .keras, or a registered NAME[:VERSION|:ALIAS]")
+    parser.add_argument("--service-name", required=True, metavar="NAME")
+    parser.add_argument("--description", default="", metavar="TEXT")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="to try it on (default: a drawn one)")
+    parser.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+    parser.add_argument("--show-key", action="store_true", help="print the service's key")
+    return parser
+
+
+def workspace(config: Path | None) -> MLClient:
+    """The client of the workspace that config.json names. Raises LookonceError."""
+    with needs_azure():
+        from lookonce.azure.workspace import find_config, open_workspace
+    return open_workspace(find_config(config))
+
+
+@contextmanager
+def telling(service: str) -> Iterator[tuple[Stages, Path]]:
+    """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and how to end that."""
+    with needs_azure():
+        from lookonce.azure.stages import Stages
+    stages = Stages()
+    try:
+        with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
+            yield stages, Path(folder)
+    except KeyboardInterrupt:
+        if stages.going_on:
+            print(
+                f"\nlookonce: Azure goes on {stages.going_on}. Look: lookonce deploy list --on azure, "
+                f"lookonce deploy logs {service} --on azure. End it: lookonce deploy delete {service} "
+                "--on azure",
+                file=sys.stderr,
+            )
+        raise
+
+
+def _online(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.local import check_name
+
+    service, is_kubernetes = arguments.service_name, arguments.action == "kubernetes"
+    check_name(service)
+    if not 1 <= arguments.traffic <= 100:
+        raise LookonceError(f"--traffic is {arguments.traffic}; expected 1 to 100 percent.")
+    if arguments.instances < 1:
+        raise LookonceError(f"--instances is {arguments.instances}; expected 1 or more.")
+    client = workspace(arguments.config)
+    from lookonce.azure.online import deploy, look
+    from lookonce.azure.online_parts import Wanted
+    from lookonce.azure.prepare import ONLINE_SCRIPT, prepare
+    from lookonce.azure.serving_environment import Way
+
+    way = Way(ONLINE_SCRIPT) if arguments.container is None else Way(image=arguments.container or None)
+    with telling(service) as (stages, folder):
+        before = look(client, service, is_kubernetes)
+        if before.current is None and arguments.traffic < 100:
+            raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
+        ready = prepare(client, arguments.model, service, way, arguments.picture, folder, stages)
+        wanted = Wanted(
+            service,
+            ready.model,
+            ready.environment,
+            way,
+            ready.code,
+            arguments.description,
+            arguments.compute if is_kubernetes else None,
+            arguments.instance_type,
+            arguments.instances,
+            arguments.traffic,
+            arguments.keep_old,
+        )
+        address = deploy(client, wanted, before, ready.picture, stages)
+    return tell_ready(client, service, address, arguments.show_key)
+
+
+def tell_ready(client: MLClient, service: str, address: str, show_key: bool) -> int:
+    """How to use and end a service; its key only if asked for."""
+    print(f"{service} is ready: {address}")
+    print(f"Ask it: lookonce score photo.jpg --service {service}")
+    if show_key:
+        from lookonce.azure.services import found, key
+
+        print(f"Its key: {key(client, found(client, service))}")
+    print(f"End it: lookonce deploy delete {service} --on azure")
+    return 0
+
+
+def _traffic(arguments: argparse.Namespace) -> int:
+    shares = dict(map(_share, arguments.shares))
+    if sum(shares.values()) != 100:
+        raise LookonceError(f"the shares sum up to {sum(shares.values())} percent; expected 100.")
+    client = workspace(arguments.config)
+    from lookonce.azure.online import told_shares
+    from lookonce.azure.online_parts import find_endpoint, set_traffic
+    from lookonce.azure.services import no_service
+
+    endpoint = find_endpoint(client, arguments.name)
+    if endpoint is None:
+        raise no_service(client, arguments.name)
+    if unknown := sorted(set(shares) - set(endpoint.traffic)):
+        has = ", ".join(sorted(endpoint.traffic)) or "none"
+        raise LookonceError(f"{arguments.name} has no deployment {unknown[0]!r}; it has {has}.")
+    with telling(arguments.name) as (stages, _), stages.stage("moving the traffic", "with it") as stage:
+        set_traffic(client, arguments.name, shares)
+        stage.told = f"the traffic of {arguments.name} goes to {told_shares(shares)}"
+    return 0
+
+
+def _share(text: str) -> tuple[str, int]:
+    name, equals, percent = text.partition("=")
+    if not name or not equals or not percent.isdecimal() or int(percent) > 100:
+        raise LookonceError(f"{text[:60]!r} is no DEPLOYMENT=PERCENT, such as green=100.")
+    return name, int(percent)
+
+
+def show_list(arguments: argparse.Namespace) -> int:
+    """`lookonce deploy list --on azure`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    client = workspace(arguments.config)
+    from lookonce.azure.services import services
+
+    known = services(client)
+    if not known:
+        print(
+            f"No services in workspace {client.workspace_name}. "
+            "lookonce deploy online MODEL --service-name NAME"
+        )
+        return 0
+    table = Table(box=None)
+    for heading in ("service", "kind", "state", "deployments", "address", "description"):
+        table.add_column(heading, overflow="fold")
+    for one in known:
+        table.add_row(one.name, one.kind, one.state, one.deployments, one.address, one.description)
+    console = Console()
+    (console if console.is_terminal else Console(width=400)).print(table)
+    return 0
+
+
+def show_logs(arguments: argparse.Namespace) -> int:
+    """`lookonce deploy logs NAME --on azure`."""
+    client = workspace(arguments.config)
+    from lookonce.azure.services import found, logs
+
+    said = logs(client, found(client, arguments.name), arguments.deployment, max(1, arguments.lines))
+    for name, lines in said.items():
+        if len(said) > 1:
+            print(f"{name}:")
+        print("\n".join(lines or ["(no log yet)"]))
+    return 0
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    """`lookonce deploy delete NAME --on azure`."""
+    client = workspace(arguments.config)
+    from lookonce.azure import services
+
+    service = services.found(client, arguments.name)
+    doing = f"deleting {arguments.deployment or service.name}"
+    with telling(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
+        stage.told = f"{services.delete(client, service, arguments.deployment)} is deleted"
+    return 0
