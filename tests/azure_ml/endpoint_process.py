@@ -52,6 +52,9 @@ class Container:
                 self._start()
 
     def _start(self) -> None:
+        if self.process is not None:
+            # A container dies as a whole; here its first process may leave others behind.
+            _signal(self.process.pid, signal.SIGKILL)
         self.port = free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         surroundings = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -103,8 +106,7 @@ class Container:
         if process is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
+            _signal(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_GRACE_SECONDS)
 
@@ -120,3 +122,8 @@ class Container:
             return f"{type(error).__name__}: {error}"
         finally:
             connection.close()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)

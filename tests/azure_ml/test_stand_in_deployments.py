@@ -285,6 +285,8 @@ def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
     assert ask(f"{url}?sleep=2", token).status_code == 504
     # One that dies comes back, and meanwhile the other answers.
     (container, other) = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers
+    family = [psutil.Process(container.process.pid)]
+    family += family[0].children(recursive=True)
     container.process.kill()
     container.process.wait()
     assert sorted({ask(url, token).status_code for _ in range(2)}) == [200, 502]
@@ -293,6 +295,7 @@ def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
         assert time.monotonic() < until
         time.sleep(0.1)
     assert other.alive
+    assert psutil.wait_procs(family, 5)[1] == []
     client.online_endpoints.begin_delete(name).result()
 
 
