@@ -15,6 +15,7 @@ from lookonce.azure.ask import ask
 from lookonce.azure.endpoint_logs import build_log, last_lines, stored_lines
 from lookonce.azure.online_parts import (
     Wanted,
+    check_compute,
     delete_deployment,
     delete_endpoint,
     find_endpoint,
@@ -43,13 +44,18 @@ class Before:
     new: str
 
 
-def look(client: MLClient, service: str, kubernetes: bool) -> Before:
-    """What is there under that name, and which deployment a new one is to be. Raises LookonceError."""
+def look(client: MLClient, service: str, compute: str | None) -> Before:
+    """What is there under that name, and which deployment a new one is to be. Raises LookonceError.
+
+    `compute` is the Kubernetes cluster that it is to run on, if any.
+    """
+    if compute is not None:
+        check_compute(client, compute, "kubernetes")
     endpoint = find_endpoint(client, service)
     if endpoint is None:
         return Before(None, None, None, COLOURS[0])
     is_kubernetes = getattr(endpoint, "compute", None) is not None
-    if is_kubernetes != kubernetes:
+    if is_kubernetes != (compute is not None):
         kind = "Kubernetes" if is_kubernetes else "managed"
         raise LookonceError(
             f"{service} is there already as a {kind} endpoint. Choose another --service-name, or delete it: "

@@ -13,6 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from lookonce.azure import operations
 from lookonce.azure.ask import ask
 from lookonce.azure.serving_environment import Way
+from lookonce.errors import LookonceError
 from lookonce.serving.client import ScoringClient
 from lookonce.serving.client_errors import NoAnswerError
 from lookonce.serving.scoring_address import ScoringAddress
@@ -49,6 +50,22 @@ class Wanted:
     instances: int = 1
     traffic: int = 100
     keep_old: bool = False
+
+
+def check_compute(client: MLClient, name: str, kind: str) -> None:
+    """Raises LookonceError when the workspace has no compute of that name and kind."""
+    try:
+        found = ask(client, lambda: client.compute.get(name))
+    except ResourceNotFoundError:
+        known = sorted(
+            one.name for one in ask(client, lambda: list(client.compute.list())) if str(one.type) == kind
+        )
+        raise LookonceError(
+            f"no compute {name[:60]!r} in workspace {client.workspace_name}; of the kind {kind} there is "
+            f"{', '.join(known) or 'none'}. az ml compute attach, or create, adds one."
+        ) from None
+    if str(found.type) != kind:
+        raise LookonceError(f"compute {name} is of the kind {found.type}; needed is one of the kind {kind}.")
 
 
 def find_endpoint(client: MLClient, service: str) -> Any:

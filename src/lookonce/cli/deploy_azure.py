@@ -106,7 +106,8 @@ def telling(service: str) -> Iterator[tuple[Stages, Path]]:
 def _online(arguments: argparse.Namespace) -> int:
     from lookonce.deploy.local import check_name
 
-    service, is_kubernetes = arguments.service_name, arguments.action == "kubernetes"
+    service = arguments.service_name
+    compute = arguments.compute if arguments.action == "kubernetes" else None
     check_name(service)
     if not 1 <= arguments.traffic <= 100:
         raise LookonceError(f"--traffic is {arguments.traffic}; expected 1 to 100 percent.")
@@ -120,7 +121,7 @@ def _online(arguments: argparse.Namespace) -> int:
 
     way = Way(ONLINE_SCRIPT) if arguments.container is None else Way(image=arguments.container or None)
     with telling(service) as (stages, folder):
-        before = look(client, service, is_kubernetes)
+        before = look(client, service, compute)
         if before.current is None and arguments.traffic < 100:
             raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
         ready = prepare(client, arguments.model, service, way, arguments.picture, folder, stages)
@@ -131,7 +132,7 @@ def _online(arguments: argparse.Namespace) -> int:
             way,
             ready.code,
             arguments.description,
-            arguments.compute if is_kubernetes else None,
+            compute,
             arguments.instance_type,
             arguments.instances,
             arguments.traffic,
