@@ -11,6 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.attempts import attempt
 from lookonce.azure.explain import explain
+from lookonce.azure.refusals import leads_nowhere
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -18,15 +19,23 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+# In each the SDK itself tries four times; for the storage, with half a minute between them.
+_ATTEMPTS, _WITHIN_SECONDS = 3, 45.0
+
 
 def ask(client: MLClient, request: Callable[[], Answer]) -> Answer:
-    """What `request` answers. Raises LookonceError; ResourceNotFoundError stays what it is."""
+    """What `request` answers. Raises LookonceError.
+
+    ResourceNotFoundError stays what it is, unless the workspace itself isn't found.
+    """
     try:
         with quiet():
-            return attempt(request)
-    except (LookonceError, ResourceNotFoundError):
+            return attempt(request, attempts=_ATTEMPTS, within=_WITHIN_SECONDS)
+    except LookonceError:
         raise
     except Exception as error:
+        if isinstance(error, ResourceNotFoundError) and not leads_nowhere(error):
+            raise
         raise LookonceError(f"workspace {client.workspace_name}: {explain(error)}.") from error
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from azure.core.exceptions import (
     AzureError,
@@ -17,6 +18,8 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 Answer = TypeVar("Answer")
 
@@ -27,17 +30,22 @@ _BROKEN = (ServiceRequestError, ServiceResponseError, IncompleteReadError, Conne
 
 
 def attempt(
-    ask: Callable[[], Answer], stop: threading.Event | None = None, attempts: int = ATTEMPTS
+    ask: Callable[[], Answer],
+    stop: threading.Event | None = None,
+    attempts: int = ATTEMPTS,
+    within: float = math.inf,
 ) -> Answer:
     """What `ask` answers, asked up to `attempts` times with growing waits or those that Azure names.
 
-    Raises the last error, at once where asking again can't help or `stop` is set.
+    Raises the last error, at once where asking again can't help, `stop` is set, or `within` seconds are over.
     """
+    last = time.monotonic() + within
     for number in range(1, attempts + 1):
         try:
             return ask()
         except (AzureError, ConnectionError) as error:
-            if number == attempts or not _may_pass(error) or (stop is not None and stop.is_set()):
+            over = number == attempts or time.monotonic() > last or (stop is not None and stop.is_set())
+            if over or not _may_pass(error):
                 raise
             seconds = _named_wait(error) or _grown_wait(number)
             if stop is None:
@@ -45,6 +53,16 @@ def attempt(
             elif stop.wait(seconds):
                 raise
     raise AssertionError("attempts is less than 1")
+
+
+class BoundedWaits(SansIOHTTPPolicy[Any, Any]):
+    """For the SDK's clients, which wait as long as an answer says: a Retry-After of more becomes this."""
+
+    def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
+        """Shorten the wait that one answer names."""
+        headers = response.http_response.headers
+        if (seconds := _seconds(headers.get("Retry-After", ""))) is not None and seconds > _LONGEST_SECONDS:
+            headers["Retry-After"] = f"{_LONGEST_SECONDS:g}"
 
 
 def _may_pass(error: Exception) -> bool:
@@ -60,14 +78,18 @@ def _grown_wait(number: int) -> float:
 
 
 def _named_wait(error: Exception) -> float | None:
-    """Retry-After, in seconds or as a date, bounded."""
+    """What an answer asks for, bounded."""
     response = getattr(error, "response", None)
-    text = response.headers.get("Retry-After", "") if response is not None else ""
+    seconds = _seconds(response.headers.get("Retry-After", "")) if response is not None else None
+    return None if seconds is None else min(_LONGEST_SECONDS, max(0.1, seconds))
+
+
+def _seconds(text: str) -> float | None:
+    """Of a Retry-After, which says seconds or a date."""
     try:
-        seconds = float(text)
+        return float(text)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            return parsedate_to_datetime(text).timestamp() - time.time()
         except (ValueError, TypeError):
             return None
-    return min(_LONGEST_SECONDS, max(0.1, seconds))

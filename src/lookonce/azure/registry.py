@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.atomic import atomic_file
-from lookonce.azure.ask import ask
+from lookonce.azure.ask import Answer, ask, quiet
+from lookonce.azure.explain import explain
 from lookonce.errors import LookonceError
 from lookonce.models import Registered, checked_alias, file_sha256, model_name
 
@@ -42,7 +43,7 @@ class AzureRegistry:
         same = next((one for one in known if one.tags.get("sha256") == digest), None)
         if same is None:
             model = Model(name=name, path=str(file), type="custom_model", tags=own)
-            version = str(ask(self._client, lambda: self._client.models.create_or_update(model)).version)
+            version = self._create(model, "sha256")
         else:
             version = same.version
             self._retag(name, version, {**same.tags, **own})
@@ -62,7 +63,7 @@ class AzureRegistry:
         )
         if same is None:
             model = Model(name=name, path=address, type="custom_model", tags=own)
-            version = str(ask(self._client, lambda: self._client.models.create_or_update(model)).version)
+            version = self._create(model, "job", "kind")
         else:
             version = same.version
         self._move_alias(known, name, version, alias)
@@ -87,9 +88,8 @@ class AzureRegistry:
         """As in Registry; the content is compared with what was registered."""
         digest = version.tags.get("sha256")
         with tempfile.TemporaryDirectory(prefix="lookonce-") as place:
-            ask(
-                self._client,
-                lambda: self._client.models.download(version.name, version.version, download_path=place),
+            self._ask(
+                lambda: self._client.models.download(version.name, version.version, download_path=place)
             )
             files = [path for path in Path(place).rglob("*") if path.is_file()]
             wanted = version.tags.get("file")
@@ -122,13 +122,52 @@ class AzureRegistry:
             return []
         return sorted(map(_registered, listed), key=_newest_first)
 
+    def _create(self, model: Any, *keys: str) -> str:
+        """The new version; one with the same tags `keys` is that of an attempt whose answer was lost."""
+        attempts = 0
+
+        def create() -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1 and (made := self._made(model, keys)):
+                return made
+            return str(self._client.models.create_or_update(model).version)
+
+        try:
+            return self._ask(create)
+        except LookonceError as error:
+            try:
+                made = self._made(model, keys)
+            except Exception:
+                text = f"Whether {model.name} is registered: lookonce models show {model.name} --on azure"
+                raise LookonceError(f"{error} {text}") from error
+            if made:
+                return made
+            raise LookonceError(f"{error} No version of {model.name} was made.") from error
+
+    def _made(self, model: Any, keys: tuple[str, ...]) -> str | None:
+        try:
+            with quiet():
+                found = map(_registered, self._client.models.list(name=model.name))
+                same = (one for one in found if all(one.tags.get(key) == model.tags[key] for key in keys))
+                return next((one.version for one in same), None)
+        except ResourceNotFoundError:
+            return None
+
     def _move_alias(self, known: list[Registered], name: str, version: str, alias: str) -> None:
-        for one in known:
-            if alias in one.aliases and one.version != version:
-                left = [other for other in one.aliases if other != alias]
-                self._retag(name, one.version, {**one.tags, _ALIASES: ",".join(left)})
+        """Given before it is taken: it is never gone, and the newest of two has it."""
         now = next(one for one in self._found(name) if one.version == version)
-        self._retag(name, version, {**now.tags, _ALIASES: ",".join(sorted({*now.aliases, alias}))})
+        try:
+            self._retag(name, version, {**now.tags, _ALIASES: ",".join(sorted({*now.aliases, alias}))})
+            for one in known:
+                if alias in one.aliases and one.version != version:
+                    left = [other for other in one.aliases if other != alias]
+                    self._retag(name, one.version, {**one.tags, _ALIASES: ",".join(left)})
+        except LookonceError as error:
+            raise LookonceError(
+                f"{error} {name}:{version} is registered, but the alias {alias} is not moved to it; the same "
+                "command again moves it."
+            ) from error
 
     def _retag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         def change() -> Any:
@@ -136,7 +175,14 @@ class AzureRegistry:
             model.tags = dict(tags)
             return self._client.models.create_or_update(model)
 
-        ask(self._client, change)
+        self._ask(change)
+
+    def _ask(self, request: Callable[[], Answer]) -> Answer:
+        """Where nothing is found, something is wrong."""
+        try:
+            return ask(self._client, request)
+        except ResourceNotFoundError as error:
+            raise LookonceError(f"workspace {self._client.workspace_name}: {explain(error)}.") from error
 
 
 def _registered(model: Any) -> Registered:

@@ -68,18 +68,21 @@ def open_workspace(place: Place, who: TokenCredential | None = None) -> MLClient
     warnings.filterwarnings("ignore", module=r"azure\.|marshmallow|msrest")
     try:
         from azure.ai.ml import MLClient
+
+        from lookonce.azure.attempts import BoundedWaits
     except ImportError as error:
         raise LookonceError(
             f"{error.name} is not installed. Install it with: pip install 'lookonce[azure]'"
         ) from error
     names = (place.subscription_id, place.resource_group, place.workspace_name)
     cloud = _cloud()
+    cloud |= {"enable_telemetry": False, "per_retry_policies": [BoundedWaits()]}
     try:
-        return MLClient(who or credential(), *names, enable_telemetry=False, **cloud)
+        return MLClient(who or credential(), *names, **cloud)
     except AttributeError:
         # The SDK takes another cloud's description once in a process, and knows its name from then on.
         cloud.pop("cloud_metadata", None)
-        return MLClient(who or credential(), *names, enable_telemetry=False, **cloud)
+        return MLClient(who or credential(), *names, **cloud)
 
 
 def management_scope() -> str:
