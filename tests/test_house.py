@@ -96,7 +96,8 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys\n"
         "from lookonce.cli.main import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'cv2'} & set(sys.modules)\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'cv2', 'azure', 'mlflow'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     done = subprocess.run(
@@ -104,3 +105,30 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "lookonce" in done.stdout
+
+
+def test_commands_without_azure_import_nothing_of_it(tmp_path: Path) -> None:
+    """Every command's own modules, and a command's run; azure.ai.ml alone takes seconds."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import lookonce.azure, lookonce.cli\n"
+        "for module in pkgutil.iter_modules(lookonce.cli.__path__):\n"
+        "    importlib.import_module(f'lookonce.cli.{module.name}')\n"
+        "from lookonce.cli.main import main\n"
+        "main(['deploy', 'list'])\n"
+        "main(['data', 'check', sys.argv[1]])\n"
+        "heavy = {'azure', 'azureml', 'mlflow', 'tensorflow', 'keras'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    from lookonce.demo import make_demo_set
+
+    data = make_demo_set(tmp_path, pictures=4, seed=1)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(data)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
