@@ -94,7 +94,8 @@ class Management:
         elif parts[0] not in ("jobs", "datastores"):
             body["properties"]["provisioningState"] = "Succeeded"
         answer = self._resources.put(place, body)
-        headers = {"Location": f"{request.headers.get('host', '')}{request.path}"} if before is None else {}
+        location = f"https://{request.headers.get('host', '')}{request.path}"
+        headers = {"Location": location} if before is None else {}
         if len(parts) == 4 and parts[2] == "versions":
             self._count_version(parts, kind)
         if parts[0] == "jobs" and before is None:
