@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _ENDED = ("Succeeded", "Failed", "Canceled")
-_POLL_SECONDS = 10.0
+POLL_SECONDS = 5.0
 _BROKEN = (ServiceRequestError, ServiceResponseError, ConnectionError)
 
 
@@ -61,7 +61,7 @@ def _finish(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]
         if not _lost(error):
             raise LookonceError(f"{explain(error)}.") from error
         while (now := plain(ask(client, state))) not in _ENDED:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         if now != "Succeeded":
             raise LookonceError(f"it ended as {now}; the connection broke before Azure said why.") from error
 

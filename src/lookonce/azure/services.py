@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure import endpoint_logs, online_parts
+from lookonce.azure import containers, endpoint_logs, kept_keys, online_parts
 from lookonce.azure.ask import ask
 from lookonce.azure.operations import plain
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
+
+ONLINE, KUBERNETES, BATCH, ACI = "online", "kubernetes", "batch", "aci"
 
 
 @dataclass(frozen=True)
@@ -30,57 +32,104 @@ class Service:
 
 def found(client: MLClient, service: str) -> Service:
     """The one of that name, of any kind. Raises LookonceError."""
-    if (endpoint := online_parts.find_endpoint(client, service)) is not None:
-        return _online(client, endpoint)
+    unseen = []
+    for find in (_find_online, _find_container):
+        try:
+            if (one := find(client, service)) is not None:
+                return one
+        except LookonceError as error:
+            unseen.append(str(error))
+    if unseen:
+        raise LookonceError(" ".join(unseen))
     raise no_service(client, service)
 
 
 def no_service(client: MLClient, service: str) -> LookonceError:
     """To be raised: there is none of that name; which there are."""
-    known = ", ".join(one.name for one in services(client)) or "none"
+    known = ", ".join(one.name for one in services(client)[0]) or "none"
     return LookonceError(
         f"no service {service[:60]!r} in workspace {client.workspace_name}; there is {known}. Those of this "
         "machine: lookonce deploy list"
     )
 
 
-def services(client: MLClient) -> list[Service]:
-    """All of them, by name. Raises LookonceError."""
-    online = ask(client, lambda: list(client.online_endpoints.list()))
-    return sorted((_online(client, one) for one in online), key=lambda one: (one.name, one.kind))
+def services(client: MLClient) -> tuple[list[Service], list[str]]:
+    """All of them by name, and what can't be seen and why: a role may allow endpoints, and not containers."""
+    known: list[Service] = []
+    unseen = []
+    for all_of in (_all_online, _all_containers):
+        try:
+            known += all_of(client)
+        except LookonceError as error:
+            unseen.append(str(error))
+    return sorted(known, key=lambda one: (one.name, one.kind)), unseen
 
 
-def key(client: MLClient, service: Service) -> str:
-    """What opens it. Raises LookonceError."""
+def key(client: MLClient, service: Service) -> str | None:
+    """What opens it; None where the workspace doesn't know. Raises LookonceError."""
+    if service.kind == ACI:
+        return kept_keys.find(client, service.name)
     keys = ask(client, lambda: client.online_endpoints.get_keys(service.name))
     # An endpoint that somebody else made may hand out tokens instead.
-    return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", ""))
+    return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", "")) or None
 
 
 def logs(client: MLClient, service: Service, deployment: str | None, count: int) -> dict[str, list[str]]:
     """The last lines of each deployment, or of one. Raises LookonceError."""
-    names = _deployments(client, service.name)
-    if deployment is not None and deployment not in names:
-        raise _no_deployment(service, deployment, names)
-    wanted = names if deployment is None else [deployment]
-    return {name: endpoint_logs.last_lines(client, service.name, name, count) for name in wanted}
+    if service.kind == ACI:
+        return {service.name: containers.last_lines(client, service.name, count)}
+    names = _chosen(client, service, deployment)
+    return {name: endpoint_logs.last_lines(client, service.name, name, count) for name in names}
 
 
 def delete(client: MLClient, service: Service, deployment: str | None) -> str:
     """End it, or one deployment of it; what was deleted, for people. Raises LookonceError."""
-    names = _deployments(client, service.name)
+    if service.kind == ACI:
+        containers.delete(client, service.name)
+        kept_keys.forget(client, service.name)
+        return f"container instance {service.name}, with its key,"
+    names = _chosen(client, service, deployment)
     if deployment is None:
         online_parts.delete_endpoint(client, service.name)
         with_them = f" with {' and '.join(names)}" if names else ""
         return f"{service.kind} endpoint {service.name}{with_them}"
-    if deployment not in names:
-        raise _no_deployment(service, deployment, names)
     online_parts.delete_deployment(client, service.name, deployment)
     return f"deployment {deployment} of {service.name}"
 
 
+def _chosen(client: MLClient, service: Service, deployment: str | None) -> list[str]:
+    """The names of all deployments, or the one that is named. Raises LookonceError."""
+    parts = ask(client, lambda: list(client.online_deployments.list(service.name)))
+    names = sorted(str(one.name) for one in parts)
+    if deployment is None:
+        return names
+    if deployment not in names:
+        has = ", ".join(names) or "none"
+        raise LookonceError(f"{service.name} has no deployment {deployment[:60]!r}; it has {has}.")
+    return [deployment]
+
+
+def _find_online(client: MLClient, service: str) -> Service | None:
+    endpoint = online_parts.find_endpoint(client, service)
+    return _online(client, endpoint) if endpoint is not None else None
+
+
+def _find_container(client: MLClient, service: str) -> Service | None:
+    group = containers.find_group(client, service)
+    return _container(group) if group is not None else None
+
+
+def _all_online(client: MLClient) -> list[Service]:
+    endpoints = ask(client, lambda: list(client.online_endpoints.list()))
+    return [_online(client, one) for one in endpoints]
+
+
+def _all_containers(client: MLClient) -> list[Service]:
+    return [_container(one) for one in containers.groups(client)]
+
+
 def _online(client: MLClient, endpoint: Any) -> Service:
-    kind = "kubernetes" if getattr(endpoint, "compute", None) else "online"
+    kind = KUBERNETES if getattr(endpoint, "compute", None) else ONLINE
     traffic = endpoint.traffic or {}
     try:
         parts = ask(client, lambda: list(client.online_deployments.list(endpoint.name)))
@@ -97,18 +146,21 @@ def _online(client: MLClient, endpoint: Any) -> Service:
     )
 
 
+def _container(group: Any) -> Service:
+    labels = containers.labels(group)
+    return Service(
+        group.name,
+        ACI,
+        containers.state(group),
+        containers.address(group),
+        labels["model"],
+        labels["description"],
+    )
+
+
 def _model(given: Any) -> str:
     """`name:version` of a model's id."""
     parts = str(given or "").rstrip("/").split("/")
     return (
         f"{parts[-3]}:{parts[-1]}" if len(parts) > 3 and parts[-2] == "versions" else str(given or "no model")
     )
-
-
-def _deployments(client: MLClient, service: str) -> list[str]:
-    return sorted(one.name for one in ask(client, lambda: list(client.online_deployments.list(service))))
-
-
-def _no_deployment(service: Service, deployment: str, names: list[str]) -> LookonceError:
-    has = ", ".join(names) or "none"
-    return LookonceError(f"{service.name} has no deployment {deployment[:60]!r}; it has {has}.")

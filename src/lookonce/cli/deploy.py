@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli import deploy_azure
+from lookonce.cli import deploy_aci, deploy_azure
 from lookonce.errors import LookonceError
 
 _EXAMPLES = """examples:
@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=raw,
     )
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="local|online|kubernetes|traffic|list|logs|delete"
+        dest="action", required=True, metavar="local|online|kubernetes|aci|traffic|list|logs|delete"
     )
     local = actions.add_parser(
         "local", help="on this machine, in the background", epilog=_EXAMPLES, formatter_class=raw
@@ -56,6 +56,7 @@ def add_parser(commands: Any) -> None:
     )
     local.set_defaults(run=_local)
     deploy_azure.add_parsers(actions)
+    deploy_aci.add_parser(actions)
     listed = actions.add_parser("list", help="services and their state")
     listed.set_defaults(run=_list)
     logs = actions.add_parser("logs", help="the last lines that a service wrote")
@@ -125,7 +126,9 @@ def _azure_server(program: str, port: int) -> list[str]:
 
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.on == "azure":
-        return deploy_azure.show_list(arguments)
+        from lookonce.cli.deploy_services import show_list
+
+        return show_list(arguments)
     from rich.console import Console
     from rich.table import Table
 
@@ -146,7 +149,9 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _logs(arguments: argparse.Namespace) -> int:
     if arguments.on == "azure":
-        return deploy_azure.show_logs(arguments)
+        from lookonce.cli.deploy_services import show_logs
+
+        return show_logs(arguments)
     from lookonce.deploy.local import find, last_lines
 
     print("\n".join(last_lines(find(arguments.name), max(1, arguments.lines))))
@@ -155,7 +160,9 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _delete(arguments: argparse.Namespace) -> int:
     if arguments.on == "azure":
-        return deploy_azure.delete(arguments)
+        from lookonce.cli.deploy_services import delete
+
+        return delete(arguments)
     from lookonce.deploy.local import find, stop
 
     service = find(arguments.name)

@@ -1,4 +1,4 @@
-"""`lookonce deploy` in Azure: endpoints made, shared out, listed, looked into, ended."""
+"""`lookonce deploy online|kubernetes|traffic`, and what all of Azure's kinds of service have in common."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ only then used. config.json names the workspace.
 
 def add_parsers(actions: Any) -> None:
     """Add what `lookonce deploy` does in Azure."""
-    online = _parser(actions, "online", "a managed online endpoint in Azure, or a new model for it")
+    online = service_parser(actions, "online", "a managed online endpoint in Azure, or a new model for it")
     online.add_argument(
         "--instance-type", default="Standard_DS3_v2", metavar="SIZE", help="machine (default: %(default)s)"
     )
-    kubernetes = _parser(actions, "kubernetes", "an online endpoint on an attached Kubernetes cluster")
+    kubernetes = service_parser(actions, "kubernetes", "an online endpoint on an attached Kubernetes cluster")
     kubernetes.add_argument("--compute", required=True, metavar="NAME", help="the cluster, as attached")
     kubernetes.add_argument("--instance-type", metavar="NAME", help="an instance type of the cluster")
     for one in (online, kubernetes):
@@ -55,6 +55,7 @@ def add_parsers(actions: Any) -> None:
             "--traffic", type=int, default=100, metavar="PERCENT", help="for the new model (default: 100)"
         )
         one.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
+        one.add_argument("--show-key", action="store_true", help="print the service's key")
         one.set_defaults(run=_online)
     traffic = actions.add_parser("traffic", help="share an endpoint's traffic among its deployments")
     traffic.add_argument("name", metavar="NAME")
@@ -63,7 +64,8 @@ def add_parsers(actions: Any) -> None:
     traffic.set_defaults(run=_traffic)
 
 
-def _parser(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
+def service_parser(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
+    """One of the commands that make a service of MODEL."""
     parser: argparse.ArgumentParser = actions.add_parser(
         name, help=about, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -72,7 +74,6 @@ def _parser(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
     parser.add_argument("--description", default="", metavar="TEXT")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="to try it on (default: a drawn one)")
     parser.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
-    parser.add_argument("--show-key", action="store_true", help="print the service's key")
     return parser
 
 
@@ -114,6 +115,7 @@ def _online(arguments: argparse.Namespace) -> int:
     if arguments.instances < 1:
         raise LookonceError(f"--instances is {arguments.instances}; expected 1 or more.")
     client = workspace(arguments.config)
+    from lookonce.azure import services
     from lookonce.azure.online import deploy, look
     from lookonce.azure.online_parts import Wanted
     from lookonce.azure.prepare import ONLINE_SCRIPT, prepare
@@ -139,17 +141,16 @@ def _online(arguments: argparse.Namespace) -> int:
             arguments.keep_old,
         )
         address = deploy(client, wanted, before, ready.picture, stages)
-    return tell_ready(client, service, address, arguments.show_key)
+    key = services.key(client, services.found(client, service)) if arguments.show_key else None
+    return tell_ready(service, address, "photo.jpg", key)
 
 
-def tell_ready(client: MLClient, service: str, address: str, show_key: bool) -> int:
-    """How to use and end a service; its key only if asked for."""
+def tell_ready(service: str, address: str, pictures: str, key: str | None) -> int:
+    """How to use and end a service; its key if it is given."""
     print(f"{service} is ready: {address}")
-    print(f"Ask it: lookonce score photo.jpg --service {service}")
-    if show_key:
-        from lookonce.azure.services import found, key
-
-        print(f"Its key: {key(client, found(client, service))}")
+    print(f"Ask it: lookonce score {pictures} --service {service}")
+    if key:
+        print(f"Its key: {key}")
     print(f"End it: lookonce deploy delete {service} --on azure")
     return 0
 
@@ -180,53 +181,3 @@ def _share(text: str) -> tuple[str, int]:
     if not name or not equals or not percent.isdecimal() or int(percent) > 100:
         raise LookonceError(f"{text[:60]!r} is no DEPLOYMENT=PERCENT, such as green=100.")
     return name, int(percent)
-
-
-def show_list(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy list --on azure`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    client = workspace(arguments.config)
-    from lookonce.azure.services import services
-
-    known = services(client)
-    if not known:
-        print(
-            f"No services in workspace {client.workspace_name}. "
-            "lookonce deploy online MODEL --service-name NAME"
-        )
-        return 0
-    table = Table(box=None)
-    for heading in ("service", "kind", "state", "deployments", "address", "description"):
-        table.add_column(heading, overflow="fold")
-    for one in known:
-        table.add_row(one.name, one.kind, one.state, one.deployments, one.address, one.description)
-    console = Console()
-    (console if console.is_terminal else Console(width=400)).print(table)
-    return 0
-
-
-def show_logs(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy logs NAME --on azure`."""
-    client = workspace(arguments.config)
-    from lookonce.azure.services import found, logs
-
-    said = logs(client, found(client, arguments.name), arguments.deployment, max(1, arguments.lines))
-    for name, lines in said.items():
-        if len(said) > 1:
-            print(f"{name}:")
-        print("\n".join(lines or ["(no log yet)"]))
-    return 0
-
-
-def delete(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy delete NAME --on azure`."""
-    client = workspace(arguments.config)
-    from lookonce.azure import services
-
-    service = services.found(client, arguments.name)
-    doing = f"deleting {arguments.deployment or service.name}"
-    with telling(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
-        stage.told = f"{services.delete(client, service, arguments.deployment)} is deleted"
-    return 0
