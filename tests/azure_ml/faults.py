@@ -124,9 +124,26 @@ class Faults:
 
         self._add(times, method, ending, refuse)
 
-    def expire_tokens(self) -> None:
-        """All tokens that were given so far; a new one is taken."""
-        self._stand_in.tokens.end_all()
+    def lose_answers(self, times: int, method: str | None = None, ending: str | None = None) -> None:
+        """What was asked for is done, and the connection ends before the client hears of it."""
+
+        def lose(request: Request) -> Answer:
+            self._stand_in.answer(request)
+            return HANG_UP
+
+        self._add(times, method, ending, lose)
+
+    def expire_tokens(self, method: str | None = None, ending: str | None = None) -> None:
+        """All given so far, now, or when such a request comes; the client believes in them."""
+
+        def expire(request: Request) -> Answer:
+            self._stand_in.tokens.end_all()
+            return self._stand_in.answer(request)
+
+        if method is None and ending is None:
+            self._stand_in.tokens.end_all()
+        else:
+            self._add(1, method, ending, expire)
 
     def short_tokens(self, seconds: float) -> None:
         """New tokens live so long."""
@@ -212,7 +229,8 @@ class Faults:
         if self._build_log is None:
             return
         log = f"azureml/ImageLogs/{place.rpartition('/')[2]}/build.log"
-        self._stand_in.storage.write("azureml-blobstore", log, self._build_log.encode())
+        container, _, path = log.partition("/")
+        self._stand_in.storage.write(container, path, self._build_log.encode())
         text = (
             "Environment Image Build Failed. Please see the build log for more information: the build log is "
             f'available in the workspace blob store "{self._stand_in.storage.account}" under the path '

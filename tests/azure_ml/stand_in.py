@@ -65,7 +65,7 @@ class StandIn:
         self.tokens = Tokens()
         self.requests: list[Asked] = []
         self._lock = threading.Lock()
-        self._server = Server(self.certificates, self._answer, self._note)
+        self._server = Server(self.certificates, self.answer, self._note)
         self.url = self._server.url
         self.resources = Resources(place.PATH)
         self.addresses = Addresses(self.resources)
@@ -184,7 +184,8 @@ class StandIn:
                 Asked(request.method, request.path, dict(request.query), answer.status, request.body, content)
             )
 
-    def _answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer:
+        """To whatever is asked of this cloud. Raises ArmError."""
         if (answer := self.faults.answer(request)) is not None:
             return answer
         if (answer := self.tokens.answer(request, self.url)) is not None:
