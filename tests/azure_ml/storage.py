@@ -75,6 +75,10 @@ class Storage:
             _soon(),
         )
 
+    def containers(self) -> list[str]:
+        """All of the account."""
+        return [str(one.name) for one in self._service.list_containers()]
+
     def write(self, container: str, name: str, content: bytes) -> None:
         """One blob, as a whole."""
         self.container(container).upload_blob(name, content, overwrite=True)

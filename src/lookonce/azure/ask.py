@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,7 +42,11 @@ def ask(client: MLClient, request: Callable[[], Answer]) -> Answer:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the SDK's progress bars, which it prints on both streams."""
-    nothing = io.StringIO()
-    with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-        yield
+    """Without the SDK's progress bars on both streams, and the notes that its loggers write there."""
+    nothing, before = io.StringIO(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+            yield
+    finally:
+        logging.disable(before)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import ask
+from lookonce.azure.ask import ask, quiet
 from lookonce.azure.compute import SERVERLESS
 from lookonce.azure.snapshot import write_snapshot
 from lookonce.errors import LookonceError
@@ -94,7 +94,7 @@ def submit(client: MLClient, training: Training) -> Any:
         more |= {"compute": training.compute, "instance_count": training.nodes}
     if training.nodes > 1:
         more["distribution"] = _distribution(training)
-    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, quiet():
         write_snapshot(Path(folder), training.files)
         job = command(
             name=name,
