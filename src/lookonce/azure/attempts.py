@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 
 ATTEMPTS = 6
 _FIRST_SECONDS, _LONGEST_SECONDS = 0.5, 30.0
+_STORED = "BlobAlreadyExists"
 _PASSING = {408, 429, 500, 502, 503, 504}
 _BROKEN = (ServiceRequestError, ServiceResponseError, IncompleteReadError, ConnectionError)
 
@@ -69,7 +70,8 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, ClientAuthenticationError):
         return False
     if isinstance(error, HttpResponseError) and not isinstance(error, _BROKEN):
-        return error.status_code in _PASSING
+        # The SDK's own second try of an upload whose answer was lost; anew, it looks at what is there first.
+        return error.status_code in _PASSING or getattr(error, "error_code", None) == _STORED
     return isinstance(error, _BROKEN)
 
 

@@ -12,6 +12,7 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from azure.core.rest import HttpRequest
 
 from lookonce.azure.ask import ask
+from lookonce.azure.credentials import credential
 from lookonce.azure.workspace import management_scope
 from lookonce.errors import LookonceError
 
@@ -70,7 +71,8 @@ class RunHistory:
         except HttpResponseError as error:
             if error.status_code != 401:
                 raise
-            # The token that is kept has ended before its time; a new one may do.
+            # The token has ended before its time; who has it kept it, so we sign in as if for the first time.
+            self._who = credential()
             self._pipeline = self._signed_in()
             return _json(self._pipeline, address)
 
