@@ -100,7 +100,7 @@ class Places:
         self._storage.fetch(*self._addresses.place(code["codeId"]), place)
         server = re.compile(r"azureml-inference-server-http|azureml-defaults")
         if not server.search(environment.get("condaFile") or "") and "inference" not in (
-            environment["image"] or ""
+            environment.get("image") or ""
         ):
             text = "A required package azureml-inference-server-http is missing from the environment."
             return _failing(text, folder)

@@ -11,6 +11,15 @@ from azure_ml.resources import Resource, Resources
 from azure_ml.wire import Answer, ArmError, Request
 from azure_ml.workspace import GROUP_PATH, PATH, WORKSPACE
 
+_UNNAMED = {"description": None, "assetName": None}
+_RESOURCES = {
+    "instanceCount": 1,
+    "instanceType": None,
+    "properties": None,
+    "shmSize": "2g",
+    "dockerArgs": None,
+}
+
 
 class JobRequests:
     """Checks a job before it is kept, and completes it as the service does."""
@@ -34,7 +43,8 @@ class JobRequests:
             raise ArmError(400, "UserError", text, "UnsupportedJobType")
         self._check_named(job)
         uri = f"azureml://datastores/workspaceartifactstore/ExperimentRun/dcid.{name}"
-        default = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri, "description": None}
+        default = {"jobOutputType": "uri_folder", "mode": "ReadWriteMount", "uri": uri, **_UNNAMED}
+        inputs = {key: {"description": None, **one} for key, one in (job.get("inputs") or {}).items()}
         outputs = {key: self._output(name, key, one) for key, one in (job.get("outputs") or {}).items()}
         return {
             **body,
@@ -52,13 +62,13 @@ class JobRequests:
                 "distribution": None,
                 "limits": None,
                 "environmentVariables": {},
-                "inputs": {},
                 "parameters": {},
-                "queueSettings": {"jobTier": "Null", "priority": None},
+                "queueSettings": {"jobTier": "Null"},
                 **job,
                 "status": "Queued",
+                "inputs": inputs,
                 "outputs": {**outputs, "default": default},
-                "resources": {"instanceCount": 1, "shmSize": "2g", **(job.get("resources") or {})},
+                "resources": {**_RESOURCES, **(job.get("resources") or {})},
                 "services": self._services(name),
             },
         }
@@ -89,6 +99,7 @@ class JobRequests:
         address = given.get("uri") or f"azureml://datastores/workspaceblobstore/paths/azureml/{job}/{name}/"
         return {
             "mode": "ReadWriteMount",
+            **_UNNAMED,
             **given,
             "uri": self._addresses.canonical(address.replace("${{name}}", job)),
         }

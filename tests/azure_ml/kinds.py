@@ -48,6 +48,14 @@ class Kind:
 _COMMON: dict[str, Any] = {"description": None, "tags": {}, "properties": {}}
 _CONTAINER = {**_COMMON, "isArchived": False, "latestVersion": None, "nextVersion": "1"}
 _VERSIONED = {**_COMMON, "isArchived": False, "isAnonymous": False}
+_OWNED = {**_VERSIONED, "autoDeleteSetting": None, "stage": "Development", "intellectualProperty": None}
+_PROBE = {
+    "failureThreshold": 30,
+    "successThreshold": 1,
+    "timeout": "PT2S",
+    "period": "PT10S",
+    "initialDelay": "PT10S",
+}
 _ENDPOINT_ADDED: dict[str, Any] = {
     "description": None,
     "properties": {},
@@ -81,20 +89,18 @@ KINDS = {
     "codes": Kind("Code", models.CodeContainer, _ASSET, _CONTAINER),
     "codes/versions": Kind("Code", models.CodeVersion, _VERSION, _VERSIONED, ("codeUri",)),
     "data": Kind("Data", models.DataContainer, _ASSET, _CONTAINER),
-    "data/versions": Kind("Data", models.DataVersionBase, _VERSION, _VERSIONED, ("dataUri", "dataType")),
+    "data/versions": Kind(
+        "Data", models.DataVersionBase, _VERSION, {**_OWNED, "stage": None}, ("dataUri", "dataType")
+    ),
     "environments": Kind("Environment", models.EnvironmentContainer, _ASSET, _CONTAINER),
     "environments/versions": Kind(
         "Environment",
         models.EnvironmentVersion,
         _VERSION,
         {
-            **_VERSIONED,
+            **_OWNED,
             "environmentType": "UserCreated",
-            "image": None,
-            "condaFile": None,
-            "build": None,
             "osType": "Linux",
-            "inferenceConfig": None,
             "autoRebuild": "Disabled",
         },
         ("image", "condaFile", "inferenceConfig"),
@@ -105,13 +111,10 @@ KINDS = {
         models.ModelVersion,
         _VERSION,
         {
-            **_VERSIONED,
-            "autoDeleteSetting": None,
+            **_OWNED,
             "flavors": {},
             "modelType": "custom_model",
             "jobName": None,
-            "stage": None,
-            "intellectualProperty": None,
         },
         ("modelUri", "modelType"),
     ),
@@ -143,6 +146,14 @@ KINDS = {
             "model": None,
             "modelMountPath": None,
             "scaleSettings": {"scaleType": "Default"},
+            "requestSettings": {
+                "maxQueueWait": "PT0S",
+                "requestTimeout": "PT5S",
+                "maxConcurrentRequestsPerInstance": 1,
+            },
+            "livenessProbe": _PROBE,
+            "readinessProbe": _PROBE,
+            "dataCollector": None,
         },
         slow=True,
         tracked=True,
@@ -152,7 +163,7 @@ KINDS = {
         "Endpoint",
         models.BatchEndpoint,
         _ENDPOINT,
-        {**_ENDPOINT_ADDED, "defaults": None},
+        {**_ENDPOINT_ADDED, "defaults": {"deploymentName": None}},
         slow=True,
         tracked=True,
         changes=models.PartialMinimalTrackedResourceWithIdentity,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from azure_ml.addresses import Addresses
 from azure_ml.kinds import KINDS, Kind
 from azure_ml.operations import LOCATION, Operations
 from azure_ml.resources import Resource, Resources
+from azure_ml.tokens import TENANT
 from azure_ml.wire import Answer, ArmError, Request, not_found
 
 Action = Callable[[str, Request], Answer]
@@ -49,7 +51,7 @@ class Management:
         if len(parts) % 2:
             return self._list(place, request)
         if request.method == "GET":
-            return Answer(content=self._resources.get(place))
+            return Answer(content=_told(place, self._resources.get(place)))
         if request.method in ("PUT", "PATCH"):
             return self._put(place, kind, request)
         if request.method == "DELETE":
@@ -86,14 +88,14 @@ class Management:
     ) -> Answer:
         parts = place.split("/")
         kept = {**(before or {}).get("properties", {}), **body["properties"]}
-        body = {**body, "properties": {**kind.added, **kept}}
+        body = {**body, "properties": _completed(kind.added, kept)}
         if kind.tracked:
-            body = {"tags": {}, "location": LOCATION, "kind": "Managed", "identity": None, **body}
+            body = _tracked(parts[0], body)
         if kind.slow:
             body["properties"]["provisioningState"] = "Updating" if before else "Creating"
-        elif parts[0] not in ("jobs", "datastores"):
+        elif parts[0] not in _STATELESS:
             body["properties"]["provisioningState"] = "Succeeded"
-        answer = self._resources.put(place, body)
+        answer = _told(place, self._resources.put(place, body))
         location = f"https://{request.headers.get('host', '')}{request.path}"
         headers = {"Location": location} if before is None else {}
         if len(parts) == 4 and parts[2] == "versions":
@@ -119,6 +121,8 @@ class Management:
             added = dict(KINDS[parts[0]].added)
             if parts[0] == "data":
                 added["dataType"] = self._resources.get("/".join(parts))["properties"]["dataType"]
+            else:
+                added["provisioningState"] = "Succeeded"
             self._resources.put(container, {"properties": added})
         numbers = [
             int(one["name"])
@@ -145,7 +149,7 @@ class Management:
         parent, _, _ = place.rpartition("/")
         if parent and parent not in self._resources and "hash" not in request.query:
             raise not_found(parent)
-        found = [one for one in self._resources.below(place) if _wanted(one, request.query)]
+        found = [_told(place, one) for one in self._resources.below(place) if _wanted(one, request.query)]
         first, size = int(request.query.get("$skip", 0)), int(request.query.get("$top", _PAGE))
         content: dict[str, Any] = {"value": found[first : first + size]}
         if "$top" not in request.query and first + size < len(found):
@@ -169,6 +173,45 @@ class Management:
 
 
 ENDED = ("Completed", "Failed", "Canceled")
+_STATELESS = ("jobs", "datastores", "data")
+# What there is of systemData in the answers of some kinds.
+_MADE = ("createdAt", "createdBy", "createdByType")
+_CHANGED = ("createdAt", "createdBy", "lastModifiedAt")
+_SYSTEM = {"jobs": _MADE, "data": (*_MADE, "lastModifiedAt"), "onlineEndpoints": _CHANGED}
+_SYSTEM |= {"batchEndpoints": _CHANGED, "computes": ()}
+
+
+def _told(place: str, resource: Resource) -> Resource:
+    """A resource as it is answered."""
+    names = _SYSTEM.get(place.partition("/")[0])
+    if names is None:
+        return resource
+    told = {name: resource["systemData"][name] for name in names}
+    return {key: value for key, value in resource.items() if key != "systemData"} | (
+        {"systemData": told} if told else {}
+    )
+
+
+def _completed(added: Mapping[str, Any], sent: Resource) -> Resource:
+    """With what is added where nothing was sent, also within objects."""
+    completed = {**added, **sent}
+    for name, default in added.items():
+        if isinstance(default, dict) and default:
+            given = {key: value for key, value in (sent.get(name) or {}).items() if value is not None}
+            completed[name] = {**default, **given}
+    return completed
+
+
+def _tracked(kind: str, body: Resource) -> Resource:
+    """An endpoint or deployment with location and tags, its identity and machines in full."""
+    body = {"tags": {}, "location": LOCATION, **body}
+    if kind == "onlineEndpoints":
+        body = {"kind": "Managed", **body}
+    if (body.get("identity") or {}).get("type") == "SystemAssigned":
+        body["identity"] = {**body["identity"], "principalId": str(uuid.UUID(int=2)), "tenantId": TENANT}
+    if body.get("sku"):
+        body["sku"] = {"tier": "Standard", **body["sku"]}
+    return {key: value for key, value in body.items() if key not in ("identity", "sku") or value}
 
 
 def _wanted(one: Resource, query: Any) -> bool:

@@ -28,7 +28,7 @@ class MlflowProxy:
         self._port = 0
         self._closed = False
         self._inside: dict[str, str] = {}
-        self._lock = threading.Lock()
+        self._lock, self._beginning = threading.Lock(), threading.Lock()
 
     def close(self) -> None:
         """End the server."""
@@ -61,6 +61,10 @@ class MlflowProxy:
 
     def begin_run(self, name: str, experiment: str) -> str:
         """A run for a job; the experiment's id."""
+        with self._beginning:
+            return self._begun(name, experiment)
+
+    def _begun(self, name: str, experiment: str) -> str:
         asked = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + experiment
         status, found = self._json("GET", asked)
         if status == 200:

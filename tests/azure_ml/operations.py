@@ -13,6 +13,7 @@ from azure_ml.wire import Answer, ArmError, not_found
 
 LOCATION = "westeurope"
 # The real service lets clients wait for seconds.
+_NOT_YET = "0001-01-01T00:00:00+00:00"
 _SOON = {"x-ms-retry-after-ms": "50"}
 
 
@@ -29,7 +30,14 @@ class Operations:
     def begin(self, work: Callable[[], None]) -> dict[str, str]:
         """Start it; the headers that tell a client where to ask."""
         name = uuid.uuid4().hex
-        self._states[name] = {"name": name, "status": "InProgress", "startTime": now()}
+        self._states[name] = {
+            "id": f"{self._address}{name}",
+            "name": name,
+            "status": "InProgress",
+            "startTime": now(),
+            "endTime": _NOT_YET,
+            "percentComplete": 0.0,
+        }
 
         def run() -> None:
             error: ArmError | None = None

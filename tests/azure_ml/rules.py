@@ -21,8 +21,7 @@ def check_name(kind: Kind, name: str) -> None:
 def check_body(kind: Kind, body: Any) -> None:
     """Unknown fields, missing ones, read-only ones, wrong types and words, all of them named."""
     if found := list(schema.complaints(body, kind.body)):
-        text = "The request is invalid: " + "; ".join(one.lstrip(".") for one in found) + "."
-        raise ArmError(400, "ValidationError", text, "InvalidRequestBody")
+        raise ArmError(400, "UserError", "\n".join(one.lstrip(".") for one in found), "RequestInvalid")
 
 
 def check_unchanged(kind: Kind, before: dict[str, Any], body: dict[str, Any]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime
 import enum
 import functools
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from azure.ai.ml._restclient.arm_ml_service import models
 from azure.ai.ml._restclient.arm_ml_service._utils.model_base import Model
 
 _WRITES = {"create", "update"}
@@ -33,7 +33,8 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 def fields(kind: type[Model]) -> dict[str, tuple[Any, bool, bool]]:
     """Of each name on the wire: the field's type, whether it may be sent, and whether it must be."""
     known = kind({})._attr_to_rest_field
-    names = {**vars(models._models), "_models": models}
+    package = sys.modules[kind.__module__.rpartition(".")[0]]
+    names = {**vars(sys.modules[kind.__module__]), "_models": package}
     hints = typing.get_type_hints(kind, globalns=names)
     found = {}
     for attribute, field in known.items():
@@ -62,7 +63,7 @@ def complaints(value: Any, kind: Any, place: str = "", answer: bool = False) -> 
         yield from _list(value, option, place, answer)
     elif typing.get_origin(option) in (dict, Mapping):
         yield from _dict(value, option, place, answer)
-    elif isinstance(option, type) and issubclass(option, Model):
+    elif _is_model(option):
         yield from _object(value, option, place, answer)
     elif option in _PLAIN:
         wrong = isinstance(value, bool) and option is not bool
@@ -135,6 +136,11 @@ def _options(kind: Any) -> tuple[Any, ...]:
         words = tuple(one for one in some if isinstance(one, type) and issubclass(one, enum.Enum))
         return words or some
     return (kind,)
+
+
+def _is_model(kind: Any) -> bool:
+    """The SDK has the same base class in each of its clients."""
+    return isinstance(kind, type) and any(base.__name__ == "Model" for base in kind.__mro__[1:])
 
 
 def _optional(kind: Any) -> bool:

@@ -53,6 +53,8 @@ class Answer:
         return json.dumps(self.content).encode(), {"Content-Type": "application/json", **self.headers}
 
 
+_NOT_FOUND = "The specified resource was not found."
+_GENERAL = {"RequestInvalid": "Request is invalid and/or missing fields."}
 HANG_UP = Answer(0)
 """No answer: the connection ends."""
 
@@ -68,14 +70,22 @@ class ArmError(Exception):
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
-        """Azure's envelope; `detail` is the narrower code inside it, where the service gives one."""
-        inner = [{"code": self.detail, "message": self.message, "details": [], "additionalInfo": []}]
+        """Azure's envelope; with a `detail`, the narrower code inside it, as machine learning does it."""
+        if not self.detail:
+            return {"error": {"code": self.code, "message": self.message}}
+        details = [
+            {"code": self.detail, "message": line, "details": [], "additionalInfo": []}
+            for line in self.message.split("\n")
+        ]
+        told = {"ComponentName": "managementfrontend", "Environment": "westeurope", "Location": "westeurope"}
+        infos = [{"type": name, "info": {"value": value}} for name, value in told.items()]
+        general = _GENERAL.get(self.detail, _NOT_FOUND if self.status == 404 else self.message)
         return {
             "error": {
                 "code": self.code,
-                "message": self.message,
-                "details": inner if self.detail else [],
-                "additionalInfo": [],
+                "message": general,
+                "details": details,
+                "additionalInfo": infos,
             }
         }
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
+
+import yaml
 
 from azure_ml.management import Management
 from azure_ml.operations import LOCATION
@@ -31,7 +34,7 @@ class Workspace:
         """Take over the requests that are this class's business."""
         management.actions["datastores", "listSecrets"] = self._secrets
         management.actions["codes/versions", "startPendingUpload"] = self._pending_upload
-        management.prepared = self._prepared
+        management.prepared, management.made = self._prepared, self._made_compute
 
     def description(self) -> Resource:
         """The workspace as a resource."""
@@ -69,7 +72,24 @@ class Workspace:
                 "allowRoleAssignmentOnRG": True,
                 "softDeleteEnabled": False,
                 "enableDataIsolation": False,
-                "managedNetwork": {"isolationMode": "Disabled"},
+                "managedNetwork": {
+                    "isolationMode": "Disabled",
+                    "changeableIsolationModes": ["AllowInternetOutbound", "AllowOnlyApprovedOutbound"],
+                },
+                "notebookInfo": {
+                    "resourceId": uuid.UUID(int=3).hex,
+                    "fqdn": "ml-lookonce.notebooks.localhost",
+                    "isPrivateLinkEnabled": False,
+                    "notebookPreparationError": None,
+                },
+                "linkedModelInventoryArmId": None,
+                "ipAllowlist": [],
+                "serverlessComputeSettings": None,
+                "EnableSoftwareBillOfMaterials": False,
+                "sdkTelemetryAppInsightsKey": str(uuid.UUID(int=4)),
+                "sasGetterUri": "",
+                "systemDatastoresAuthMode": "accesskey",
+                "enableServiceSideCMKEncryption": False,
             },
             "systemData": {"createdAt": self._made, "createdBy": "stand-in", "createdByType": "User"},
         }
@@ -126,19 +146,73 @@ class Workspace:
     def _prepared(self, place: str, body: Resource) -> Resource:
         """What the service makes of what was sent before it keeps it."""
         properties = body["properties"]
-        if place.startswith("datastores/") and properties.get("credentials"):
-            # A secret goes in and never comes out by a mere look.
-            kind = properties["credentials"]["credentialsType"]
-            properties["credentials"] = {"credentialsType": kind}
-            self._storage.container(str(properties["containerName"]))
+        if place.startswith("datastores/"):
+            properties = {"subscriptionId": None, "resourceGroup": None, **properties}
+            properties.setdefault("serviceDataAccessAuthIdentity", "None")
+            if properties.get("credentials"):
+                # A secret goes in and never comes out by a mere look.
+                kind = properties["credentials"]["credentialsType"]
+                properties["credentials"] = {"credentialsType": kind}
+                self._storage.container(str(properties["containerName"]))
+        if place.startswith("environments/"):
+            properties = _environment(properties)
         if place.startswith("computes/"):
-            cluster = properties.get("properties") or {}
-            cluster.pop("userAccountCredentials", None)
-            cluster["vmSize"] = str(cluster.get("vmSize", "")).upper()
-            cluster.update(currentNodeCount=0, targetNodeCount=0, allocationState="Steady", errors=None)
-            made = {"createdOn": now(), "modifiedOn": now()}
-            properties = {**made, **properties, "properties": cluster}
+            body = {"location": LOCATION, "tags": None, **body}
+            made = (
+                self._resources.get(place)["properties"]["createdOn"] if place in self._resources else now()
+            )
+            properties = {**properties, "createdOn": made, "modifiedOn": now()}
+            if properties["computeType"] == "AmlCompute":
+                properties["properties"] = _cluster(properties.get("properties") or {})
         return {**body, "properties": properties}
+
+    def _made_compute(self, place: str) -> None:
+        found = self._resources.get(place)["properties"] if place.startswith("computes/") else {}
+        if found.get("computeType") == "AmlCompute":
+            counts = {f"{state}NodeCount": 0 for state in _NODE_STATES}
+            cluster = {**found["properties"], "currentNodeCount": 0, "targetNodeCount": 0, "propertyBag": {}}
+            cluster |= {"nodeStateCounts": counts, "allocationState": "Steady"}
+            cluster["allocationStateTransitionTime"] = now()
+            self._resources.change(
+                place, properties=cluster, provisioningWarnings={}, computeLocation=LOCATION
+            )
+
+
+_NODE_STATES = ("preparing", "running", "idle", "unusable", "leaving", "preempted")
+
+
+def _cluster(sent: Resource) -> Resource:
+    """A cluster that is being made: nothing is known of its nodes yet."""
+    unknown = dict.fromkeys(
+        ("subnet", "currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState", "errors")
+    )
+    cluster = {
+        **unknown,
+        "vmPriority": "Dedicated",
+        "remoteLoginPortPublicAccess": "NotSpecified",
+        "osType": "Linux",
+        "virtualMachineImage": None,
+        "isolatedNetwork": False,
+        "enableNodePublicIp": True,
+        "enableBatchPrivateLink": False,
+        **{key: value for key, value in sent.items() if value is not None},
+    }
+    cluster.pop("userAccountCredentials", None)
+    return {**cluster, "vmSize": str(cluster.get("vmSize", "")).upper()}
+
+
+def _environment(sent: Resource) -> Resource:
+    """Without what wasn't sent; conda's file as JSON, whatever it was sent as."""
+    kept = {key: value for key, value in sent.items() if value is not None or key not in _MAY_MISS}
+    if kept.get("condaFile"):
+        kept["condaFile"] = json.dumps(yaml.safe_load(kept["condaFile"]), indent=2)
+    if kept.get("build"):
+        kept["condaFile"] = ""
+        kept["build"] = {"dockerfilePath": "Dockerfile", **kept["build"]}
+    return {**kept, "properties": {"azureml.labels": "latest", **(kept.get("properties") or {})}}
+
+
+_MAY_MISS = ("image", "condaFile", "build", "inferenceConfig")
 
 
 def elsewhere(path: str) -> ArmError:
