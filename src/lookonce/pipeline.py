@@ -142,7 +142,13 @@ def train(
 
         validation = Validation(checked, lists["val"]) if lists["val"] else None
         batches = Batches(
-            samples_of(checked, lists["train"]), bs, input_size, resize, recipe.augmentation, seed
+            samples_of(checked, lists["train"]),
+            bs,
+            input_size,
+            resize,
+            recipe.augmentation,
+            seed,
+            closing_from=recipe.closing_from,
         )
         identity = {
             **asdict(recipe),

@@ -22,7 +22,8 @@ class Augmentation:
 
     `smallest`, `largest`: scale against the plain fit. `hue` in turns of the colour circle; `saturation` and
     `exposure` factors of at least 1, used as they are or inverted (Darknet's random_distort_image, whose
-    cfgs ask for more: 0.1, 1.5, 1.5). A box stays while `least_visible` of its area does.
+    cfgs ask for more: 0.1, 1.5, 1.5). A box stays while `least_visible` of its area does. `mosaic` and
+    `mixup` are the shares of pictures made of four, and of two blended ones.
     """
 
     smallest: float = 0.7
@@ -33,6 +34,8 @@ class Augmentation:
     saturation: float = 1.3
     exposure: float = 1.3
     least_visible: float = 0.3
+    mosaic: float = 0.0
+    mixup: float = 0.0
 
 
 NONE = Augmentation(smallest=1.0, largest=1.0, flip=False, hue=0.0, saturation=1.0, exposure=1.0)
@@ -45,20 +48,23 @@ def augment(
     input_size: tuple[int, int],
     resize: str,
     how: Augmentation,
+    window: tuple[int, int] | None = None,
 ) -> tuple[Image, Array, NDArray[np.bool_]]:
     """One picture and its boxes as the network shall see them.
 
     `image` (h, w, 3) uint8 RGB; `boxes` (n, 4) xyxy in its pixels; `input_size` (height, width). Returns the
-    input uint8 (height, width, 3), boxes (n, 4) xyxy in input pixels, clipped, and which to keep (n,).
+    input uint8 (height, width, 3), boxes (n, 4) xyxy in input pixels, clipped, and which to keep (n,). With
+    `window` (height, width) it is so large a part of the picture, which keeps the scale of the whole input.
     """
-    height, width = input_size
+    height, width = window or input_size
     fitted = Geometry.fit(image.shape[1], image.shape[0], input_size, resize)
     scale = float(np.exp(rng.uniform(np.log(how.smallest), np.log(how.largest))))
     stretch = float(np.exp(rng.uniform(-np.log(how.aspect), np.log(how.aspect)))) ** 0.5
     scale_x, scale_y = fitted.scale_x * scale * stretch, fitted.scale_y * scale / stretch
+    anywhere = scale != 1 or window is not None
     # A smaller picture lies anywhere inside the input, a larger one shows any part of itself.
-    left = (width - image.shape[1] * scale_x) * (rng.uniform() if scale != 1 else 0.5)
-    top = (height - image.shape[0] * scale_y) * (rng.uniform() if scale != 1 else 0.5)
+    left = (width - image.shape[1] * scale_x) * (rng.uniform() if anywhere else 0.5)
+    top = (height - image.shape[0] * scale_y) * (rng.uniform() if anywhere else 0.5)
     # warpAffine maps pixel centres, boxes are edges: hence the halves.
     shift, factor = np.array([left, top] * 2, np.float32), np.array([scale_x, scale_y] * 2, np.float32)
     matrix = np.array([[scale_x, 0, left + scale_x / 2 - 0.5], [0, scale_y, top + scale_y / 2 - 0.5]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lookonce.boxes import xyxy_to_cxcywh
 from lookonce.errors import LookonceError
-from lookonce.training.augment import Augmentation, augment
+from lookonce.training.augment import Augmentation
+from lookonce.training.mosaic import Part, compose
 
 Array = NDArray[np.float32]
 
@@ -44,12 +45,15 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         cache_bytes: int = 2 << 30,
         workers: int = 2,
+        closing_from: int | None = None,
     ) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
         self.samples, self.batch_size = samples, batch_size
         self.input_size, self.resize, self.augmentation = input_size, resize, augmentation
         self.seed, self.epoch = seed, 0
-        self.most_boxes = max(8, max((len(sample.boxes) for sample in samples), default=0))
+        # From this epoch (counted from 0) on, no picture is made of several.
+        self.closing_from = closing_from
+        self.most_boxes = _most_boxes([len(sample.boxes) for sample in samples], augmentation)
         # What a worker met: backends wrap exceptions beyond recognition.
         self.error: LookonceError | None = None
         self._cache: dict[int, NDArray[np.uint8]] = {}
@@ -74,15 +78,25 @@ class Batches(keras.utils.PyDataset):
         return images, truths
 
     def _make(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Array]:
-        sample = self.samples[index]
-        image, boxes, keep = augment(
-            self._picture(index), sample.boxes, rng, self.input_size, self.resize, self.augmentation
-        )
+        how = self.augmentation
+        if self.closing_from is not None and self.epoch >= self.closing_from:
+            how = replace(how, mosaic=0.0, mixup=0.0)
+        image, boxes, classes = compose(self._part(index), self._pick, rng, self.input_size, self.resize, how)
         height, width = self.input_size
         truths = np.zeros((self.most_boxes, 5), np.float32)
-        kept = xyxy_to_cxcywh(boxes[keep]) / np.array([width, height] * 2, np.float32)
-        truths[: len(kept), :4], truths[: len(kept), 4] = kept, sample.classes[keep]
+        if len(boxes) > self.most_boxes:
+            some = rng.choice(len(boxes), self.most_boxes, replace=False)
+            boxes, classes = boxes[some], classes[some]
+        kept = xyxy_to_cxcywh(boxes) / np.array([width, height] * 2, np.float32)
+        truths[: len(kept), :4], truths[: len(kept), 4] = kept, classes
         return image, truths
+
+    def _part(self, index: int) -> Part:
+        sample = self.samples[index]
+        return self._picture(index), sample.boxes, sample.classes
+
+    def _pick(self, rng: np.random.Generator) -> Part:
+        return self._part(int(rng.integers(len(self.samples))))
 
     def _picture(self, index: int) -> NDArray[np.uint8]:
         found = self._cache.get(index)
@@ -97,3 +111,14 @@ class Batches(keras.utils.PyDataset):
         raise TypeError(
             "Batches share their picture cache between threads; they are not sent to other processes"
         )
+
+
+def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:
+    """Rows for a picture's truths: the most of any picture, or what four (or twice four) rarely exceed."""
+    most = max(counts, default=0)
+    if how.mosaic and counts:
+        # Four windows show about as much as one picture; dense ones among them more.
+        most = max(most, int(1.5 * most))
+    if how.mixup:
+        most *= 2
+    return max(8, most)

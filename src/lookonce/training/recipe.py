@@ -14,6 +14,7 @@ class Recipe:
     """`epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted.
 
     `ignore_thresh` None keeps the cfg's. `patience` epochs without a better validation mAP end the run.
+    The last `closing` share of the epochs has no pictures made of several.
     """
 
     epochs: int = 40
@@ -24,8 +25,14 @@ class Recipe:
     loss: str = "v3"
     ignore_thresh: float | None = 0.5
     patience: int = 20
+    closing: float = 0.15
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def closing_from(self) -> int:
+        """The first epoch, counted from 0, of the closing ones."""
+        return self.epochs - round(self.closing * self.epochs)
 
 
 def make_optimizer(
