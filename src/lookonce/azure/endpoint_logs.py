@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobClient
 
 from lookonce.azure.ask import ask
 from lookonce.azure.datastore import find_datastore
@@ -36,7 +37,7 @@ def last_lines(client: MLClient, service: str, name: str, count: int) -> list[st
 
 
 def build_log(error: BaseException | None) -> str | None:
-    """The path, in the workspace's own storage, of the log that an image's failed build left."""
+    """Container and path, in the workspace's own storage, of the log that an image's failed build left."""
     while error is not None:
         if found := _BUILD_LOG.search(str(error)):
             return found[0]
@@ -47,7 +48,10 @@ def build_log(error: BaseException | None) -> str | None:
 def stored_lines(client: MLClient, path: str, count: int) -> list[str]:
     """The last lines of a file in the workspace's own storage; [] where it can't be had."""
     try:
-        blob = find_datastore(client).container.get_blob_client(path)
+        account = find_datastore(client).container
+        container, _, name = path.partition("/")
+        address = f"{account.scheme}://{account.primary_hostname}"
+        blob = BlobClient(address, container, name, credential=account.credential)
         size = ask(client, lambda: blob.get_blob_properties().size)
         start = max(0, size - _MOST_BYTES)
         content = ask(client, lambda: blob.download_blob(offset=start).readall()) if size else b""
