@@ -26,6 +26,7 @@ from lookonce.serving.scoring_address import ScoringAddress
 
 _SECONDS = 180.0
 _LAST_LINES = 15
+_BY_CHILD = "a process of its own"
 # Of this process's surroundings; the child is to find the model that is deployed, and nobody's keys.
 _HIDDEN = ("AZURE_", "AZUREML_", "AML_", "LOOKONCE_MODEL", "WEBSERVICE_", "STORAGE_", "IDENTITY_", "MSI_")
 
@@ -44,23 +45,46 @@ class Tried:
         return f"{count} object" if count == 1 else f"{count} objects"
 
 
-def try_script(
-    code: Path, script: str, model: Path, picture: Path, missing: Sequence[str], folder: Path
-) -> Tried:
-    """Run the entry script in `code`, by Azure's inference server where there is one. Raises LookonceError.
+@dataclass(frozen=True)
+class Trial:
+    """What a script is tried with.
 
-    `missing` are packages that the deployment doesn't have. `folder` is for what this needs on disk.
+    Args:
+        code: the folder that travels, with `script` in it.
+        variables: of the container.
+        missing: packages that the deployment doesn't have.
+        folder: for what this needs on disk.
     """
-    environment = _environment(code, model, folder)
+
+    code: Path
+    script: str
+    model: Path
+    picture: Path
+    variables: Mapping[str, str]
+    missing: Sequence[str]
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the process."""
+        return _environment(self.code, self.model, self.folder) | dict(self.variables)
+
+
+def try_script(trial: Trial) -> Tried:
+    """Run the entry script, by Azure's inference server where there is one. Raises LookonceError."""
     if server := _azure_server():
         port = free_port("127.0.0.1", 0)
-        command = [server, "--entry_script", str(code / script), "--port", str(port)]
+        command = [server, "--entry_script", str(trial.code / trial.script), "--port", str(port)]
         try:
-            return Tried(_ask_server(command, port, "/", code, environment, picture), Path(server).name)
+            answer = _ask_server(command, port, "/", trial.code, trial.environment, trial.picture)
+            return Tried(answer, Path(server).name)
         except ModuleNotFoundError:
             # A server in an environment of its own needn't have what lookonce needs.
             pass
-    return Tried(_ask_child(code, script, environment, picture, missing), "a process of its own")
+    reply = _child(trial)
+    if reply["status"] != 200:
+        raise _failed(f"run() answered {reply['status']}: {reply['body']}")
+    return Tried({"filename": trial.picture.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
 
 
 def try_service(model: Path, picture: Path, folder: Path) -> Tried:
@@ -71,16 +95,13 @@ def try_service(model: Path, picture: Path, folder: Path) -> Tried:
     return Tried(_ask_server(command, port, "/ready", folder, environment, picture), "lookonce serve")
 
 
-def try_batch(
-    code: Path, script: str, model: Path, picture: Path, missing: Sequence[str], folder: Path
-) -> Tried:
+def try_batch(trial: Trial) -> Tried:
     """Run a batch deployment's script on a picture. Raises LookonceError."""
-    said = _child(code, script, _environment(code, model, folder), picture, missing)
-    (row,) = said["rows"]
+    (row,) = _child(trial)["rows"]
     answer = json.loads(row)
     if "error" in answer:
         raise LookonceError(f"the scoring script refuses the picture: {answer['error']}")
-    return Tried(answer, "a process of its own")
+    return Tried(answer, _BY_CHILD)
 
 
 def _environment(code: Path | None, model: Path, folder: Path) -> dict[str, str]:
@@ -132,24 +153,14 @@ def _ask_server(
         process.kill()
 
 
-def _ask_child(
-    code: Path, script: str, environment: dict[str, str], picture: Path, missing: Sequence[str]
-) -> dict[str, Any]:
-    reply = _child(code, script, environment, picture, missing)
-    if reply["status"] != 200:
-        raise _failed(f"run() answered {reply['status']}: {reply['body']}")
-    return {"filename": picture.name, **read_answer(reply["body"].encode())}
-
-
-def _child(
-    code: Path, script: str, environment: dict[str, str], picture: Path, missing: Sequence[str]
-) -> dict[str, Any]:
-    command = [sys.executable, "-m", "lookonce.azure.entry_trial", str(code / script), str(picture.resolve())]
+def _child(trial: Trial) -> dict[str, Any]:
+    """What `entry_trial` says."""
+    script, picture = str(trial.code / trial.script), str(trial.picture.resolve())
     try:
         done = subprocess.run(
-            [*command, *missing],
-            cwd=code,
-            env=environment,
+            [sys.executable, "-m", "lookonce.azure.entry_trial", script, picture, *trial.missing],
+            cwd=trial.code,
+            env=trial.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

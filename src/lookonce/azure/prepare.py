@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lookonce.azure import local_check
 from lookonce.azure.deployable import fetch, register
-from lookonce.azure.local_check import Tried
+from lookonce.azure.local_check import Trial, Tried
 from lookonce.azure.serving_environment import UNUSED, Way, ensure_environment
 from lookonce.azure.snapshot import write_snapshot
 from lookonce.azure.stages import Stages
@@ -69,7 +69,7 @@ def prepare(
     if way is None:
         return Prepared(name, model.file, "", code, picture)
     with stages.stage("registering the environment") as stage:
-        environment = ensure_environment(client, way)
+        environment = ensure_environment(client, way, way.script == BATCH_SCRIPT)
         stage.told = f"environment {environment}"
     return Prepared(name, model.file, environment, code, picture)
 
@@ -78,9 +78,8 @@ def _try(way: Way | None, code: Path, model: Path, picture: Path, folder: Path) 
     if way is None or way.script is None:
         return local_check.try_service(model, picture, folder)
     write_snapshot(code, {way.script: Path(entry_scripts).with_name(way.script)})
-    if way.script == BATCH_SCRIPT:
-        return local_check.try_batch(code, way.script, model, picture, UNUSED, folder)
-    return local_check.try_script(code, way.script, model, picture, UNUSED, folder)
+    trial = Trial(code, way.script, model, picture, way.variables, UNUSED, folder)
+    return local_check.try_batch(trial) if way.script == BATCH_SCRIPT else local_check.try_script(trial)
 
 
 def _checked(picture: Path) -> Path:

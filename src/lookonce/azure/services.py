@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure import containers, endpoint_logs, kept_keys, online_parts
+from lookonce.azure import batch, batch_jobs, containers, endpoint_logs, kept_keys, online_parts
 from lookonce.azure.ask import ask
 from lookonce.azure.operations import plain
 from lookonce.errors import LookonceError
@@ -33,7 +33,7 @@ class Service:
 def found(client: MLClient, service: str) -> Service:
     """The one of that name, of any kind. Raises LookonceError."""
     unseen = []
-    for find in (_find_online, _find_container):
+    for find in (_find_online, _find_batch, _find_container):
         try:
             if (one := find(client, service)) is not None:
                 return one
@@ -57,7 +57,7 @@ def services(client: MLClient) -> tuple[list[Service], list[str]]:
     """All of them by name, and what can't be seen and why: a role may allow endpoints, and not containers."""
     known: list[Service] = []
     unseen = []
-    for all_of in (_all_online, _all_containers):
+    for all_of in (_all_online, _all_batch, _all_containers):
         try:
             known += all_of(client)
         except LookonceError as error:
@@ -79,6 +79,8 @@ def logs(client: MLClient, service: Service, deployment: str | None, count: int)
     if service.kind == ACI:
         return {service.name: containers.last_lines(client, service.name, count)}
     names = _chosen(client, service, deployment)
+    if service.kind == BATCH:
+        return batch_jobs.last_lines(client, service.name, count)
     return {name: endpoint_logs.last_lines(client, service.name, name, count) for name in names}
 
 
@@ -89,18 +91,22 @@ def delete(client: MLClient, service: Service, deployment: str | None) -> str:
         kept_keys.forget(client, service.name)
         return f"container instance {service.name}, with its key,"
     names = _chosen(client, service, deployment)
+    parts = batch if service.kind == BATCH else online_parts
     if deployment is None:
-        online_parts.delete_endpoint(client, service.name)
+        parts.delete_endpoint(client, service.name)
         with_them = f" with {' and '.join(names)}" if names else ""
         return f"{service.kind} endpoint {service.name}{with_them}"
-    online_parts.delete_deployment(client, service.name, deployment)
+    parts.delete_deployment(client, service.name, deployment)
     return f"deployment {deployment} of {service.name}"
 
 
 def _chosen(client: MLClient, service: Service, deployment: str | None) -> list[str]:
     """The names of all deployments, or the one that is named. Raises LookonceError."""
-    parts = ask(client, lambda: list(client.online_deployments.list(service.name)))
-    names = sorted(str(one.name) for one in parts)
+    if service.kind == BATCH:
+        names = sorted(batch.deployments(client, service.name))
+    else:
+        parts = ask(client, lambda: list(client.online_deployments.list(service.name)))
+        names = sorted(str(one.name) for one in parts)
     if deployment is None:
         return names
     if deployment not in names:
@@ -114,6 +120,11 @@ def _find_online(client: MLClient, service: str) -> Service | None:
     return _online(client, endpoint) if endpoint is not None else None
 
 
+def _find_batch(client: MLClient, service: str) -> Service | None:
+    endpoint = batch.find_endpoint(client, service)
+    return _batch(client, endpoint) if endpoint is not None else None
+
+
 def _find_container(client: MLClient, service: str) -> Service | None:
     group = containers.find_group(client, service)
     return _container(group) if group is not None else None
@@ -122,6 +133,11 @@ def _find_container(client: MLClient, service: str) -> Service | None:
 def _all_online(client: MLClient) -> list[Service]:
     endpoints = ask(client, lambda: list(client.online_endpoints.list()))
     return [_online(client, one) for one in endpoints]
+
+
+def _all_batch(client: MLClient) -> list[Service]:
+    endpoints = ask(client, lambda: list(client.batch_endpoints.list()))
+    return [_batch(client, one) for one in endpoints]
 
 
 def _all_containers(client: MLClient) -> list[Service]:
@@ -139,6 +155,26 @@ def _online(client: MLClient, endpoint: Any) -> Service:
     return Service(
         endpoint.name,
         kind,
+        plain(endpoint.provisioning_state),
+        endpoint.scoring_uri or "",
+        told or "no deployment",
+        endpoint.description or "",
+    )
+
+
+def _batch(client: MLClient, endpoint: Any) -> Service:
+    default = batch.default_of(endpoint)
+    try:
+        parts = batch.deployments(client, endpoint.name)
+    except ResourceNotFoundError:
+        parts = {}
+    told = ", ".join(
+        f"{name}{' (default)' * (name == default)}: {_model(one.model)}"
+        for name, one in sorted(parts.items())
+    )
+    return Service(
+        endpoint.name,
+        BATCH,
         plain(endpoint.provisioning_state),
         endpoint.scoring_uri or "",
         told or "no deployment",

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -19,14 +20,14 @@ class Stage:
 
 
 class Stages:
-    """Tells of stages on the output stream; in a terminal, the one that goes on is shown with a clock.
+    """Tells of stages on `out`, or else the output stream; a terminal shows a clock of the one that goes on.
 
     `going_on` is what the cloud goes on with when this process ends now, for people; empty for nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, out: TextIO | None = None) -> None:
         # Bound now: while the SDK is asked, sys.stdout is somebody else's.
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._console = Console(file=out or sys.stdout, highlight=False, soft_wrap=True)
         self.going_on = ""
 
     @contextmanager

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli import deploy_aci, deploy_azure
+from lookonce.cli import deploy_aci, deploy_azure, deploy_batch
 from lookonce.errors import LookonceError
 
 _EXAMPLES = """examples:
@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=raw,
     )
     actions = parser.add_subparsers(
-        dest="action", required=True, metavar="local|online|kubernetes|aci|traffic|list|logs|delete"
+        dest="action", required=True, metavar="local|online|kubernetes|aci|batch|traffic|list|logs|delete"
     )
     local = actions.add_parser(
         "local", help="on this machine, in the background", epilog=_EXAMPLES, formatter_class=raw
@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
     local.set_defaults(run=_local)
     deploy_azure.add_parsers(actions)
     deploy_aci.add_parser(actions)
+    deploy_batch.add_parser(actions)
     listed = actions.add_parser("list", help="services and their state")
     listed.set_defaults(run=_list)
     logs = actions.add_parser("logs", help="the last lines that a service wrote")

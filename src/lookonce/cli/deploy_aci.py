@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import Any
 
-from lookonce.cli.deploy_azure import service_parser, tell_ready, telling, workspace
+from lookonce.cli.deploy_azure import deploying, service_parser, tell_ready, workspace
 from lookonce.errors import LookonceError
 
 _KEY = "WEBSERVICE_KEY"
@@ -36,7 +36,7 @@ def _aci(arguments: argparse.Namespace) -> int:
 
     check(service, arguments.cpu, arguments.memory, arguments.dns_label)
     key = given or secrets.token_urlsafe(32)
-    with telling(service) as (stages, folder):
+    with deploying(service) as (stages, folder):
         registry = look(client, service)
         ready = prepare(client, arguments.model, service, None, arguments.picture, folder, stages)
         address = deploy(

@@ -6,9 +6,9 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lookonce.cli.azure_extra import needs_azure
 from lookonce.errors import LookonceError
@@ -84,23 +84,26 @@ def workspace(config: Path | None) -> MLClient:
     return open_workspace(find_config(config))
 
 
+def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
+    """`telling`, with where to look at a service and how to end it."""
+    return telling(
+        f". Look: lookonce deploy list --on azure, lookonce deploy logs {service} --on azure. End it: "
+        f"lookonce deploy delete {service} --on azure"
+    )
+
+
 @contextmanager
-def telling(service: str) -> Iterator[tuple[Stages, Path]]:
-    """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and how to end that."""
+def telling(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stages, Path]]:
+    """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and `advice`."""
     with needs_azure():
         from lookonce.azure.stages import Stages
-    stages = Stages()
+    stages = Stages(out)
     try:
         with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
             yield stages, Path(folder)
     except KeyboardInterrupt:
         if stages.going_on:
-            print(
-                f"\nlookonce: Azure goes on {stages.going_on}. Look: lookonce deploy list --on azure, "
-                f"lookonce deploy logs {service} --on azure. End it: lookonce deploy delete {service} "
-                "--on azure",
-                file=sys.stderr,
-            )
+            print(f"\nlookonce: Azure goes on {stages.going_on}{advice}", file=sys.stderr)
         raise
 
 
@@ -122,7 +125,7 @@ def _online(arguments: argparse.Namespace) -> int:
     from lookonce.azure.serving_environment import Way
 
     way = Way(ONLINE_SCRIPT) if arguments.container is None else Way(image=arguments.container or None)
-    with telling(service) as (stages, folder):
+    with deploying(service) as (stages, folder):
         before = look(client, service, compute)
         if before.current is None and arguments.traffic < 100:
             raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
@@ -170,7 +173,7 @@ def _traffic(arguments: argparse.Namespace) -> int:
     if unknown := sorted(set(shares) - set(endpoint.traffic)):
         has = ", ".join(sorted(endpoint.traffic)) or "none"
         raise LookonceError(f"{arguments.name} has no deployment {unknown[0]!r}; it has {has}.")
-    with telling(arguments.name) as (stages, _), stages.stage("moving the traffic", "with it") as stage:
+    with deploying(arguments.name) as (stages, _), stages.stage("moving the traffic", "with it") as stage:
         set_traffic(client, arguments.name, shares)
         stage.told = f"the traffic of {arguments.name} goes to {told_shares(shares)}"
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lookonce.cli.deploy_azure import telling, workspace
+from lookonce.cli.deploy_azure import deploying, workspace
 
 
 def show_list(arguments: argparse.Namespace) -> int:
@@ -55,6 +55,6 @@ def delete(arguments: argparse.Namespace) -> int:
 
     service = services.found(client, arguments.name)
     doing = f"deleting {arguments.deployment or service.name}"
-    with telling(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
+    with deploying(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
         stage.told = f"{services.delete(client, service, arguments.deployment)} is deleted"
     return 0

@@ -16,6 +16,8 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lookonce.cli.score_answers import Answering
+    from lookonce.cli.score_service import Named
     from lookonce.serving.client import ScoringClient
 
 _KEY = "WEBSERVICE_KEY"
@@ -98,9 +100,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Send, print and write; 1 when any picture has no answer."""
     _refuse(arguments)
     pictures = _pictures(arguments.images)
-    client = _client(arguments, arguments.clients if arguments.bench else arguments.at_once)
+    named = score_service.find_named(arguments) if arguments.service else None
+    if named is not None and named.batch is not None:
+        from lookonce.cli.score_batch import ask_batch
+
+        return _tell(ask_batch(arguments, named, pictures), pictures, arguments)
+    client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)
     if arguments.bench:
         return _bench(client, pictures, arguments)
+    return _tell(client, pictures, arguments)
+
+
+def _tell(client: Answering, pictures: list[Path], arguments: argparse.Namespace) -> int:
     from lookonce.cli.score_answers import send, show
 
     begun = time.monotonic()
@@ -146,13 +157,12 @@ def _pictures(named: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def _client(arguments: argparse.Namespace, connections: int) -> ScoringClient:
+def _client(arguments: argparse.Namespace, named: Named | None, connections: int) -> ScoringClient:
     from lookonce.serving.client import ScoringClient
     from lookonce.serving.scoring_address import DEFAULT_URI, ScoringAddress
 
     uri, kept = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI, None
-    if arguments.service:
-        named = score_service.find_named(arguments)
+    if named is not None:
         uri, kept = named.uri, named.key
     address = ScoringAddress.parse(uri, {"conf": arguments.conf, "iou": arguments.iou})
     key = kept or os.environ.get(arguments.key_env)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.cells import cell_len
@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lookonce.cli.drawn_copies import names_of, targets, write_drawn
-from lookonce.serving.client import ScoringClient, in_pixels
+from lookonce.serving.client import in_pixels
 from lookonce.serving.client_errors import NoAnswerError, ServiceError
 from lookonce.serving.client_threads import in_order
 from lookonce.serving.scoring_address import printable
@@ -33,8 +33,18 @@ _NUMBERS = ("score", "left", "top", "right", "bottom")
 _LABEL, _SHORTEST = 20, 8
 
 
+class Answering(Protocol):
+    """Who answers pictures: a client of a service, or a job's answers."""
+
+    def score(self, picture: Path) -> dict[str, Any]:
+        """A file's answer. Raises ServiceError or NoAnswerError."""
+
+    def classes(self) -> list[str]:
+        """The model's class names in their order; none where they aren't told."""
+
+
 def send(
-    client: ScoringClient, pictures: list[Path], at_once: int, output: str | None
+    client: Answering, pictures: list[Path], at_once: int, output: str | None
 ) -> tuple[list[Answer], int]:
     """The answers, and how many pictures have none; drawn copies go to `output`.
 

@@ -35,6 +35,9 @@ def add_arguments(group: Any) -> None:
         choices=("local", "azure"),
         help="where --service is (default: here if there is one of that name, else in Azure)",
     )
+    group.add_argument(
+        "--job", metavar="NAME", help="of a batch endpoint: the answers of a job that it was given before"
+    )
     group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
 
 

@@ -1,0 +1,201 @@
+"""A folder of pictures through a batch endpoint: brought there, scored by a job, the rows fetched."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from lookonce.azure.ask import ask
+from lookonce.azure.attempts import attempt
+from lookonce.azure.batch import FILE, OUTPUT
+from lookonce.azure.credentials import credential
+from lookonce.azure.datastore import find_datastore
+from lookonce.azure.explain import without_secrets
+from lookonce.azure.job_data import fingerprint
+from lookonce.azure.jobs import ENDED, find_job
+from lookonce.azure.operations import plain
+from lookonce.azure.run_history import RunHistory
+from lookonce.azure.stages import Stages
+from lookonce.azure.upload import upload
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+
+_SHORTEST, _LONGEST = 0.5, 10.0
+_LOG_LINES, _MOST_LOG_BYTES = 25, 2**20
+_SHOWN = 5
+
+
+def score(
+    client: MLClient,
+    service: str,
+    deployment: str | None,
+    pictures: Mapping[str, Path],
+    stages: Stages,
+) -> dict[str, dict[str, Any]]:
+    """The row of each picture, by the name that it has in `pictures`. Raises LookonceError.
+
+    `deployment` None is the endpoint's default.
+    """
+    address = _send(client, pictures, stages)
+    job = _invoke(client, service, deployment, address)
+    wait(client, job, stages)
+    return read(client, job, pictures)
+
+
+def wait(client: MLClient, job: str, stages: Stages) -> None:
+    """Until the job has completed. Raises LookonceError, with the last lines of its log, when it doesn't."""
+    going_on = (
+        f"with job {job}. Watch it: lookonce azure jobs watch {job}. End it: lookonce azure jobs cancel "
+        f"{job}. Its answers, when it has completed: the same command with --job {job}"
+    )
+    with stages.stage(f"job {job}; a machine that has to be started takes minutes", going_on) as stage:
+        pause = _SHORTEST
+        while (status := plain(find_job(client, job).status)) not in ENDED:
+            time.sleep(pause)
+            pause = min(_LONGEST, pause * 1.3)
+        if status != "Completed":
+            raise LookonceError(_failure(client, job, status))
+        stage.told = f"job {job} completed"
+
+
+def read(client: MLClient, job: str, pictures: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """What a completed job found, as `score`. Raises LookonceError."""
+    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
+        ask(client, lambda: client.jobs.download(job, download_path=folder, output_name=OUTPUT))
+        files = [path for path in Path(folder).rglob(FILE) if path.is_file()]
+        if len(files) != 1:
+            raise LookonceError(
+                f"job {job} left no {FILE}. Its log tells why: lookonce azure jobs watch {job}"
+            )
+        rows = _rows(files[0])
+    named: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if (name := _named(str(row.get("filename", "")), pictures)) is not None:
+            named[name] = row
+    return named
+
+
+def last_lines(client: MLClient, service: str, count: int) -> dict[str, list[str]]:
+    """Of the newest job's log, by the job's name; nothing where there was no job. Raises LookonceError."""
+    jobs = ask(client, lambda: list(client.batch_endpoints.list_jobs(service)))
+    if not jobs:
+        return {}
+    name = str(jobs[0].name)
+    history = RunHistory(client, credential())
+    for step in (*_steps(client, name), name):
+        if lines := _log_lines(history.details(step).logs, count):
+            return {f"job {name} ({plain(jobs[0].status)})": lines}
+    return {f"job {name} ({plain(jobs[0].status)})": []}
+
+
+def _steps(client: MLClient, job: str) -> list[str]:
+    return [str(one.name) for one in ask(client, lambda: list(client.jobs.list(parent_job_name=job)))]
+
+
+def _send(client: MLClient, pictures: Mapping[str, Path], stages: Stages) -> str:
+    """The pictures, and nothing beside them, in the workspace's own storage; where that is."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lookonce-") as place,
+        stages.stage(f"sending {len(pictures)} pictures") as stage,
+    ):
+        folder = Path(place)
+        for name, path in pictures.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.symlink_to(path.resolve())
+            except OSError:
+                shutil.copyfile(path, target)
+        store = find_datastore(client)
+        prefix = f"lookonce/batch/{fingerprint(folder)}"
+        summary = upload(folder, store.container, prefix=prefix)
+        if summary.failed:
+            lines = [f"{name}: {reason}" for name, reason in sorted(summary.failed.items())[:_SHOWN]]
+            raise LookonceError(
+                f"{len(summary.failed)} pictures did not reach the workspace's storage. The same command "
+                "goes on from there.\n  " + "\n  ".join(lines)
+            )
+        stage.told = f"{len(pictures)} pictures are in datastore {store.name}, at {prefix}"
+        return store.address(f"{prefix}/")
+
+
+def _invoke(client: MLClient, service: str, deployment: str | None, address: str) -> str:
+    from azure.ai.ml import Input
+
+    def request() -> Any:
+        data = Input(type="uri_folder", path=address)
+        return client.batch_endpoints.invoke(endpoint_name=service, deployment_name=deployment, input=data)
+
+    try:
+        return str(ask(client, request).name)
+    except ResourceNotFoundError as error:
+        raise LookonceError(f"{service} has no deployment {deployment or 'that is its default'}.") from error
+
+
+def _failure(client: MLClient, job: str, status: str) -> str:
+    """Why a job ended so: the step's error, and the end of its log."""
+    history = RunHistory(client, credential())
+    text = f"job {job} ended as {status}"
+    for name in (*_steps(client, job), job):
+        details = history.details(name)
+        if details.error:
+            text += f": {without_secrets(details.error).strip().rstrip('.')}"
+        if lines := _log_lines(details.logs, _LOG_LINES):
+            return f"{text}.\nThe last lines of its log:\n  " + "\n  ".join(lines)
+        if details.error:
+            break
+    return f"{text}. Look: lookonce azure jobs watch {job}"
+
+
+def _log_lines(logs: Mapping[str, str], count: int) -> list[str]:
+    """Of the user's part of a step's logs."""
+    from azure.storage.blob import BlobClient
+
+    names = sorted(name for name in logs if name.startswith(("user_logs/", "logs/user/")))
+    for name in names:
+        with BlobClient.from_blob_url(logs[name]) as blob:
+            size = attempt(blob.get_blob_properties).size
+            start = max(0, size - _MOST_LOG_BYTES)
+            read = partial(blob.download_blob, offset=start)
+            content: Any = attempt(read).readall() if size else b""
+        lines = [without_secrets(line.rstrip()) for line in content.decode("utf-8", "replace").splitlines()]
+        if lines := [line for line in lines if line][-count:]:
+            return lines
+    return []
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """One JSON object in each line; the service may have put it in quotes as a table's only cell."""
+    rows = []
+    with file.open(encoding="utf-8", newline="") as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                cells = next(csv.reader([line.rstrip("\r\n")], delimiter=" "))
+                try:
+                    row = json.loads(cells[0])
+                except (ValueError, IndexError) as error:
+                    raise LookonceError(f"{FILE} has a line that is no answer: {line[:80]!r}") from error
+            rows.append(row)
+    return rows
+
+
+def _named(path: str, pictures: Mapping[str, Path]) -> str | None:
+    """Which picture a path on the node is: the longest end of it that is a picture's name."""
+    parts = path.split("/")
+    ends = ("/".join(parts[number:]) for number in range(len(parts)))
+    return next((end for end in ends if end in pictures), None)

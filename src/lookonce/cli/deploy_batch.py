@@ -1,0 +1,69 @@
+"""`lookonce deploy batch`: an endpoint in Azure that scores whole folders, on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lookonce.cli.deploy_azure import deploying, service_parser, tell_ready, workspace
+from lookonce.errors import LookonceError
+
+
+def add_parser(actions: Any) -> None:
+    """Add `batch`."""
+    batch = service_parser(actions, "batch", "an endpoint in Azure for whole folders: lookonce score FOLDER")
+    batch.add_argument("--compute", required=True, metavar="NAME", help="the cluster that its jobs run on")
+    batch.add_argument("--instances", type=int, default=1, metavar="N", help="nodes of a job (default: 1)")
+    batch.add_argument("--mini-batch", type=int, default=16, metavar="N", help="pictures a node gets at once")
+    batch.add_argument("--conf", type=float, default=0.3, help="lowest score (default: %(default)s)")
+    batch.add_argument("--iou", type=float, default=0.45, help="overlap for NMS (default: %(default)s)")
+    batch.add_argument(
+        "--smoke-test", action="store_true", help="a job with the picture before it is used: takes minutes"
+    )
+    batch.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
+    batch.set_defaults(run=_batch)
+
+
+def _batch(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.local import check_name
+
+    service = arguments.service_name
+    check_name(service)
+    for name in ("conf", "iou"):
+        if not 0 <= getattr(arguments, name) <= 1:
+            raise LookonceError(f"--{name} is {getattr(arguments, name)}; expected a number from 0 to 1.")
+    for name in ("instances", "mini_batch"):
+        if getattr(arguments, name) < 1:
+            flag = name.replace("_", "-")
+            raise LookonceError(f"--{flag} is {getattr(arguments, name)}; expected 1 or more.")
+    client = workspace(arguments.config)
+    from lookonce.azure.batch import Wanted, deploy, look
+    from lookonce.azure.batch_jobs import score
+    from lookonce.azure.prepare import BATCH_SCRIPT, prepare
+    from lookonce.azure.serving_environment import Way
+
+    variables = {"LOOKONCE_CONF": str(arguments.conf), "LOOKONCE_IOU": str(arguments.iou)}
+    wanted = Wanted(
+        service,
+        arguments.compute,
+        arguments.description,
+        arguments.instances,
+        arguments.mini_batch,
+        variables,
+        arguments.keep_old,
+    )
+    with deploying(service) as (stages, folder):
+        before = look(client, service, arguments.compute)
+        way = Way(BATCH_SCRIPT, variables=variables)
+        ready = prepare(client, arguments.model, service, way, arguments.picture, folder, stages)
+
+        def ask_it(deployment: str) -> str:
+            name = Path(ready.picture).name
+            row = score(client, service, deployment, {name: ready.picture}, stages).get(name)
+            if row is None or "error" in row:
+                raise LookonceError(f"{deployment} has no answer: {row['error'] if row else 'no row of it'}")
+            return f"{deployment} answers: {len(row['boxes'])} found in {name}"
+
+        address = deploy(client, wanted, ready, before, ask_it if arguments.smoke_test else None, stages)
+    return tell_ready(service, address, "photos/", None)
