@@ -31,7 +31,7 @@ def conda(backend: str, gpu: bool) -> dict[str, Any]:
     packages = locked(("azure", backend), _NOT_THERE)
     if gpu:
         split = (package.split("==") for package in packages)
-        packages = [f"{_ON_GPU.get(name, name)}=={version}" for name, version in split]
+        packages = [f"{_ON_GPU.get(name.replace('_', '-'), name)}=={version}" for name, version in split]
     python = f"python={sys.version_info.major}.{sys.version_info.minor}"
     return {
         "name": "lookonce",
