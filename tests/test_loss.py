@@ -1,5 +1,7 @@
 """The vectorised loss against Darknet's loop, written out plainly in numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keras import ops
@@ -47,6 +49,21 @@ def plain_iou(first, second):
     return inner / (np.prod(first[2:]) + np.prod(second[2:]) - inner)
 
 
+def responsible(head, labels, anchors):
+    """Pairs of truth and anchor of this head: those that fit well enough, then each truth's best."""
+    fits, best = [], []
+    for truth in labels:
+        if truth[2] == 0:
+            continue
+        centred = [plain_iou(np.array([0, 0, *truth[2:4]]), np.array([0, 0, *anchor])) for anchor in anchors]
+        for anchor in head.mask:
+            if anchor == np.argmax(centred):
+                best.append((truth, anchor))
+            elif centred[anchor] > head.iou_thresh:
+                fits.append((truth, anchor))
+    return fits + best
+
+
 def plain_loss(head, output, labels):
     """forward_yolo_layer: every cell against every truth, then every truth against every anchor."""
     anchors = ANCHORS / np.array([SIZE[1], SIZE[0]])
@@ -59,13 +76,7 @@ def plain_loss(head, output, labels):
         box = np.array([(column + sigmoid(tx)) / columns, (row + sigmoid(ty)) / rows, *size])
         best = max((plain_iou(box, truth[:4]) for truth in labels if truth[2] > 0), default=0)
         object_loss[row, column, slot] = 0 if best > head.ignore_thresh else bce(objectness, 0)
-    for truth in labels:
-        if truth[2] == 0:
-            continue
-        centred = [plain_iou(np.array([0, 0, *truth[2:4]]), np.array([0, 0, *anchor])) for anchor in anchors]
-        anchor = int(np.argmax(centred))
-        if anchor not in head.mask:
-            continue
+    for truth, anchor in responsible(head, labels, anchors):
         slot, column, row = head.mask.index(anchor), int(truth[0] * columns), int(truth[1] * rows)
         raw = output[row, column, slot]
         object_loss[row, column, slot] = bce(raw[4], 1)
@@ -76,19 +87,21 @@ def plain_loss(head, output, labels):
     return object_loss.sum() + sum(others.values())
 
 
+@pytest.mark.parametrize("iou_thresh", [1.0, 0.3])
 @pytest.mark.parametrize("seed", range(4))
-def test_v3_loss_equals_darknets_loop(seed):
-    heads, labels = raw_heads(seed), truths(seed + 100)
+def test_v3_loss_equals_darknets_loop(seed, iou_thresh):
+    outputs, labels = raw_heads(seed), truths(seed + 100)
+    heads = [replace(head, iou_thresh=iou_thresh) for head in HEADS]
     expected = np.mean(
         [
             sum(
                 plain_loss(head, output[picture], labels[picture])
-                for head, output in zip(HEADS, heads, strict=True)
+                for head, output in zip(heads, outputs, strict=True)
             )
             for picture in range(2)
         ]
     )
-    found = float(YoloLoss(HEADS, SIZE)(labels, [ops.convert_to_tensor(head) for head in heads]))
+    found = float(YoloLoss(heads, SIZE)(labels, [ops.convert_to_tensor(output) for output in outputs]))
     assert found == pytest.approx(expected, rel=1e-4)
 
 

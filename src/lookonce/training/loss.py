@@ -52,12 +52,24 @@ class YoloLoss:
         cells = _Cells(head, grid_height, grid_width, self.input_size)
 
         boxes, labels, valid = _sound(truths, head.classes)
-        flat, responsible = cells.assign(boxes, valid)
         predicted = cells.decode(raw)
-
         best = ops.max(
             _iou(ops.stop_gradient(predicted), boxes) * ops.cast(valid, "float32")[:, None, :], axis=-1
         )
+        flat, responsible = cells.assign(boxes, valid)
+        if head.iou_thresh < 1:
+            more, also = cells.assign_others(boxes, valid, head.iou_thresh)
+            # Before the best ones: on one prediction the last counts.
+            flat, responsible = (
+                ops.concatenate([more, flat], axis=1),
+                ops.concatenate([also, responsible], axis=1),
+            )
+            again = ops.repeat(boxes, slots, axis=1), ops.repeat(labels, slots, axis=1)
+            boxes, labels = (
+                ops.concatenate([again[0], boxes], axis=1),
+                ops.concatenate([again[1], labels], axis=1),
+            )
+
         ignore = self.ignore_thresh if self.ignore_thresh is not None else head.ignore_thresh
         numbers = ops.arange(grid_height * grid_width * slots, dtype="int32")[None, :, None]
         positive = ops.any(ops.logical_and(flat[:, None, :] == numbers, responsible[:, None, :]), axis=-1)
@@ -102,6 +114,7 @@ class _Cells:
         self.grid = ops.convert_to_tensor(np.array([grid_width, grid_height], "float32"))
         self.all_anchors = ops.convert_to_tensor(all_anchors)
         self.slot_of = ops.convert_to_tensor(slot_of)
+        self.mask = ops.convert_to_tensor(np.array(head.mask, "int32"))
         self.corners = ops.convert_to_tensor(np.repeat(corners, self.slots, axis=0).astype("float32"))
         self.anchor_of_number = ops.convert_to_tensor(
             np.tile(all_anchors[list(head.mask)], (len(corners), 1))
@@ -109,13 +122,33 @@ class _Cells:
 
     def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
         """Number of the responsible prediction (b, t), and whether it is this head's: best anchor of all."""
+        slot = ops.take(self.slot_of, ops.argmax(self._shape_iou(boxes), axis=-1))
+        flat = self._cell_number(boxes) * self.slots + ops.maximum(slot, 0)
+        return flat, ops.logical_and(valid, slot >= 0)
+
+    def assign_others(self, boxes: Any, valid: Any, iou_thresh: float) -> tuple[Any, Any]:
+        """Numbers (b, t * slots) of this head's anchors in each box's cell, and which fit it well enough.
+
+        Not those that are responsible anyway; Darknet's `iou_thresh`, which YOLOv4's cfg sets.
+        """
+        overlap = self._shape_iou(boxes)
+        own = ops.take(overlap, self.mask, axis=-1)
+        fits = ops.logical_and(own > iou_thresh, own < ops.max(overlap, axis=-1, keepdims=True))
+        numbers = self._cell_number(boxes)[..., None] * self.slots + ops.arange(self.slots, dtype="int32")
+        count = int(boxes.shape[1]) * self.slots
+        chosen = ops.logical_and(fits, valid[..., None])
+        return ops.reshape(numbers, (-1, count)), ops.reshape(chosen, (-1, count))
+
+    def _shape_iou(self, boxes: Any) -> Any:
+        """IoU of boxes (b, t, 4) with all anchors as if around one centre, (b, t, anchors)."""
         sizes = boxes[..., None, 2:4]
         overlap = ops.prod(ops.minimum(sizes, self.all_anchors), axis=-1)
         union = ops.prod(sizes, axis=-1) + ops.prod(self.all_anchors, axis=-1) - overlap
-        slot = ops.take(self.slot_of, ops.argmax(overlap / union, axis=-1))
+        return overlap / union
+
+    def _cell_number(self, boxes: Any) -> Any:
         cell = ops.cast(ops.clip(ops.floor(boxes[..., :2] * self.grid), 0.0, self.grid - 1), "int32")
-        flat = (cell[..., 1] * self.columns + cell[..., 0]) * self.slots + ops.maximum(slot, 0)
-        return flat, ops.logical_and(valid, slot >= 0)
+        return cell[..., 1] * self.columns + cell[..., 0]
 
     def decode(self, raw: Any) -> Any:
         """Raw predictions (b, n, 5 + c) of the whole grid -> boxes (b, n, 4)."""
