@@ -110,6 +110,7 @@ class Head:
     nms_kind: str = "default"
     beta_nms: float = 0.6
     max_delta: float = math.inf
+    label_smooth_eps: float = 0.0
 
     @property
     def anchors(self) -> NDArray[np.float32]:

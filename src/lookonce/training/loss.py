@@ -83,7 +83,8 @@ class YoloLoss:
         weight = ops.cast(_last_of_each_cell(flat, responsible), "float32")
         mine = ops.take_along_axis(raw, ops.broadcast_to(flat[..., None], (*ops.shape(flat), depth)), axis=1)
         box_loss = self._box_loss(head, cells, mine, flat, boxes)
-        one_hot = ops.one_hot(labels, head.classes, dtype="float32")
+        smooth = head.label_smooth_eps
+        one_hot = ops.one_hot(labels, head.classes, dtype="float32") * (1 - smooth) + smooth / 2
         class_loss = ops.sum(ops.softplus(mine[..., 5:]) - one_hot * mine[..., 5:], axis=-1)
 
         per_truth = ops.sum(weight * (box_loss + head.cls_normalizer * class_loss), axis=-1)
