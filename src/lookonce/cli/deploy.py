@@ -6,10 +6,14 @@ import argparse
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lookonce.cli import deploy_aci, deploy_azure, deploy_batch
 from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from lookonce.deploy.docker import DockerService
+    from lookonce.deploy.local import LocalService
 
 _EXAMPLES = """examples:
   lookonce deploy local outputs/model.onnx --service-name cells
@@ -54,6 +58,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="serve with azureml-inference-server-http, as Azure does (default: the azmlinfsrv on the path)",
     )
+    local.add_argument("--docker", action="store_true", help="in a container, of an image that is built here")
     local.set_defaults(run=_local)
     deploy_azure.add_parsers(actions)
     deploy_aci.add_parser(actions)
@@ -75,13 +80,23 @@ def add_parser(commands: Any) -> None:
 
 
 def _local(arguments: argparse.Namespace) -> int:
+    from lookonce.deploy.docker import services as in_docker
     from lookonce.deploy.local import check_name, describe, free_port, serve_command, start
 
     check_name(arguments.service_name)
     model = arguments.model.resolve()
     if not model.exists():
         raise LookonceError(f"{arguments.model}: no such file. Give a model's file.")
+    if arguments.service_name in {one.name for one in in_docker()}:
+        raise LookonceError(
+            f"service {arguments.service_name} is there already, in Docker. Delete it first: lookonce deploy "
+            f"delete {arguments.service_name}"
+        )
     port = free_port(arguments.host, arguments.port)
+    if arguments.docker:
+        from lookonce.cli import deploy_docker
+
+        return _tell(arguments, arguments.service_name, deploy_docker.start(arguments, model, port))
     ready = "/ready"
     if arguments.azure_server:
         if not arguments.insecure:
@@ -105,10 +120,14 @@ def _local(arguments: argparse.Namespace) -> int:
     )
     environment = {**os.environ, "LOOKONCE_MODEL": str(model)}
     done = start(service, environment)
+    return _tell(arguments, done.name, done.url)
+
+
+def _tell(arguments: argparse.Namespace, name: str, url: str) -> int:
     key = " with the key in " + arguments.key_env if os.environ.get(arguments.key_env) else ""
-    print(f"{done.name} is ready: {done.url}")
-    print(f"Ask it{key}: lookonce score photo.jpg --uri {done.url}")
-    print(f"End it: lookonce deploy delete {done.name}")
+    print(f"{name} is ready: {url}")
+    print(f"Ask it{key}: lookonce score photo.jpg --uri {url}")
+    print(f"End it: lookonce deploy delete {name}")
     return 0
 
 
@@ -133,9 +152,11 @@ def _list(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from lookonce.deploy.docker import services as in_docker
     from lookonce.deploy.local import services
 
-    known = services()
+    both: list[LocalService | DockerService] = [*services(), *in_docker()]
+    known = sorted(both, key=lambda one: one.name)
     if not known:
         print("No services on this machine. lookonce deploy local MODEL --service-name NAME")
         return 0
@@ -153,9 +174,14 @@ def _logs(arguments: argparse.Namespace) -> int:
         from lookonce.cli.deploy_services import show_logs
 
         return show_logs(arguments)
-    from lookonce.deploy.local import find, last_lines
+    from lookonce.deploy import docker, local
 
-    print("\n".join(last_lines(find(arguments.name), max(1, arguments.lines))))
+    count = max(1, arguments.lines)
+    contained = _in_docker(arguments.name)
+    lines = (
+        docker.last_lines(contained, count) if contained else local.last_lines(_here(arguments.name), count)
+    )
+    print("\n".join(lines))
     return 0
 
 
@@ -164,10 +190,28 @@ def _delete(arguments: argparse.Namespace) -> int:
         from lookonce.cli.deploy_services import delete
 
         return delete(arguments)
-    from lookonce.deploy.local import find, stop
+    from lookonce.deploy import docker, local
 
-    service = find(arguments.name)
-    stop(service)
-    shutil.rmtree(service.folder, ignore_errors=True)
-    print(f"{service.name} is deleted.")
+    if contained := _in_docker(arguments.name):
+        docker.stop(contained)
+    else:
+        service = _here(arguments.name)
+        local.stop(service)
+        shutil.rmtree(service.folder, ignore_errors=True)
+    print(f"{arguments.name} is deleted.")
     return 0
+
+
+def _in_docker(name: str) -> DockerService | None:
+    from lookonce.deploy.docker import services
+
+    return next((one for one in services() if one.name == name), None)
+
+
+def _here(name: str) -> LocalService:
+    from lookonce.deploy.local import find
+
+    try:
+        return find(name)
+    except LookonceError as error:
+        raise LookonceError(f"{error} Those in Azure: --on azure") from error

@@ -45,11 +45,14 @@ def find_named(arguments: argparse.Namespace) -> Named:
     """The service that --service names. Raises LookonceError."""
     if arguments.uri:
         raise LookonceError("--uri and --service both name a service. Give one of them.")
-    from lookonce.deploy.local import find, services
+    from lookonce.deploy import docker, local
 
-    here = {one.name for one in services()}
-    if arguments.on == "local" or (arguments.on is None and arguments.service in here):
-        return Named(find(arguments.service).url)
+    here = {one.name: one.url for one in local.services()}
+    here |= {one.name: one.url for one in docker.services()}
+    if arguments.on != "azure" and arguments.service in here:
+        return Named(here[arguments.service])
+    if arguments.on == "local":
+        return Named(local.find(arguments.service).url)
     from lookonce.cli.deploy_azure import workspace
 
     client = workspace(arguments.config)
