@@ -14,6 +14,8 @@ from azure.ai.ml.entities import AmlCompute
 
 from azure_ml.deploying import Desk, desk, detector_file
 from azure_ml.stand_in import StandIn
+from lookonce.azure import batch_jobs
+from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 
 __all__ = ["desk", "detector_file"]
@@ -114,6 +116,22 @@ def test_a_job_that_fails_shows_its_log(
     assert "ModuleNotFoundError: No module named 'azureml.core'" in failed.err
     assert f"Nothing stays behind but the registered model {service}:1" in failed.err
     assert f"batchEndpoints/{service}" not in stand_in.resources
+
+
+def test_rows_are_read_as_the_service_may_write_them(tmp_path: Path):
+    row = {"filename": "/mnt/node/input/more/a b.jpg", "boxes": [{"label": 'the "dog"'}]}
+    text = json.dumps(row)
+    file = tmp_path / "predictions.jsonl"
+    quoted = '"' + text.replace('"', '""') + '"'
+    file.write_text(f"{text}\n\n{quoted}\r\n")
+    assert batch_jobs._rows(file) == [row, row]
+    file.write_text("Traceback (most recent call last):\n")
+    with pytest.raises(LookonceError, match="has a line that is no answer: 'Traceback"):
+        batch_jobs._rows(file)
+    pictures = dict.fromkeys(["a b.jpg", "more/a b.jpg"], tmp_path)
+    assert batch_jobs._named(row["filename"], pictures) == "more/a b.jpg"
+    assert batch_jobs._named("/mnt/node/input/a b.jpg", pictures) == "a b.jpg"
+    assert batch_jobs._named("/mnt/c.jpg", pictures) is None
 
 
 def test_what_is_refused(stand_in: StandIn, desk: Desk, service: str, cluster: str):

@@ -97,7 +97,10 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
     (words,) = [line.split() for line in listed.splitlines() if line.split()[0] == service]
     assert words[:6] == [service, "online", "Succeeded", "green", "100", "%:"]
-    assert words[6:8] == [f"{service}:1", address]
+    assert words[6:] == [f"{service}:1", address, "dogs", "and", "bicycles"]
+    assert key(stand_in, service) not in listed
+    shown = desk.lookonce("deploy", "list", "--on", "azure", "--show-key").out
+    assert key(stand_in, service) in shown
     logs = desk.lookonce("deploy", "logs", service, "--on", "azure", "--lines", "3").out
     assert 1 <= len(logs.splitlines()) <= 3
     ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
@@ -281,6 +284,19 @@ def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, serv
     ):
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+def test_ctrl_c_between_the_operations_says_what_is_there(
+    stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lookonce.azure.online.smoke_test", interrupted)
+    stopped = deploy(desk, service)
+    assert stopped.code == 130
+    assert f"what was made stays there: endpoint {service}. Look: lookonce deploy list" in stopped.err
+    assert state(stand_in, service) == ({}, ["blue"])
 
 
 def test_help_imports_nothing_of_azure():

@@ -90,6 +90,7 @@ def deploy(
     `try_it` is given the new deployment's name before it becomes the default, and says what came of it.
     """
     told, place = f"batch endpoint {wanted.service}", f"deployment {before.new} of {wanted.service}"
+    stages.left = told if before.endpoint is None else place
     try:
         if before.endpoint is None:
             with stages.stage(f"making {told}", f"with making {told}") as stage:
@@ -107,8 +108,9 @@ def deploy(
         with stages.stage("making it the default") as stage:
             _make_default(client, wanted.service, before.new)
             stage.told = f"jobs go to {before.new}"
-    except LookonceError as error:
+    except Exception as error:
         raise LookonceError(_undone(client, wanted.service, ready.model, before, error, stages)) from error
+    stages.left = ""
     if before.current and not wanted.keep_old:
         _remove_old(client, wanted.service, before.current, stages)
     return str(ask(client, lambda: client.batch_endpoints.get(wanted.service)).scoring_uri)
@@ -204,11 +206,11 @@ def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> No
 
 
 def _undone(
-    client: MLClient, service: str, model: str, before: Before, error: LookonceError, stages: Stages
+    client: MLClient, service: str, model: str, before: Before, error: Exception, stages: Stages
 ) -> str:
     made_endpoint = before.endpoint is None
     what = f"batch endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {error}"
+    text = f"{service} isn't deployed: {operations.told(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {model}, for the next attempt."

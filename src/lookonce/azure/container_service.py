@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure import containers, image_builds, kept_keys
+from lookonce.azure import containers, image_builds, kept_keys, operations
 from lookonce.azure.ask import ask
 from lookonce.azure.image_context import write_context
 from lookonce.azure.prepare import Prepared
@@ -61,7 +61,7 @@ def deploy(
 
     `must_keep`: it fails where the workspace can't keep the key, for nobody else has it.
     """
-    image = ""
+    image, stages.left = "", ""
     try:
         with stages.stage("building the image; this takes minutes", "with building the image") as stage:
             digest = write_context(folder / "context", ready.file)
@@ -81,6 +81,7 @@ def deploy(
             size.memory_gb,
             size.dns_label,
         )
+        stages.left = f"the container instance {service}"
         with stages.stage("starting the container", f"with starting the container of {service}") as stage:
             address = containers.address(containers.make(client, wanted))
             _wait_ready(client, service, address)
@@ -92,8 +93,9 @@ def deploy(
             answer = asking.score(ready.picture)
             stage.told = f"it answers: {len(answer['boxes'])} found in {ready.picture.name}"
         _keep_key(client, service, address, key, must_keep, stages)
-    except LookonceError as error:
+    except Exception as error:
         raise LookonceError(_undone(client, service, ready.model, image, error, stages)) from error
+    stages.left = ""
     return address
 
 
@@ -124,10 +126,8 @@ def _wait_ready(client: MLClient, service: str, address: str) -> None:
         time.sleep(_ASK_SECONDS)
 
 
-def _undone(
-    client: MLClient, service: str, model: str, image: str, error: LookonceError, stages: Stages
-) -> str:
-    text = f"{service} isn't deployed: {error}"
+def _undone(client: MLClient, service: str, model: str, image: str, error: Exception, stages: Stages) -> str:
+    text = f"{service} isn't deployed: {operations.told(error)}"
     try:
         if containers.find_group(client, service) is not None:
             if lines := containers.last_lines(client, service, _LOG_LINES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 import tempfile
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # Later interfaces have no builds.
 _BUILDS = "2019-06-01-preview"
+_REGISTRY = re.compile(r"/resourceGroups/([^/]+)/.*/registries/([^/]+)$", re.IGNORECASE)
 _MOST_SECONDS = 3600
 _POLL_SECONDS = 2.0
 _WAITING = ("Queued", "Started", "Running")
@@ -52,17 +54,16 @@ def management(client: MLClient) -> dict[str, Any]:
 def registry_of(client: MLClient) -> Registry:
     """Raises LookonceError when the workspace has none."""
     workspace: Any = ask(client, lambda: client.workspaces.get(client.workspace_name))
-    place = str(workspace.container_registry or "")
-    if "/registries/" not in place:
+    found = _REGISTRY.search(str(workspace.container_registry or ""))
+    if found is None:
         raise LookonceError(
             f"workspace {client.workspace_name} has no container registry to build the image in. Make one: "
             "az acr create --sku Basic --admin-enabled true, then az ml workspace update "
             "--container-registry."
         )
-    parts = place.split("/")
-    group, name = parts[parts.index("resourceGroups") + 1], parts[-1]
-    found: Any = ask(client, lambda: _registries(client).registries.get(group, name))
-    return Registry(name, group, found.login_server)
+    group, name = found[1], found[2]
+    described: Any = ask(client, lambda: _registries(client).registries.get(group, name))
+    return Registry(name, group, described.login_server)
 
 
 def pull_credentials(client: MLClient, registry: Registry) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lookonce.azure import operations
 from lookonce.azure.ask import ask
 from lookonce.azure.endpoint_logs import build_log, last_lines, stored_lines
 from lookonce.azure.online_parts import (
@@ -81,6 +82,7 @@ def deploy(client: MLClient, wanted: Wanted, before: Before, picture: Path, stag
     """
     told = f"endpoint {wanted.service}"
     place = f"deployment {before.new} of {wanted.service}"
+    stages.left = told if before.endpoint is None else place
     try:
         if before.endpoint is None:
             with stages.stage(f"making {told}", f"with making {told}") as stage:
@@ -99,10 +101,11 @@ def deploy(client: MLClient, wanted: Wanted, before: Before, picture: Path, stag
             stage.told = f"{before.new} answers: {len(answer['boxes'])} found in {picture.name}"
         with stages.stage("moving the traffic", f"with moving the traffic to {before.new}") as stage:
             shares = _shares(wanted, before)
-            set_traffic(client, wanted.service, shares)
+            set_traffic(client, wanted.service, shares, wanted.description)
             stage.told = f"the traffic goes to {told_shares(shares)}"
-    except LookonceError as error:
+    except Exception as error:
         raise LookonceError(_undone(client, wanted, before, error, stages)) from error
+    stages.left = ""
     if before.current and wanted.traffic == 100 and not wanted.keep_old:
         _remove_old(client, wanted.service, before.current, stages)
     return str(endpoint.scoring_uri)
@@ -135,18 +138,18 @@ def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> No
         )
 
 
-def _log_of(client: MLClient, service: str, name: str, error: LookonceError) -> str:
+def _log_of(client: MLClient, service: str, name: str, error: Exception) -> str:
     """The last lines of the log that tells why: the image's build's, or the container's."""
     whose = "the build's" if (log := build_log(error)) else f"{name}'s"
     lines = stored_lines(client, log, _LOG_LINES) if log else last_lines(client, service, name, _LOG_LINES)
     return f"\nThe last lines of {whose} log:\n  " + "\n  ".join(lines) if lines else ""
 
 
-def _undone(client: MLClient, wanted: Wanted, before: Before, error: LookonceError, stages: Stages) -> str:
+def _undone(client: MLClient, wanted: Wanted, before: Before, error: Exception, stages: Stages) -> str:
     """Take away what was made; the message with what failed, the log, what stayed, and what to do."""
     service, made_endpoint = wanted.service, before.endpoint is None
     what = f"endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {error}"
+    text = f"{service} isn't deployed: {operations.told(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {wanted.model}, for the next attempt."

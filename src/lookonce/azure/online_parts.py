@@ -135,15 +135,20 @@ def make_deployment(client: MLClient, wanted: Wanted, name: str) -> None:
     )
 
 
+def key(client: MLClient, service: str) -> str | None:
+    """What opens an endpoint: a key, or a token where somebody made it so. Raises LookonceError."""
+    keys = ask(client, lambda: client.online_endpoints.get_keys(service))
+    return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", None) or "") or None
+
+
 def smoke_test(client: MLClient, service: str, uri: str, name: str, picture: Path) -> dict[str, Any]:
     """One picture to one deployment, past the traffic's rules. Raises LookonceError.
 
     What has just started isn't known everywhere at once: no answer is asked for again.
     """
-    keys = ask(client, lambda: client.online_endpoints.get_keys(service))
     asking = ScoringClient(
         ScoringAddress.parse(uri),
-        keys.primary_key,
+        key(client, service),
         "the endpoint",
         deployment=name,
         timeout_seconds=_SMOKE_SECONDS,
@@ -159,9 +164,10 @@ def smoke_test(client: MLClient, service: str, uri: str, name: str, picture: Pat
             time.sleep(_AGAIN_SECONDS)
 
 
-def set_traffic(client: MLClient, service: str, shares: Mapping[str, int]) -> None:
-    """Share the traffic among deployments, in percent. Raises LookonceError."""
+def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], description: str = "") -> None:
+    """Share the traffic among deployments, in percent; and describe the endpoint. Raises LookonceError."""
     endpoint = ask(client, lambda: client.online_endpoints.get(service))
+    endpoint.description = description or endpoint.description
     endpoint.traffic = dict(shares)
     operations.finish(
         client,

@@ -45,6 +45,11 @@ def delete(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any])
         return
 
 
+def told(error: Exception) -> str:
+    """Of anything that went wrong, as a sentence."""
+    return str(error) if isinstance(error, LookonceError) else f"{explain(error)}."
+
+
 def plain(state: Any) -> str:
     """A state as the service writes it; the SDK has an enum for some."""
     return str(getattr(state, "value", state))
@@ -70,4 +75,5 @@ def _lost(error: Exception) -> bool:
     """Whether the wait failed, not what is waited for."""
     if isinstance(error, _BROKEN):
         return True
-    return isinstance(error, HttpResponseError) and error.status_code in (408, 429, 500, 502, 503, 504)
+    # A token that ended meanwhile is one of these: the next request gets a new one.
+    return isinstance(error, HttpResponseError) and error.status_code in (401, 408, 429, 500, 502, 503, 504)

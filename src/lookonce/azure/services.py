@@ -69,9 +69,8 @@ def key(client: MLClient, service: Service) -> str | None:
     """What opens it; None where the workspace doesn't know. Raises LookonceError."""
     if service.kind == ACI:
         return kept_keys.find(client, service.name)
-    keys = ask(client, lambda: client.online_endpoints.get_keys(service.name))
-    # An endpoint that somebody else made may hand out tokens instead.
-    return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", "")) or None
+    # Batch endpoints go by who is signed in.
+    return None if service.kind == BATCH else online_parts.key(client, service.name)
 
 
 def logs(client: MLClient, service: Service, deployment: str | None, count: int) -> dict[str, list[str]]:

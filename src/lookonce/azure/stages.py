@@ -22,13 +22,14 @@ class Stage:
 class Stages:
     """Tells of stages on `out`, or else the output stream; a terminal shows a clock of the one that goes on.
 
-    `going_on` is what the cloud goes on with when this process ends now, for people; empty for nothing.
+    When this process ends now, the cloud goes on with `going_on`, and `left` stays there: for people, empty
+    for nothing.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
         # Bound now: while the SDK is asked, sys.stdout is somebody else's.
         self._console = Console(file=out or sys.stdout, highlight=False, soft_wrap=True)
-        self.going_on = ""
+        self.going_on = self.left = ""
 
     @contextmanager
     def stage(self, doing: str, in_cloud: str = "") -> Iterator[Stage]:

@@ -64,6 +64,7 @@ def add_parser(commands: Any) -> None:
     deploy_aci.add_parser(actions)
     deploy_batch.add_parser(actions)
     listed = actions.add_parser("list", help="services and their state")
+    listed.add_argument("--show-key", action="store_true", help="with --on azure: their keys, too")
     listed.set_defaults(run=_list)
     logs = actions.add_parser("logs", help="the last lines that a service wrote")
     logs.add_argument("name", metavar="NAME")

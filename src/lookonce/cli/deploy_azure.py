@@ -104,6 +104,8 @@ def telling(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stage
     except KeyboardInterrupt:
         if stages.going_on:
             print(f"\nlookonce: Azure goes on {stages.going_on}{advice}", file=sys.stderr)
+        elif stages.left:
+            print(f"\nlookonce: what was made stays there: {stages.left}{advice}", file=sys.stderr)
         raise
 
 

@@ -14,7 +14,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     client = workspace(arguments.config)
-    from lookonce.azure.services import services
+    from lookonce.azure.services import key, services
 
     known, unseen = services(client)
     for reason in unseen:
@@ -26,10 +26,12 @@ def show_list(arguments: argparse.Namespace) -> int:
         )
         return 0
     table = Table(box=None)
-    for heading in ("service", "kind", "state", "deployments", "address", "description"):
+    keys = ("key",) if arguments.show_key else ()
+    for heading in ("service", "kind", "state", "deployments", "address", *keys, "description"):
         table.add_column(heading, overflow="fold")
     for one in known:
-        table.add_row(one.name, one.kind, one.state, one.deployments, one.address, one.description)
+        shown = (key(client, one) or "",) if arguments.show_key else ()
+        table.add_row(one.name, one.kind, one.state, one.deployments, one.address, *shown, one.description)
     console = Console()
     (console if console.is_terminal else Console(width=400)).print(table)
     return 0
