@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure_ml.endpoint_place import DeploymentError
 from azure_ml.endpoint_rules import InferencingError
+from azure_ml.fault_texts import FORBIDDEN, NAME_TAKEN, NO_CLUSTER, NO_CORES, NO_IMAGE, NO_QUOTA
 from azure_ml.resources import PROVIDER
 from azure_ml.storage import ARTIFACTS
 from azure_ml.wire import HANG_UP, Answer, ArmError, Request
@@ -49,7 +50,7 @@ class Faults:
 
     def __init__(self, stand_in: StandIn) -> None:
         self._stand_in = stand_in
-        self._lock = threading.Lock()
+        self._lock, self._within = threading.Lock(), threading.local()
         self._faults: list[_Fault] = []
         self._made = stand_in.management.made
         self._prepared = stand_in.management.prepared
@@ -60,6 +61,7 @@ class Faults:
         stand_in.management.made = self._making
         stand_in.management.prepared = self._preparing
         stand_in.jobs.image_build = self._building_for_job
+        stand_in.jobs.waits = self._waiting
         stand_in.deployments.starting = self._building_for_deployment
 
     def clear(self) -> None:
@@ -76,6 +78,8 @@ class Faults:
 
     def answer(self, request: Request) -> Answer | None:
         """What goes wrong with this request, if anything does. Raises ArmError."""
+        if getattr(self._within, "fault", False):
+            return None
         with self._lock:
             fault = next((one for one in self._faults if one.times > 0 and one.fits(request)), None)
             if fault is None:
@@ -88,8 +92,7 @@ class Faults:
     ) -> None:
         """429, with the seconds after which to ask again."""
         text = "Received too many requests in a short amount of time. Retry again after some seconds."
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
-        self._refuse(times, method, ending, ArmError(429, "TooManyRequests", text, headers=headers))
+        self._refuse(times, method, ending, 429, "TooManyRequests", text, retry_after)
 
     def unavailable(
         self,
@@ -99,9 +102,8 @@ class Faults:
         ending: str | None = None,
     ) -> None:
         """503."""
-        headers = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
         text = "The service is unavailable. Please try again later."
-        self._refuse(times, method, ending, ArmError(503, "ServiceUnavailable", text, headers=headers))
+        self._refuse(times, method, ending, 503, "ServiceUnavailable", text, retry_after)
 
     def hang_up(self, times: int, method: str | None = None, ending: str | None = None) -> None:
         """The connection ends without an answer."""
@@ -115,11 +117,7 @@ class Faults:
             kinds = re.sub(re.escape(PATH), "", request.path, flags=re.IGNORECASE).strip("/").split("/")
             action = "/".join([PROVIDER, "workspaces", *filter(None, kinds[::2])])
             verb = _VERBS.get(request.method, "write")
-            text = (
-                f"The client '{who}' with object id '{who}' does not have authorization to perform action "
-                f"'{action}/{verb}' over scope '{request.path}' or the scope is invalid. If access was "
-                "recently granted, please refresh your credentials."
-            )
+            text = FORBIDDEN.format(who=who, action=f"{action}/{verb}", scope=request.path)
             raise ArmError(403, "AuthorizationFailed", text)
 
         self._add(times, method, ending, refuse)
@@ -128,7 +126,7 @@ class Faults:
         """What was asked for is done, and the connection ends before the client hears of it."""
 
         def lose(request: Request) -> Answer:
-            self._stand_in.answer(request)
+            self._answered(request)
             return HANG_UP
 
         self._add(times, method, ending, lose)
@@ -138,7 +136,7 @@ class Faults:
 
         def expire(request: Request) -> Answer:
             self._stand_in.tokens.end_all()
-            return self._stand_in.answer(request)
+            return self._answered(request)
 
         if method is None and ending is None:
             self._stand_in.tokens.end_all()
@@ -163,7 +161,10 @@ class Faults:
         self._stand_in.names.drops = times
 
     def quota(self, *kinds: str) -> None:
-        """No cores are left for "computes" (their operation fails), or "onlineEndpoints" (refused)."""
+        """No cores are left: the operation of "computes" fails, "onlineEndpoints" refuse deployments.
+
+        "jobs" stay queued while a cluster says why.
+        """
         self._quota.update(kinds)
 
     def image_build_failure(
@@ -176,8 +177,19 @@ class Faults:
         """Somebody else in the region has endpoints of these names."""
         self._taken.update(name.lower() for name in names)
 
-    def _refuse(self, times: int, method: str | None, ending: str | None, error: ArmError) -> None:
-        self._add(times, method, ending, lambda request: error.answer())
+    def _answered(self, request: Request) -> Answer:
+        """What is answered where this request meets no further fault. Raises ArmError."""
+        self._within.fault = True
+        try:
+            return self._stand_in.answer(request)
+        finally:
+            self._within.fault = False
+
+    def _refuse(self, times: int, method: str | None, ending: str | None, *what: Any) -> None:
+        status, code, text, seconds = what
+        headers = {} if seconds is None else {"Retry-After": f"{seconds:g}"}
+        answer = ArmError(status, code, text, headers=headers).answer()
+        self._add(times, method, ending, lambda request: answer)
 
     def _add(
         self, times: int, method: str | None, ending: str | None, answer: Callable[[Request], Answer]
@@ -188,33 +200,30 @@ class Faults:
     def _making(self, place: str) -> None:
         time.sleep(self._seconds)
         if place.startswith("computes/") and "computes" in self._quota:
-            text = (
-                "The specified subscription has a total vCPU quota of 0 and cannot accomodate for at least 1 "
-                "requested managed compute node which maps to 4 vCPUs."
-            )
-            raise ArmError(400, "BadRequest", text, "ClusterMinNodesExceedCoreQuota")
+            raise ArmError(400, "BadRequest", NO_CLUSTER, "ClusterMinNodesExceedCoreQuota")
         self._made(place)
 
     def _preparing(self, place: str, body: dict[str, Any]) -> dict[str, Any]:
         parts = place.split("/")
         if parts[0] == "onlineEndpoints" and len(parts) == 4 and "onlineEndpoints" in self._quota:
             size = body["properties"].get("instanceType")
-            text = (
-                f"Not enough quota available for {size} in SubscriptionId {SUBSCRIPTION}. Current "
-                "usage/limit: 0/0. Additional needed: 8 Please see troubleshooting guide, available here: "
-                "https://aka.ms/oe-tsg#error-outofquota"
-            )
+            text = NO_QUOTA.format(size=size, subscription=SUBSCRIPTION)
             refusal = InferencingError(text)
             refusal.inner["errors"] = {"VmSize": [text]}
             raise refusal
         fresh = place not in self._stand_in.resources
         if parts[0].endswith("Endpoints") and len(parts) == 2 and fresh and parts[1].lower() in self._taken:
-            text = (
-                "There is already an endpoint with this name, Endpoint name needs to be unique within a "
-                "region. Try some other name."
-            )
-            raise InferencingError(text)
+            raise InferencingError(NAME_TAKEN)
         return self._prepared(place, body)
+
+    def _waiting(self, name: str) -> bool:
+        cluster = str(self._stand_in.resources.get(f"jobs/{name}")["properties"].get("computeId") or "")
+        if cluster in self._stand_in.resources:
+            found = self._stand_in.resources.get(cluster)["properties"]["properties"]
+            error = {"error": {"code": "ClusterCoreQuotaReached", "message": NO_CORES}}
+            errors = [error] if "jobs" in self._quota else None
+            self._stand_in.resources.change(cluster, properties={**found, "errors": errors})
+        return "jobs" in self._quota
 
     def _building_for_job(self, name: str) -> None:
         if self._build_log is None:
@@ -231,9 +240,5 @@ class Faults:
         log = f"azureml/ImageLogs/{place.rpartition('/')[2]}/build.log"
         container, _, path = log.partition("/")
         self._stand_in.storage.write(container, path, self._build_log.encode())
-        text = (
-            "Environment Image Build Failed. Please see the build log for more information: the build log is "
-            f'available in the workspace blob store "{self._stand_in.storage.account}" under the path '
-            f'"/{log}".'
-        )
+        text = NO_IMAGE.format(account=self._stand_in.storage.account, log=log)
         raise DeploymentError("ImageBuildFailure", text)

@@ -30,7 +30,7 @@ class Jobs:
     """Runs what the workspace's jobs say; each has a thread, and its state is in the job's resource.
 
     `variables(name, job)` gives what the service sets beside the job's own. `told(name, status)` hears of
-    changes. `image_build` may raise ArmError; `most_running` is how many run at once, the others are queued.
+    changes. A job is queued as long as it `waits`. `image_build` may raise ArmError.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Jobs:
         self.errors: dict[str, dict[str, Any]] = {}
         self.variables: Callable[[str, dict[str, Any]], dict[str, str]] = lambda name, job: {}
         self.told: Callable[[str, str], None] = lambda name, status: None
+        self.waits: Callable[[str], bool] = lambda name: False
         self.image_build: Callable[[str], None] = lambda name: None
         self.at_start: Callable[[str], None] = lambda name: None
 
@@ -108,6 +109,8 @@ class Jobs:
     def _once(self, name: str) -> bool:
         """One node's life with the job; False when it was taken away."""
         job = self._resources.get(f"jobs/{name}")["properties"]
+        while self.waits(name) and name not in self._canceled:
+            time.sleep(_TICK)
         if name in self._canceled:
             self._set(name, "Canceled")
             return True

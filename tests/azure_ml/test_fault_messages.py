@@ -19,6 +19,7 @@ from azure.ai.ml.entities import (
     ManagedOnlineEndpoint,
     Model,
 )
+from azure.core.pipeline.policies import RetryPolicy
 from azure.storage.blob._shared.policies import StorageRetryPolicy
 
 from azure_ml.faults import BUILD_LOG
@@ -65,10 +66,9 @@ def test_no_cores_for_a_cluster(stand_in: StandIn, client: MLClient):
     stand_in.faults.quota("computes")
     wanted = AmlCompute(name="no-cores", size="Standard_DS3_v2", max_instances=1)
     assert explained(lambda: client.compute.begin_create_or_update(wanted).result()) == (
-        "Azure answered ClusterMinNodesExceedCoreQuota: The specified subscription has a total vCPU quota of "
-        "0 and cannot accomodate for at least 1 requested managed compute node which maps to 4 vCPUs; choose "
-        "a smaller machine size or fewer machines, or ask for more in the Azure portal, under Quotas > "
-        "Machine Learning"
+        "Azure answered ClusterMinNodesExceedCoreQuota: The subscription has a total vCPU quota of 0, and "
+        "one node of the cluster takes 4 vCPUs; choose a smaller machine size or fewer machines, or ask for "
+        "more in the Azure portal, under Quotas > Machine Learning"
     )
     # As with Azure, what could not be made is there, and must be deleted.
     assert client.compute.get("no-cores").provisioning_state == "Failed"
@@ -160,6 +160,20 @@ def test_an_hour_to_wait_is_not_waited(
     assert [one.status for one in stand_in.asked("GET", "/computes")] == [429, 429, 429, 200]
     stand_in.faults.hang_up(2)
     assert isinstance(ask(client, lambda: list(client.compute.list())), list)
+
+
+@pytest.mark.parametrize("times", [5, 1000])
+def test_an_answer_that_is_lost_makes_no_second_version(
+    stand_in: StandIn, client: MLClient, name: str, tmp_path: Path, monkeypatch: Any, times: int
+):
+    monkeypatch.setattr(RetryPolicy, "sleep", lambda *_, **__: None)
+    (tmp_path / "cars.weights").write_bytes(os.urandom(100))
+    # The SDK asks four times; the next attempt is ours.
+    stand_in.faults.lose_answers(times, method="PUT", ending="/versions/1")
+    done = AzureRegistry(client).register(tmp_path / "cars.weights", name, {}, None)
+    assert done.version == "1"
+    assert len(stand_in.asked("PUT", f"{name}/versions/1")) == min(times + 1, 12)
+    assert not stand_in.asked("PUT", f"{name}/versions/2")
 
 
 @pytest.mark.parametrize("times", [1, 1000])

@@ -86,13 +86,6 @@ def test_a_service_that_is_down(stand_in: StandIn, run: Run, name: str):
     assert register(run, name).stdout == f"Registered {name}:1\n"
 
 
-def test_an_answer_that_is_lost_makes_no_second_version(stand_in: StandIn, run: Run, name: str):
-    # The SDK asks four times for version 1; the next attempt would be for version 2.
-    stand_in.faults.lose_answers(4, method="PUT", ending=f"{name}/versions/1")
-    assert register(run, name).stdout == f"Registered {name}:1\n"
-    assert not stand_in.asked("PUT", f"{name}/versions/2")
-
-
 def test_a_slow_upload_arrives(stand_in: StandIn, run: Run, name: str, tmp_path: Path):
     stand_in.faults.slow_uploads(60_000)
     assert register(run, name).stdout == f"Registered {name}:1\n"

@@ -82,6 +82,22 @@ def test_a_failing_job_says_why(stand_in: StandIn, name: str, tmp_path: Path):
     assert "no such thing" in stand_in.jobs.errors[name]["error"]["message"]
 
 
+def test_a_job_waits_for_cores(stand_in: StandIn, name: str, tmp_path: Path):
+    client = stand_in.client()
+    stand_in.faults.quota("jobs")
+    submit(client, name, code(tmp_path / "code", "print('at last')"))
+
+    def errors() -> Any:
+        return stand_in.resources.get("computes/two-nodes")["properties"]["properties"]["errors"]
+
+    wait_for(errors)
+    assert errors()[0]["error"]["code"] == "ClusterCoreQuotaReached"
+    assert client.jobs.get(name).status == "Queued"
+    stand_in.faults.clear()
+    assert stand_in.jobs.wait(name) == "Completed", stand_in.jobs.errors
+    assert errors() is None
+
+
 def test_cancel_ends_the_process(stand_in: StandIn, name: str, tmp_path: Path):
     client = stand_in.client()
     submit(client, name, code(tmp_path / "code", "import time; print('up', flush=True); time.sleep(600)"))

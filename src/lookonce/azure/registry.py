@@ -123,18 +123,12 @@ class AzureRegistry:
         return sorted(map(_registered, listed), key=_newest_first)
 
     def _create(self, model: Any, *keys: str) -> str:
-        """The new version; one with the same tags `keys` is that of an attempt whose answer was lost."""
-        attempts = 0
+        """The new version; one with the same tags `keys` is there when only its answer was lost.
 
-        def create() -> str:
-            nonlocal attempts
-            attempts += 1
-            if attempts > 1 and (made := self._made(model, keys)):
-                return made
-            return str(self._client.models.create_or_update(model).version)
-
+        The SDK writes the version into `model` at the first attempt, so that a second one is for the same.
+        """
         try:
-            return self._ask(create)
+            return self._ask(lambda: str(self._client.models.create_or_update(model).version))
         except LookonceError as error:
             try:
                 made = self._made(model, keys)
