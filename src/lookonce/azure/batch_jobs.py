@@ -107,7 +107,7 @@ def _send(client: MLClient, pictures: Mapping[str, Path], stages: Stages) -> str
     """The pictures, and nothing beside them, in the workspace's own storage; where that is."""
     with (
         tempfile.TemporaryDirectory(prefix="lookonce-") as place,
-        stages.stage(f"sending {len(pictures)} pictures") as stage,
+        stages.stage("sending the pictures") as stage,
     ):
         folder = Path(place)
         for name, path in pictures.items():
@@ -126,7 +126,8 @@ def _send(client: MLClient, pictures: Mapping[str, Path], stages: Stages) -> str
                 f"{len(summary.failed)} pictures did not reach the workspace's storage. The same command "
                 "goes on from there.\n  " + "\n  ".join(lines)
             )
-        stage.told = f"{len(pictures)} pictures are in datastore {store.name}, at {prefix}"
+        count = f"{len(pictures):,} picture{'s are' if len(pictures) > 1 else ' is'}"
+        stage.told = f"{count} in datastore {store.name}, at {prefix}"
         return store.address(f"{prefix}/")
 
 

@@ -100,21 +100,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Send, print and write; 1 when any picture has no answer."""
     _refuse(arguments)
     pictures = _pictures(arguments.images)
+    begun = time.monotonic()
     named = score_service.find_named(arguments) if arguments.service else None
     if named is not None and named.batch is not None:
         from lookonce.cli.score_batch import ask_batch
 
-        return _tell(ask_batch(arguments, named, pictures), pictures, arguments)
+        return _tell(ask_batch(arguments, named, pictures), pictures, arguments, begun)
     client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)
     if arguments.bench:
         return _bench(client, pictures, arguments)
-    return _tell(client, pictures, arguments)
+    return _tell(client, pictures, arguments, time.monotonic())
 
 
-def _tell(client: Answering, pictures: list[Path], arguments: argparse.Namespace) -> int:
+def _tell(client: Answering, pictures: list[Path], arguments: argparse.Namespace, begun: float) -> int:
     from lookonce.cli.score_answers import send, show
 
-    begun = time.monotonic()
     answers, failed = send(client, pictures, arguments.at_once, arguments.output)
     if arguments.json:
         _write_json(answers, arguments.json)
