@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from azure_ml.deploying import Desk, desk, detector_file
 from azure_ml.endpoint_images import BuildError
 from azure_ml.stand_in import StandIn
+from lookonce.azure.image_context import write_context
 
 __all__ = ["desk", "detector_file"]
 
@@ -78,6 +81,20 @@ def test_the_users_key_and_showing_it(
     assert key_of(stand_in, service) == "the-users-own-key"
     monkeypatch.delenv("WEBSERVICE_KEY")
     assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
+
+
+def test_the_images_user_may_read_what_is_in_it(desk: Desk, tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        folder = tmp_path / "context"
+        folder.mkdir()
+        write_context(folder, desk.folder / "model.onnx")
+    finally:
+        os.umask(before)
+    files = [folder, *folder.rglob("*")]
+    assert {path.name for path in files} >= {"Dockerfile", "model.onnx", "requirements.txt", "serve.py"}
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in files)
+    assert not [path for path in files if path.name in ("config.json", "dog.jpg")]
 
 
 def test_a_failed_build_shows_its_log(stand_in: StandIn, desk: Desk, service: str):

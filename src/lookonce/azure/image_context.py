@@ -50,6 +50,9 @@ def write_context(folder: Path, model: Path | None, options: Sequence[str] = ())
         entry=json.dumps([*_SERVE, *options]),
     )
     (folder / "Dockerfile").write_text(text, encoding="utf-8")
+    for path in (folder, *folder.rglob("*")):
+        # Whatever this user's umask is: the image's user is another.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     digest = hashlib.sha256()
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
