@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,20 @@ def test_no_cores_left_leaves_no_cluster(stand_in: StandIn, run: Run, data: Path
     assert "Nothing was left behind." in done.stderr
     assert f"computes/{name}" not in stand_in.resources
     assert not jobs_of(stand_in, name)
+
+
+def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.quota("jobs")
+    started = train(run, data, name, "--no-watch")
+    (job,) = jobs_of(stand_in, name)
+    assert started.returncode == 0
+    threading.Timer(15, stand_in.faults.clear).start()
+    done = run("azure", "jobs", "watch", job)
+    said = " ".join(done.stdout.split())
+    assert "The cluster has no machine for it: ClusterCoreQuotaReached" in said
+    # Once, and the job went on when there were cores.
+    assert said.count("ClusterCoreQuotaReached") == 1
+    assert "none-such" in said
 
 
 def test_an_image_that_can_not_be_built(stand_in: StandIn, run: Run, data: Path, name: str):

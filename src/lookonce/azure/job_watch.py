@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import threading
+import time
 from collections.abc import Callable
 
 from azure.storage.blob import BlobClient
@@ -28,6 +29,8 @@ _MAIN_LOGS = ("user_logs/std_log.txt", "user_logs/std_log_process_00.txt", "user
 _BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _SHORTEST, _LONGEST = 0.5, 5.0
 _LAST_LINES = 20
+# Seconds in the queue after which the cluster is asked why, and asked again.
+_PATIENCE = 10.0
 
 
 def follow(
@@ -42,7 +45,7 @@ def follow(
     Raises KeyboardInterrupt once `stop` is set, LookonceError when the workspace can't be asked any more; the
     job goes on then.
     """
-    log, status, wait = _Log(line), "", _SHORTEST
+    log, status, wait, asked, said = _Log(line), "", _SHORTEST, 0.0, ""
     while True:
         details = history.details(name)
         if details.status != status:
@@ -51,7 +54,9 @@ def follow(
                 log.begin_again()
             meaning = _MEANINGS.get(details.status)
             note(f"{details.status}{f': {meaning}' if meaning else ''}")
-            status, wait = details.status, _SHORTEST
+            status, wait, asked = details.status, _SHORTEST, time.monotonic()
+        if status == "Queued" and time.monotonic() - asked > _PATIENCE:
+            said, asked = _said_anew(history.trouble(details.cluster), said, note), time.monotonic()
         grown = log.read(details)
         if status in ENDED:
             log.end()
@@ -61,6 +66,13 @@ def follow(
         wait = _SHORTEST if grown else min(_LONGEST, wait * 1.3)
         if stop.wait(wait):
             raise KeyboardInterrupt
+
+
+def _said_anew(trouble: str, said: str, note: Callable[[str], None]) -> str:
+    """Tell what a cluster says, once; what it said last."""
+    if trouble and trouble != said:
+        note(f"The cluster has no machine for it: {without_secrets(trouble)}")
+    return trouble
 
 
 class _Log:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from azure.core import PipelineClient
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from azure.core.rest import HttpRequest
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.core.credentials import TokenCredential
 
-_PATH = (
-    "/history/v1.0/subscriptions/{subscription}/resourceGroups/{group}/providers/"
-    "Microsoft.MachineLearningServices/workspaces/{workspace}/runs/{run}/details"
+_WORKSPACE = (
+    "/subscriptions/{subscription}/resourceGroups/{group}/providers/"
+    "Microsoft.MachineLearningServices/workspaces/{workspace}"
 )
+_CLUSTERS = "2024-10-01"
 
 
 @dataclass(frozen=True)
 class Details:
-    """A run now: its state, the signed addresses of its logs by name, and why it failed."""
+    """A run now: its state, the signed addresses of its logs by name, why it failed, and its cluster."""
 
     status: str
     logs: dict[str, str]
     error: str = ""
+    cluster: str = ""
 
 
 class RunHistory:
@@ -47,23 +49,38 @@ class RunHistory:
         if not host:
             raise LookonceError(f"workspace {client.workspace_name} names no address of its run history.")
         self._host = str(host).rstrip("/")
+        self._workspace = _WORKSPACE.format(
+            subscription=client.subscription_id,
+            group=client.resource_group_name,
+            workspace=client.workspace_name,
+        )
         self._who = who
         self._pipeline = self._signed_in()
 
     def details(self, run: str) -> Details:
         """Of one run. Raises LookonceError."""
-        path = _PATH.format(
-            subscription=self._client.subscription_id,
-            group=self._client.resource_group_name,
-            workspace=self._client.workspace_name,
-            run=run,
-        )
+        address = f"{self._host}/history/v1.0{self._workspace}/runs/{run}/details"
         try:
-            found = ask(self._client, lambda: self._get(self._host + path))
+            found = ask(self._client, lambda: self._get(address))
         except ResourceNotFoundError:
             raise LookonceError(f"no run {run[:80]!r} in workspace {self._client.workspace_name}.") from None
         error = ((found.get("error") or {}).get("error") or {}).get("message") or ""
-        return Details(str(found.get("status")), dict(found.get("logFiles") or {}), str(error))
+        cluster = str(found.get("target") or "")
+        return Details(str(found.get("status")), dict(found.get("logFiles") or {}), str(error), cluster)
+
+    def trouble(self, cluster: str) -> str:
+        """What a cluster says of why it has no machines; "" for nothing, or where it can't be asked.
+
+        The SDK's own view of a cluster leaves these errors out.
+        """
+        management = management_scope().removesuffix("/.default")
+        address = f"{management}{self._workspace}/computes/{cluster}?api-version={_CLUSTERS}"
+        try:
+            found = self._get(address)["properties"]["properties"]
+            errors = [one.get("error", one) for one in found.get("errors") or ()]
+        except (AzureError, KeyError, TypeError, AttributeError):
+            return ""
+        return "; ".join(f"{one.get('code', '')}: {one.get('message', '')}".strip(": ") for one in errors)
 
     def _get(self, address: str) -> Any:
         try:
