@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,9 @@ from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.model_card import ModelCard
 from lookonce.models import file_sha256
 from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
+from lookonce.report.facts import RunFacts, describe_run
+from lookonce.report.page import write_report
+from lookonce.report.record import Stopwatch, read_start, read_times
 from lookonce.run_folder import RunFolder
 from lookonce.tracking import NoTracking, Tracking
 from lookonce.training.batches import Batches
@@ -159,12 +162,16 @@ def train(
             "backend": keras.backend.backend(),
         }
         settings = {**identity, "model": card.name, "size": f"{input_size[0]}x{input_size[1]}"}
+        record = describe_run(card, settings, checked, lists, keras.backend.backend())
+        record.write(folder.root)
 
         with Tracking(folder.root, experiment, reporter.say, resume) if track else NoTracking() as tracking:
             tracking.begin(settings, _fingerprint(card))
+            watch = Stopwatch.start(folder.root, resume)
 
             def after_epoch(rows: list[dict[str, Any]]) -> None:
                 folder.write_metrics(rows)
+                watch.epoch_done(len(rows))
                 tracking.epoch(rows[-1])
 
             train_network(
@@ -173,7 +180,7 @@ def train(
                 batches,
                 recipe,
                 frozen=layers_of(network, taken),
-                validate=validation.follower(network, card) if validation else None,
+                validate=watch.timing(validation.follower(network, card)) if validation else None,
                 save_best=partial(save, folder.model),
                 save_final=partial(save, folder.final),
                 after_epoch=after_epoch,
@@ -182,7 +189,10 @@ def train(
                 resume=resume,
                 reporter=reporter,
             )
-            return _finish(folder, validation, cfg, reporter)
+            facts = partial(
+                RunFacts, folder.root, record=record, checked=checked, lists=lists, batches=batches
+            )
+            return _finish(folder, validation, cfg, facts, reporter)
 
 
 def evaluate(
@@ -256,18 +266,37 @@ def _report_transplant(rows: Sequence[Any], reporter: Reporter) -> None:
             reporter.say(f"  skipped layer {row.layer} {row.shape}: {row.reason}")
 
 
-def _finish(folder: RunFolder, validation: Validation | None, cfg: Any, reporter: Reporter) -> TrainResult:
-    """From the saved best model: Darknet's files, metrics and plots."""
+def _finish(
+    folder: RunFolder,
+    validation: Validation | None,
+    cfg: Any,
+    facts: Callable[..., RunFacts],
+    reporter: Reporter,
+) -> TrainResult:
+    """From the saved best model: Darknet's files, metrics, plots and the report."""
     network, card = load_model(folder.model)
     write_weights(folder.weights, cfg, to_darknet(network, cfg))
-    detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE)
     rows = folder.read_metrics()
     plots.plot_curves(rows, folder.root / "curves.png")
-    if validation is None:
+    measured = None
+    if validation is not None:
+        measured = validation.measure(Detector.from_keras(network, card, conf=AP_CONFIDENCE))
+        validation.write_plots(measured, folder.root)
+    _report(partial(facts, card=card, rows=rows, measured=measured), folder, reporter)
+    if measured is None:
         reporter.say(f"Done: {folder.model}. No validation list was used; measure it with lookonce evaluate.")
         return TrainResult(folder.model, None, folder.root)
-    measured = validation.measure(detector)
-    validation.write_plots(measured, folder.root)
     metrics = measured.metrics
     reporter.say(f"Done: {folder.model}  val AP50 {metrics.ap50:.3f}  AP {metrics.ap:.3f}")
     return TrainResult(folder.model, metrics, folder.root)
+
+
+def _report(facts: Callable[..., RunFacts], folder: RunFolder, reporter: Reporter) -> None:
+    """report.html; whatever goes wrong in it costs one line, not the training."""
+    try:
+        path = write_report(facts(times=read_times(folder.root), started=read_start(folder.root)))
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        reporter.say(f"The report could not be written ({type(error).__name__}: {first}); all else is there.")
+    else:
+        reporter.say(f"Report: {path}")

@@ -1,0 +1,60 @@
+"""Whether a score means what it says: of detections with score 0.7, seven in ten should be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.evaluation.matching import Predictions, Truth, rank_class
+
+# Below it are thousands, nearly all of them wrong and rightly rated so: they would hide all the others.
+LOWEST = 0.1
+BINS = 9
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Detections scoring above LOWEST in BINS equal bins between `edges` (BINS + 1,).
+
+    `counts` (BINS,) detections, `scores` their mean score, `precision` the share of them that is right; NaN
+    in an empty bin. `error` is the expected calibration error (Guo et al. 2017): the mean distance between
+    score and precision, weighted by counts; NaN without detections. `bias` is the same with its sign: above
+    0 the scores promise too much.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    error: float
+    bias: float
+
+
+def calibrate(
+    truths: Sequence[Truth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
+) -> Calibration:
+    """Hold scores against what came of them, all classes together; right is a hit at `iou`."""
+    ranked = [rank_class(truths, predictions, label, iou) for label in range(classes)]
+    scores = np.concatenate([np.empty(0), *(one.scores for one in ranked)]).astype(np.float64)
+    hits = np.concatenate([np.empty(0, bool), *(one.hits for one in ranked)]).astype(np.float64)
+    hits, scores = hits[scores > LOWEST], scores[scores > LOWEST]
+    edges = np.linspace(LOWEST, 1, BINS + 1)
+    place = np.clip(np.searchsorted(edges, scores, side="left") - 1, 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    with np.errstate(invalid="ignore"):
+        mean_scores = np.bincount(place, scores, BINS) / counts
+        precision = np.bincount(place, hits, BINS) / counts
+    filled = counts > 0
+    gaps, weights = (mean_scores - precision)[filled], counts[filled] / max(1, len(scores))
+    some = bool(filled.any())
+    return Calibration(
+        edges,
+        counts,
+        mean_scores,
+        precision,
+        error=float(np.sum(np.abs(gaps) * weights)) if some else float("nan"),
+        bias=float(np.sum(gaps * weights)) if some else float("nan"),
+    )

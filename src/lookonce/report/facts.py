@@ -1,0 +1,89 @@
+"""All that a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lookonce import __version__
+from lookonce.darknet import parse_cfg
+from lookonce.evaluation import Metrics, Truth
+from lookonce.labels import CheckedDataset
+from lookonce.model_card import ModelCard
+from lookonce.report.machine import describe_machine
+from lookonce.report.record import EpochTime, RunRecord, count_parameters, flat
+from lookonce.training.prepare import digest
+
+if TYPE_CHECKING:
+    from lookonce.detections import Detections
+    from lookonce.training.batches import Batches
+    from lookonce.validation import Measurement
+
+
+def describe_run(
+    card: ModelCard,
+    settings: Mapping[str, Any],
+    checked: CheckedDataset,
+    lists: Mapping[str, Sequence[int]],
+    backend: str,
+) -> RunRecord:
+    """What run.json says of a run that is about to start."""
+    data: dict[str, Any] = {"name": checked.dataset.name}
+    for key, indices in lists.items():
+        boxes = sum(len(checked.records[index].boxes) for index in indices)
+        data[key] = {"pictures": len(indices), "boxes": boxes, "sha256": digest(checked, indices)}
+    return RunRecord(
+        model=card.name,
+        parameters=count_parameters(parse_cfg(card.cfg)),
+        input_size=card.input_size,
+        classes=card.classes,
+        settings=flat(settings),
+        data=data,
+        machine=describe_machine(backend),
+        lookonce=__version__,
+    )
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One training, after it.
+
+    `card` is the kept model's, with its epoch's figures; `rows` those of metrics.csv. `lists` has the indices
+    into `checked` of the pictures to train on and to validate on. `batches` makes the training's batches
+    again; `measured` holds the kept model against `lists["val"]`, None without one.
+    """
+
+    root: Path
+    card: ModelCard
+    record: RunRecord
+    checked: CheckedDataset
+    lists: Mapping[str, Sequence[int]]
+    rows: Sequence[Mapping[str, float]]
+    times: Sequence[EpochTime] = ()
+    batches: Batches | None = None
+    measured: Measurement | None = None
+    started: str = ""
+    truths: Sequence[Truth] = field(init=False)
+
+    def __post_init__(self) -> None:
+        records = [self.checked.records[index] for index in self.lists.get("val", ())]
+        truths = [Truth(one.boxes, one.classes, one.difficult, one.size) for one in records]
+        object.__setattr__(self, "truths", truths)
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """The kept model's figures."""
+        return self.measured.metrics if self.measured else None
+
+    @property
+    def predictions(self) -> Sequence[Detections]:
+        """What the kept model found, one a picture of `lists["val"]`."""
+        return self.measured.predictions if self.measured else ()
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The one that was kept, where validation chose it."""
+        epoch = self.card.metrics.get("epoch")
+        return int(epoch) if epoch is not None and self.measured else None

@@ -1,0 +1,117 @@
+"""What a person who knows the field would say on seeing the run; nothing where nothing stands out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lookonce.evaluation import confusion_matrix
+from lookonce.evaluation.calibration import calibrate
+from lookonce.report.facts import RunFacts
+from lookonce.report.markup import Markup, joined, name
+from lookonce.report.words import count, figure, percent
+
+_FEW_OBJECTS = 10
+_FEW_PICTURES = 20
+_FAR_BELOW = 0.15
+_OFTEN_CONFUSED = 0.1
+_ILL_CALIBRATED = 0.1
+_NAMED = 4
+
+Note = Markup | str
+
+
+def notes(run: RunFacts) -> list[Note]:
+    """One sentence each, the most useful first."""
+    return [*_training(run), *_classes(run), *_scores(run), *_data(run)]
+
+
+def _training(run: RunFacts) -> Iterator[Note]:
+    planned = run.record.settings.get("epochs")
+    if run.best_epoch is not None and run.best_epoch == len(run.rows) == planned and len(run.rows) > 1:
+        yield "The best epoch is the last one: more epochs may well bring more."
+    if run.best_epoch is not None and planned and len(run.rows) < int(planned):
+        done = f"{len(run.rows)} of {planned} epochs"
+        yield f"It stopped after {done}: none after epoch {run.best_epoch} was better."
+
+
+def _classes(run: RunFacts) -> Iterator[Note]:
+    metrics = run.metrics
+    if metrics is None:
+        return
+    present = [one for one in metrics.classes if one.truths]
+    if absent := [one.name for one in metrics.classes if not one.truths]:
+        yield joined(
+            ["No validation picture shows ", _names(absent), ": nothing is known of how well that is found."]
+        )
+    if few := [one.name for one in present if one.truths < _FEW_OBJECTS]:
+        yield joined(
+            [
+                "Under ",
+                f"{_FEW_OBJECTS} validation objects each: ",
+                _names(few),
+                ". Their figures are little more than chance.",
+            ]
+        )
+    weak = [one for one in present if one.ap50 < metrics.ap50 - _FAR_BELOW and one.truths >= _FEW_OBJECTS]
+    for one in sorted(weak, key=lambda one: one.ap50)[:2]:
+        yield joined(
+            [
+                name(one.name),
+                f" is far behind: AP50 {figure(one.ap50)}, the mean is {figure(metrics.ap50)}.",
+            ]
+        )
+    yield from _confused(run)
+
+
+def _confused(run: RunFacts) -> Iterator[Note]:
+    assert run.metrics is not None
+    names = [one.name for one in run.metrics.classes]
+    counts = confusion_matrix(run.truths, run.predictions, len(names), run.metrics.confidence)
+    labelled = counts[:-1].sum(axis=1)
+    between = counts[:-1, :-1] * (1 - np.eye(len(names), dtype=np.int64))
+    for place in np.argsort(-between, axis=None, kind="stable")[:2]:
+        row, column = divmod(int(place), len(names))
+        times = int(between[row, column])
+        if times >= 3 and times >= _OFTEN_CONFUSED * labelled[row]:
+            yield joined(
+                [
+                    f"{times} of {count(int(labelled[row]), 'object')} labelled ",
+                    name(names[row]),
+                    " are found as ",
+                    name(names[column]),
+                    ".",
+                ]
+            )
+
+
+def _scores(run: RunFacts) -> Iterator[Note]:
+    metrics = run.metrics
+    if metrics is None:
+        return
+    if metrics.pictures < _FEW_PICTURES:
+        few = count(metrics.pictures, "validation picture")
+        yield f"Only {few}: others would give figures several points away."
+    scores = calibrate(run.truths, run.predictions, len(metrics.classes))
+    if not math.isnan(scores.error) and scores.error > _ILL_CALIBRATED:
+        if abs(scores.bias) > scores.error / 2:
+            much = "much" if scores.bias > 0 else "little"
+            yield f"Scores promise too {much}: by {percent(abs(scores.bias))} in the mean."
+        else:
+            yield f"Scores are off by {percent(scores.error)} in the mean, some up and some down."
+
+
+def _data(run: RunFacts) -> Iterator[Note]:
+    mended = sum(one.outcome in ("repaired", "dropped") for one in run.checked.findings)
+    if mended:
+        yield f"The label check mended or left out {count(mended, 'thing')}: see the end of this page."
+
+
+def _names(names: list[str]) -> Markup:
+    shown: list[Note] = []
+    for index, one in enumerate(names[:_NAMED]):
+        shown += [", " if index else "", name(one)]
+    more = len(names) - _NAMED
+    return joined([*shown, f" and {more} more" if more > 0 else ""])

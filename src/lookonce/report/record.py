@@ -1,0 +1,164 @@
+"""run.json and last/times.json: what a report or a comparison needs to know of a run later."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lookonce.atomic import write_text
+from lookonce.darknet import Cfg, plan
+from lookonce.errors import LookonceError
+
+FORMAT = 1
+RECORD = "run.json"
+TIMES = Path("last") / "times.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it was started; two equal runs on one machine leave equal files.
+
+    `data` has the data set's `name`, and for `train` and `val` its `pictures`, `boxes` and `sha256` of names
+    and labels; `settings` are flat: those of a part are named `part.setting`.
+    """
+
+    model: str
+    parameters: int
+    input_size: tuple[int, int]
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    machine: dict[str, Any]
+    lookonce: str
+    format: int = FORMAT
+
+    def write(self, root: Path) -> None:
+        """Leave run.json in the run's folder."""
+        write_text(root / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, root: Path) -> RunRecord | None:
+        """None for a folder without one, as older versions left. Raises LookonceError for a damaged one."""
+        path = root / RECORD
+        if not path.is_file():
+            return None
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] != FORMAT:
+                raise ValueError(f"its format is {values['format']!r}, this version reads {FORMAT}")
+            record = cls(**{name: values[name] for name in cls.__dataclass_fields__})
+            dicts = (record.settings, record.data, record.machine)
+            if not all(isinstance(one, dict) for one in dicts):
+                raise TypeError("settings, data and machine must be objects")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LookonceError(f"{path}: is damaged ({error}). Compare without this run.") from error
+        return record
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def count_parameters(cfg: Cfg) -> int:
+    """What training changes in a network: kernels, biases, and batch normalisation's scales."""
+    return sum(
+        conv.filters * (2 if conv.batch_normalize else 1) + _size(conv.kernel_shape)
+        for conv in (layer.conv for layer in plan(cfg))
+        if conv is not None
+    )
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
+
+
+@dataclass(frozen=True)
+class EpochTime:
+    """Seconds of one epoch, saving included; `validation` of them went into measuring."""
+
+    epoch: int
+    seconds: float
+    validation: float = 0.0
+
+
+@dataclass
+class Stopwatch:
+    """Times a run's epochs into last/times.json: metrics.csv has no clock, so that equal runs' are equal.
+
+    Made just before the training begins. After `--resume` it goes on from the epochs that were timed before.
+    """
+
+    root: Path
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    _since: float = field(default_factory=time.monotonic)
+    _validation: float = 0.0
+    _epochs: dict[int, EpochTime] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, root: Path, resume: bool) -> Stopwatch:
+        """A watch for the run in `root`; the one that ran before, with `resume`."""
+        watch = cls(root)
+        if resume:
+            watch._epochs = {one.epoch: one for one in read_times(root)}
+            watch.started = read_start(root) or watch.started
+        return watch
+
+    def timing(self, validate: Callable[[Any], dict[str, float]]) -> Callable[[Any], dict[str, float]]:
+        """The same function, its seconds counted as validation."""
+
+        def timed(network: Any) -> dict[str, float]:
+            began = time.monotonic()
+            try:
+                return validate(network)
+            finally:
+                self._validation += time.monotonic() - began
+
+        return timed
+
+    def epoch_done(self, epoch: int) -> None:
+        """`epoch` counts from 1. The next one begins."""
+        now = time.monotonic()
+        self._epochs[epoch] = EpochTime(epoch, round(now - self._since, 3), round(self._validation, 3))
+        self._since, self._validation = now, 0.0
+        times = [asdict(one) for _, one in sorted(self._epochs.items())]
+        write_text(self.root / TIMES, json.dumps({"started": self.started, "epochs": times}) + "\n")
+
+
+def read_times(root: Path) -> list[EpochTime]:
+    """The epochs' times in order; none where they weren't kept or can't be read."""
+    try:
+        rows = [
+            (int(one["epoch"]), float(one["seconds"]), float(one["validation"]))
+            for one in _kept(root)["epochs"]
+        ]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [EpochTime(*row) for row in sorted(rows)]
+
+
+def read_start(root: Path) -> str:
+    """When the run began, in UTC (ISO 8601); "" where it wasn't kept."""
+    return str(_kept(root).get("started", ""))
+
+
+def _kept(root: Path) -> dict[str, Any]:
+    try:
+        values = json.loads((root / TIMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

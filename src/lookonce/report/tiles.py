@@ -1,0 +1,111 @@
+"""Pictures with boxes: the picture as JPEG data of bounded size, the boxes as lines that stay sharp."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lookonce.report.markup import Child, Markup, element
+
+# Of one picture as JPEG; it is coded at lower quality until it fits.
+MOST_BYTES = 90_000
+LONGEST_PX = 520
+_QUALITIES = (84, 72, 58, 42, 25)
+_MOST_BOXES = 600
+_MOST_LABELS = 16
+_LONGEST_LABEL = 22
+# Of a letter, as a share of the font's size: near enough to keep labels off each other.
+_LETTER = 0.66
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Boxes (n, 4) xyxy in the picture's pixels, drawn alike: `kind` is a class of the page's style.
+
+    `colour` in CSS replaces the style's; `labels`, where given, are written above the boxes.
+    """
+
+    kind: str
+    boxes: NDArray[np.float32]
+    labels: tuple[str, ...] = ()
+    colour: str | None = None
+
+
+def tile(
+    image: NDArray[np.uint8], layers: Iterable[Layer], alt: str, *below: Child, longest: int = LONGEST_PX
+) -> Markup:
+    """A figure of uint8 RGB `image` (h, w, 3) under its layers, the last on top, with `below` as caption."""
+    scale = min(1.0, longest / max(image.shape[:2]))
+    if scale < 1:
+        # Not less than a pixel: a picture may be as thin as that.
+        size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    height, width = image.shape[:2]
+    picture = element("img", src=_jpeg(image), alt=alt, width=width, height=height)
+    over = element("svg", *_drawn(layers, scale, width), viewBox=f"0 0 {width} {height}", aria_hidden="true")
+    return element(
+        "figure", element("div", picture, over, class_="shot"), element("figcaption", *below), class_="tile"
+    )
+
+
+def _jpeg(image: NDArray[np.uint8]) -> str:
+    for quality in _QUALITIES:
+        coded = cv2.imencode(
+            ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+        )[1]
+        if len(coded) <= MOST_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(coded.tobytes()).decode()}"
+
+
+def _drawn(layers: Iterable[Layer], scale: float, width: int) -> list[Markup]:
+    drawn: list[Markup] = []
+    writing = _Writing(width)
+    for layer in layers:
+        boxes = np.asarray(layer.boxes[:_MOST_BOXES], np.float64) * scale
+        if not len(boxes):
+            continue
+        # One path for all boxes: hundreds of them weigh a few kilobytes.
+        path = "".join(
+            f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}z"
+            for left, top, right, bottom in boxes
+        )
+        drawn.append(element("path", d=path, class_=f"box {layer.kind} under"))
+        style = f"stroke:{layer.colour}" if layer.colour else None
+        drawn.append(element("path", d=path, class_=f"box {layer.kind}", style=style))
+        for box, label in zip(boxes, layer.labels, strict=False):
+            writing.add(box, label, layer.kind)
+    return drawn + writing.written
+
+
+class _Writing:
+    """Labels at boxes, inside the picture and off each other; what finds no room is left out."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.size = width, max(9.0, width / 30)
+        self.written: list[Markup] = []
+        self._taken: list[tuple[float, float, float]] = []
+
+    def add(self, box: NDArray[np.float64], label: str, kind: str) -> None:
+        if len(self.written) == _MOST_LABELS:
+            return
+        label = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+        wide = len(label) * self.size * _LETTER
+        left = min(max(float(box[0]), 1), max(1.0, self.width - wide))
+        base = max(float(box[1]) - self.size * 0.3, self.size)
+        if any(
+            left < end and left + wide > start and abs(base - other) < 1.1 * self.size
+            for start, end, other in self._taken
+        ):
+            return
+        self._taken.append((left, left + wide, base))
+        self.written.append(
+            element(
+                "text", label, x=f"{left:.1f}", y=f"{base:.1f}", font_size=f"{self.size:.1f}", class_=kind
+            )
+        )
