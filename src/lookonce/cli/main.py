@@ -14,6 +14,7 @@ from lookonce.errors import LookonceError
 COMMANDS = (
     "train",
     "evaluate",
+    "compare",
     "detect",
     "serve",
     "score",

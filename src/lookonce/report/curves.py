@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, float]]
 SCORES = (("val_map", "AP50"), ("val_ap", "AP"), ("val_ap75", "AP75"))
 _RATES = ("learning_rate", "lr")
 # A first epoch this many times above the last would press the rest flat.
-_LOG_FROM = 12
+_LOG_FROM = 8
 _MOST_ROWS = 300
 
 
@@ -121,7 +121,7 @@ def _seconds(times: Sequence[EpochTime]) -> Markup | None:
             low, high = (learning, one.seconds) if start else (0.0, learning)
             bars.append((one.epoch - wide, one.epoch + wide, low, high))
         chart.bars(bars, colour)
-        if not start or any(one.validation for one in times):
+        if any(one.validation for one in times):
             chart.key(part, colour, area=True)
     whole = sum(one.seconds for one in times)
     return chart.figure(

@@ -29,6 +29,9 @@ def notes(run: RunFacts) -> list[Note]:
 
 
 def _training(run: RunFacts) -> Iterator[Note]:
+    losses = [row["loss"] for row in run.rows if math.isfinite(row.get("loss", math.nan))]
+    if len(losses) > 1 and losses[-1] >= losses[0]:
+        yield "The loss did not fall: it may need a smaller learning rate, or many more steps."
     planned = run.record.settings.get("epochs")
     if run.best_epoch is not None and run.best_epoch == len(run.rows) == planned and len(run.rows) > 1:
         yield "The best epoch is the last one: more epochs may well bring more."

@@ -1,9 +1,7 @@
-"""report.html: one file that needs nothing else, on a screen, a phone or paper."""
+"""report.html: which parts it has, in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 from lookonce.atomic import write_text
@@ -13,25 +11,12 @@ from lookonce.report.calibration import calibration_section
 from lookonce.report.classes import classes_section, confusion_section
 from lookonce.report.curves import curves_section
 from lookonce.report.facts import RunFacts
-from lookonce.report.markup import Markup, element, joined, name, text
+from lookonce.report.layout import page
+from lookonce.report.markup import Markup, joined, name
 from lookonce.report.pictures import batches_section, validation_section
 from lookonce.report.summary import summary_section
 
 REPORT = "report.html"
-
-# Of the service's page: the same sign in the corner.
-_SIGN = Markup(
-    '<svg class="logo" viewBox="0 0 32 32" aria-hidden="true">'
-    '<rect width="32" height="32" rx="7" fill="#1d4ed8"/>'
-    '<path d="M6 12V8a2 2 0 0 1 2-2h4M20 6h4a2 2 0 0 1 2 2v4M26 20v4a2 2 0 0 1-2 2h-4M12 26H8'
-    'a2 2 0 0 1-2-2v-4" fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round"/>'
-    '<circle cx="16" cy="16" r="5" fill="none" stroke="#fff" stroke-width="2.4"/>'
-    '<circle cx="16" cy="16" r="1.6" fill="#fff"/></svg>'
-)
-# Nothing may be fetched or run, whatever a name or label tries.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-Parts = Sequence[tuple[str, Markup | None]]
 
 
 def write_report(run: RunFacts) -> Path:
@@ -65,39 +50,3 @@ def report_page(run: RunFacts) -> Markup:
     ]
     title = joined([name(run.card.name), " on ", name(str(run.record.data.get("name", "")))])
     return page("Training report", title, f"{run.card.name} on {run.record.data.get('name', '')}", parts)
-
-
-def page(kind: str, title: Markup, plain_title: str, parts: Parts) -> Markup:
-    """A page of `parts`: a word for the list of contents, and a section with an id; None is left out."""
-    shown = [(word, part) for word, part in parts if part is not None]
-    links = [element("a", word, href=f"#{_key(part)}") for word, part in shown]
-    style = files("lookonce.report").joinpath("page.css").read_text(encoding="utf-8")
-    head = joined(
-        [
-            element("meta", charset="utf-8"),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{text(_POLICY)}">'),
-            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            element("meta", name="color-scheme", content="light dark"),
-            element("title", f"{plain_title} · lookonce"),
-            Markup(f"<style>{style}</style>"),
-        ]
-    )
-    header = element(
-        "header",
-        _SIGN,
-        element("div", element("p", f"lookonce · {kind}", class_="kind"), element("h1", title)),
-        class_="top",
-    )
-    body = element(
-        "body",
-        header,
-        element("nav", *links, aria_label="Parts"),
-        element("main", *(part for _, part in shown)),
-    )
-    whole = element("html", element("head", head), body, lang="en")
-    return Markup(f"<!doctype html>\n{whole}\n")
-
-
-def _key(part: Markup) -> str:
-    """The id that `section` gave it."""
-    return part.split('id="', 2)[1].partition('"')[0] if part.startswith("<section") else ""

@@ -36,6 +36,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
+def clock(seconds: float) -> str:
+    """0:01:58, so that columns of times line up."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
+
+
 def listed(words: Sequence[str], most: int = 8) -> str:
     """a, b and c; of many the first, and how many more."""
     if len(words) > most:
