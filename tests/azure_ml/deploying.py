@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from azure_ml.connections import Connections
 from azure_ml.endpoint_place import INFERENCE_SERVER
-from azure_ml.kinds import KINDS
 from azure_ml.stand_in import StandIn
 from conftest import _missing
 from lookonce.cli.main import main
@@ -72,8 +70,6 @@ def desk(
 ) -> Desk:
     if not INFERENCE_SERVER.exists():
         _missing(f"azureml-inference-server-http is not installed in {INFERENCE_SERVER.parents[1]}")
-    if "connections" not in KINDS:
-        Connections(stand_in.resources).join(stand_in.management)
     for name in ("WEBSERVICE_KEY", "SCORING_URI", "LOOKONCE_MODEL"):
         monkeypatch.delenv(name, raising=False)
     shutil.copy(stand_in.config, tmp_path / "config.json")

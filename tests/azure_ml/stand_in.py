@@ -15,6 +15,7 @@ from azure_ml import workspace as place
 from azure_ml.addresses import Addresses
 from azure_ml.batch import BatchEndpoints
 from azure_ml.certificates import Certificates
+from azure_ml.connections import Connections
 from azure_ml.containers import Containers
 from azure_ml.deployments import Deployments
 from azure_ml.endpoint_images import Images
@@ -73,6 +74,7 @@ class StandIn:
         self._workspace = Workspace(self.url, self.resources, self.storage)
         self.management = Management(self.resources, self._operations, self.addresses)
         self._workspace.join(self.management)
+        Connections(self.resources).join(self.management)
         self.environment = self._write_environment()
         self.service = JobService(
             folder,
