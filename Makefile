@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Many tests wait for servers; two at a time keep two cores busy.
+WORKERS ?= 2
 PINS := pyproject.toml constraints.txt
 
 SERVERS := $(addprefix $(VENV)/.installed-,label-studio azure-server azurite)
@@ -23,7 +25,7 @@ test: $(VENV)/.installed-test $(SERVERS)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
