@@ -7,7 +7,7 @@ import numpy as np
 from lookonce.report.chart import swatch_colour
 from lookonce.report.facts import RunFacts
 from lookonce.report.machine import most_memory_gb
-from lookonce.report.markup import Markup, element, facts, joined, name, note, section, swatch, table
+from lookonce.report.markup import Markup, cut, element, facts, joined, name, note, section, swatch, table
 from lookonce.report.words import count, duration
 
 _MOST_CLASSES = 100
@@ -73,7 +73,15 @@ def findings_section(run: RunFacts) -> Markup:
     rows = []
     for one in findings[:_MOST_FINDINGS]:
         badge = element("span", _PLAIN[one.outcome], class_=f"badge {one.outcome}")
-        rows.append([name(one.file), name(one.object), badge, _cut(one.what), _cut(one.mend)])
+        rows.append(
+            [
+                name(one.file),
+                name(one.object),
+                badge,
+                cut(one.what, _LONGEST_TEXT),
+                cut(one.mend, _LONGEST_TEXT),
+            ]
+        )
     more = len(findings) - _MOST_FINDINGS
     heads = ("file", "object", "outcome", "what was found", "what to do")
     return section(
@@ -89,13 +97,11 @@ def findings_section(run: RunFacts) -> Markup:
 _PLAIN = {"dropped": "left out", "repaired": "repaired", "note": "noted"}
 
 
-def _cut(words: str) -> str:
-    return words if len(words) <= _LONGEST_TEXT else f"{words[:_LONGEST_TEXT]}…"
-
-
 def settings_section(run: RunFacts) -> Markup:
     """Every setting of the run."""
-    rows = [[element("code", key), _cut(str(value))] for key, value in run.record.settings.items()]
+    rows = [
+        [element("code", key), cut(str(value), _LONGEST_TEXT)] for key, value in run.record.settings.items()
+    ]
     half = -(-len(rows) // 2)
     tables = [
         table("Settings", ("setting", "value"), part, (), "settings")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lookonce.evaluation import Curve, Metrics, confusion_matrix
 from lookonce.report.chart import Chart, class_colour, swatch_colour, unit
 from lookonce.report.facts import RunFacts
-from lookonce.report.markup import Markup, element, joined, name, note, scrolling, section, swatch, table
+from lookonce.report.markup import Markup, cut, element, joined, name, note, scrolling, section, swatch, table
 from lookonce.report.words import count, figure
 
 _MOST_ROWS = 100
@@ -82,7 +82,7 @@ def _curve_chart(metrics: Metrics) -> Markup:
     worst = min(present, key=lambda pair: pair[1].ap50)[1]
     alt = (
         f"Precision against recall of {count(len(present), 'class', 'classes')}. AP50 from "
-        f"{figure(worst.ap50)} ({worst.name}) to {figure(best.ap50)} ({best.name})."
+        f"{figure(worst.ap50)} ({cut(worst.name)}) to {figure(best.ap50)} ({cut(best.name)})."
     )
     return chart.figure(alt)
 

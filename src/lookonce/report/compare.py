@@ -11,7 +11,7 @@ from lookonce.atomic import write_text
 from lookonce.report.chart import Chart, epochs_axis, linear, series_colour
 from lookonce.report.curves import SCORES, column, value_axis
 from lookonce.report.layout import page
-from lookonce.report.markup import Markup, element, joined, name, note, section, swatch, table
+from lookonce.report.markup import Markup, cut, element, joined, name, note, section, swatch, table
 from lookonce.report.runs import Run, differing, groups, same_training, same_validation, warnings
 from lookonce.report.words import UNKNOWN, clock, count, figure
 
@@ -74,7 +74,7 @@ def shown(value: Any) -> str:
     said = str(value)
     if len(said) == _SHA256 and set(said) <= set("0123456789abcdef"):
         return said[:8]
-    return said if len(said) <= _LONGEST_VALUE else f"{said[: _LONGEST_VALUE - 1]}…"
+    return cut(said, _LONGEST_VALUE)
 
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
@@ -114,7 +114,7 @@ def _table(runs: Sequence[Run]) -> Markup:
 
 
 def _curves(runs: Sequence[Run]) -> Markup:
-    charts = [_chart(runs, key, label) for key, label in (*SCORES[:2], ("loss", "Loss"))]
+    charts = [_chart(runs, key, label) for key, label in (*SCORES, ("loss", "Loss"))]
     drawn = [chart for chart in charts if chart is not None]
     recipes = {(run.settings.get("loss"), run.model, run.settings.get("size")) for run in runs}
     return section(
@@ -144,7 +144,7 @@ def _chart(runs: Sequence[Run], key: str, label: str) -> Markup | None:
         if points:
             chart.line(points, series_colour(index), name(run.name), index)
     ends = "; ".join(
-        f"{run.name} {points[-1][1]:.3g}" for run, points in zip(runs, lines, strict=True) if points
+        f"{cut(run.name)} {points[-1][1]:.3g}" for run, points in zip(runs, lines, strict=True) if points
     )
     return chart.figure(f"{label} by epoch. After the last: {ends}.")
 

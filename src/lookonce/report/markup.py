@@ -6,7 +6,7 @@ import html
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_LONGEST_NAME = 80
+_LONGEST_NAME = 60
 # Elements without an end.
 _VOID = {"img", "meta", "br", "col"}
 
@@ -54,8 +54,12 @@ def joined(children: Iterable[Child]) -> Markup:
 
 def name(value: str) -> Markup:
     """A class's, file's or run's name as it was given: cut when endless, on its own whatever its script."""
-    short = value if len(value) <= _LONGEST_NAME else f"{value[: _LONGEST_NAME - 1]}…"
-    return element("bdi", short)
+    return element("bdi", cut(value))
+
+
+def cut(value: str, longest: int = _LONGEST_NAME) -> str:
+    """The beginning of what would be endless."""
+    return value if len(value) <= longest else f"{value[: longest - 1]}…"
 
 
 def note(said: str | None) -> Markup | None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.report.markup import Child, Markup, element
+from lookonce.report.markup import Child, Markup, cut, element
 
 # Of one picture as JPEG; it is coded at lower quality until it fits.
 MOST_BYTES = 90_000
@@ -94,7 +94,7 @@ class _Writing:
     def add(self, box: NDArray[np.float64], label: str, kind: str) -> None:
         if len(self.written) == _MOST_LABELS:
             return
-        label = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+        label = cut(label, _LONGEST_LABEL)
         wide = len(label) * self.size * _LETTER
         left = min(max(float(box[0]), 1), max(1.0, self.width - wide))
         base = max(float(box[1]) - self.size * 0.3, self.size)
