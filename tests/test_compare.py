@@ -141,6 +141,12 @@ def test_runs_of_older_versions_are_compared_as_far_as_they_tell(
     dash = "\N{EN DASH}"
     assert line_of(out, "older") == f"2 older 4 3 0.800 0.400 0.267 8.67 M {dash} {dash} A".split()
     assert line_of(out, "augmentation.hue") == ["augmentation.hue", dash, "0.1"]
+    assert "warning" not in out
+    # Without fingerprints names alone tell that pictures are others.
+    (older / "split.json").write_text(json.dumps({"train": [], "val": ["one.jpg", "five.jpg"]}))
+    out = compare(capsys, first, older)[1]
+    assert line_of(out, "older")[-1] == "B"
+    assert "older was validated on other pictures" in out
 
 
 def test_a_run_that_goes_on_still_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
