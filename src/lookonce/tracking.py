@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 _END_SECONDS = 60.0
 _LONGEST_VALUE = 500
 _PICTURES = ("curves.png", "pr.png", "confusion.png", "anchors.png", "best.png", "worst.png")
-_TEXTS = ("metrics.csv", "model.cfg", "custom_anchors.txt", "custom_classes.txt", "split.json")
+_TEXTS = (
+    "metrics.csv",
+    "report.html",
+    "run.json",
+    "model.cfg",
+    "custom_anchors.txt",
+    "custom_classes.txt",
+    "split.json",
+)
 
 Job = Callable[["MlflowClient", str], None]
 

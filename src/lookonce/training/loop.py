@@ -90,6 +90,7 @@ def train_network(
             "epoch": epoch + 1,
             "stage": stage,
             "loss": _one_epoch(trainee, batches, epoch, recipe, reporter),
+            "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
         }
         with averaged_weights(network, optimizer):
             row |= validate(network) if validate else {}

@@ -65,5 +65,9 @@ class Reporter:
         seconds = time.monotonic() - self._started
         if "val_map" in row:
             self._bar.update(self._task, score=f"{row['val_map']:.3f}")
-        values = "  ".join(f"{key} {value:.4f}" for key, value in row.items() if isinstance(value, float))
+        values = "  ".join(
+            f"{key} {value:.4f}"
+            for key, value in row.items()
+            if isinstance(value, float) and key != "learning_rate"
+        )
         self.say(f"epoch {row['epoch']:3d}  {values}  {seconds:.0f} s{'  best' if best else ''}")
