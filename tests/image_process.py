@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -114,11 +115,18 @@ class Image:
         return {**named, **more}
 
 
+def open_to_all(folder: Path) -> None:
+    """Let other users reach a folder of the tests', however deep in the temporary one it lies."""
+    top = Path(tempfile.gettempdir()).resolve()
+    for place in (folder.resolve(), *folder.resolve().parents[:4]):
+        if place == top or place.stat().st_uid != os.getuid() or place == place.parent:
+            return
+        place.chmod(place.stat().st_mode | 0o055)
+
+
 def build(folder: Path) -> Image:
     """The file's own commands, run in `folder`."""
-    # Another user is to reach it.
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    open_to_all(folder)
     built = Image(folder / "context", folder / "programs")
     built.folder.mkdir()
     for name, rest in instructions():

@@ -25,6 +25,7 @@ from image_process import (
     build,
     instructions,
     main_process,
+    open_to_all,
     rest_of,
     wait_ready,
     walled,
@@ -47,8 +48,7 @@ def model_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     model = folder / "outputs" / "model.onnx"
     cfg, _, weights, _, classes = fastest(shared)
     export_onnx(cfg, model, weights=weights, classes=classes)
-    for place in model.parents[:4]:
-        place.chmod(0o755)
+    open_to_all(model.parent)
     model.chmod(0o644)
     return folder
 
