@@ -5,11 +5,13 @@ Where the kernel lets us, the service runs as in a container: process 1, nobody'
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -178,3 +180,12 @@ def main_process(process: subprocess.Popen[str]) -> int:
     if not walled():
         return process.pid
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill it. What runs inside another user's walls doesn't die with what built them."""
+    if process.poll() is None:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            os.kill(main_process(process), signal.SIGKILL)
+        process.kill()
+    process.wait()

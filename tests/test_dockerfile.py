@@ -23,6 +23,7 @@ from image_process import (
     WALLS,
     Image,
     build,
+    end,
     instructions,
     main_process,
     open_to_all,
@@ -147,8 +148,7 @@ def test_it_serves_a_mounted_model_until_it_is_told_to_end(
             thread.join()
         assert answers == [[5] * 32] * 4
     finally:
-        process.kill()
-        process.wait()
+        end(process)
     assert image.healthy(port) == 1
 
 
@@ -163,8 +163,7 @@ def test_it_runs_as_in_a_container(image: Image, model_folder: Path, tmp_path: P
         assert re.search(rf"^Uid:(\s+{USER_ID}){{4}}$", status, re.M)
         assert re.search(r"^CapEff:\s+0+$", status, re.M)
     finally:
-        process.kill()
-        process.wait()
+        end(process)
     tmp_path.chmod(0o777)
     done = subprocess.run(
         [*WALLS, "touch", tmp_path / "written"], capture_output=True, text=True, check=False
