@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,15 +39,20 @@ _OPERATION = re.compile(r"/(mfe|compute)OperationsStatus/")
 
 
 @pytest.fixture(scope="module")
-def walk(running_stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Asked]]:
-    """Every request of a walk over all kinds, with its answer."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in running_stand_in.environment.items():
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Asked]]:
+    """Every request of a walk over all kinds, with its answer; on a stand-in of its own.
+
+    The lists of the other tests' stand-in name what those made: an attached cluster has other fields.
+    """
+    own = StandIn(tmp_path_factory.mktemp("azure_ml"))
+    with contextlib.closing(own), pytest.MonkeyPatch.context() as environment:
+        for name, value in own.environment.items():
             environment.setenv(name, value)
-        running_stand_in.faults.clear()
-        running_stand_in.requests.clear()
-        _walk(running_stand_in, tmp_path_factory.mktemp("walk"))
-        yield list(running_stand_in.requests)
+        # The SDK sets it, and would find it again.
+        environment.setenv("AZUREML_CURRENT_CLOUD", own.cloud_name)
+        environment.delenv("AZUREML_CURRENT_CLOUD")
+        _walk(own, tmp_path_factory.mktemp("walk"))
+        yield list(own.requests)
 
 
 def _walk(stand_in: StandIn, folder: Path) -> None:
