@@ -20,9 +20,9 @@ def bounds(image):
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
 @pytest.mark.parametrize("seed", range(8))
-def test_box_follows_its_pixels_through_scale_shift_and_flip(seed, resize):
-    box = [250, 180, 390, 300]
-    how = Augmentation(hue=0, saturation=1, exposure=1)
+def test_box_follows_its_pixels_through_scale_shift_and_flips(seed, resize):
+    box = [250, 150, 390, 270]
+    how = Augmentation(hue=0, saturation=1, exposure=1, flip_vertical=True)
     image, boxes, keep = augment(
         bright_rectangle(box),
         np.array([box], np.float32),

@@ -20,7 +20,8 @@ GREY = (128, 128, 128)
 class Augmentation:
     """How far a picture may be changed; `NONE` lays it into the input unchanged.
 
-    `smallest`, `largest`: scale against the plain fit. `hue` in turns of the colour circle; `saturation` and
+    `smallest`, `largest`: scale against the plain fit. `flip` mirrors half of the pictures left to right,
+    `flip_vertical` half of them top to bottom, for what has no up: cells, aerial views. `hue` in turns of the colour circle; `saturation` and
     `exposure` factors of at least 1, used as they are or inverted (Darknet's random_distort_image, whose
     cfgs ask for more: 0.1, 1.5, 1.5). A box stays while `least_visible` of its area does. `mosaic` and
     `mixup` are the shares of pictures made of four, and of two blended ones.
@@ -30,6 +31,7 @@ class Augmentation:
     largest: float = 1.4
     aspect: float = 1.0
     flip: bool = True
+    flip_vertical: bool = False
     hue: float = 0.02
     saturation: float = 1.3
     exposure: float = 1.3
@@ -73,6 +75,11 @@ def augment(
     if how.flip and rng.uniform() < 0.5:
         matrix[0] = [-matrix[0, 0], 0, width - 1 - matrix[0, 2]]
         moved, covered = _mirrored(moved, width), _mirrored(covered, width)
+    if how.flip_vertical and rng.uniform() < 0.5:
+        matrix[1] = [0, -matrix[1, 1], height - 1 - matrix[1, 2]]
+        moved, covered = (
+            _mirrored(array[:, [1, 0, 3, 2]], height)[:, [1, 0, 3, 2]] for array in (moved, covered)
+        )
     warped = np.asarray(
         cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=GREY), np.uint8
     )
