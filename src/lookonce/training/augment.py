@@ -21,10 +21,11 @@ class Augmentation:
     """How far a picture may be changed; `NONE` lays it into the input unchanged.
 
     `smallest`, `largest`: scale against the plain fit. `flip` mirrors half of the pictures left to right,
-    `flip_vertical` half of them top to bottom, for what has no up: cells, aerial views. `hue` in turns of the colour circle; `saturation` and
-    `exposure` factors of at least 1, used as they are or inverted (Darknet's random_distort_image, whose
-    cfgs ask for more: 0.1, 1.5, 1.5). A box stays while `least_visible` of its area does. `mosaic` and
-    `mixup` are the shares of pictures made of four, and of two blended ones.
+    `flip_vertical` half of them top to bottom, for what has no up: cells, aerial views. `hue` in turns of
+    the colour circle; `saturation` and `exposure` factors of at least 1, used as they are or inverted
+    (Darknet's random_distort_image, whose cfgs ask for more: 0.1, 1.5, 1.5). A box stays while
+    `least_visible` of its area does. `mosaic` and `mixup` are the shares of pictures made of four, and of
+    two blended ones.
     """
 
     smallest: float = 0.7

@@ -1,0 +1,87 @@
+"""One head's grid as tensors: which predictions answer for a box, raw numbers to boxes and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from lookonce.darknet import Head
+
+# exp() of more would overflow float16 and no box is e^10 times its anchor.
+LARGEST_LOG_SIZE = 10.0
+
+
+class Cells:
+    """One head's grid: which cell and anchor a box belongs to, raw numbers to boxes and back. All in 0..1."""
+
+    def __init__(self, head: Head, grid_height: int, grid_width: int, input_size: tuple[int, int]) -> None:
+        input_wh = np.array([input_size[1], input_size[0]], "float32")
+        all_anchors = (head.all_anchors / input_wh).astype("float32")
+        corners = np.stack(np.meshgrid(np.arange(grid_width), np.arange(grid_height)), axis=-1).reshape(-1, 2)
+        slot_of = np.full(len(all_anchors), -1, "int32")
+        slot_of[list(head.mask)] = np.arange(len(head.mask))
+        self.columns, self.slots = grid_width, len(head.mask)
+        self.scale = float(head.scale_x_y)
+        # As tensors: PyTorch mixes no numpy arrays with what needs a gradient.
+        self.grid = ops.convert_to_tensor(np.array([grid_width, grid_height], "float32"))
+        self.all_anchors = ops.convert_to_tensor(all_anchors)
+        self.slot_of = ops.convert_to_tensor(slot_of)
+        self.mask = ops.convert_to_tensor(np.array(head.mask, "int32"))
+        self.corners = ops.convert_to_tensor(np.repeat(corners, self.slots, axis=0).astype("float32"))
+        self.anchor_of_number = ops.convert_to_tensor(
+            np.tile(all_anchors[list(head.mask)], (len(corners), 1))
+        )
+
+    def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
+        """Number of the responsible prediction (b, t), and whether it is this head's: best anchor of all."""
+        slot = ops.take(self.slot_of, ops.argmax(self._shape_iou(boxes), axis=-1))
+        flat = self._cell_number(boxes) * self.slots + ops.maximum(slot, 0)
+        return flat, ops.logical_and(valid, slot >= 0)
+
+    def assign_others(self, boxes: Any, valid: Any, iou_thresh: float) -> tuple[Any, Any]:
+        """Numbers (b, t * slots) of this head's anchors in each box's cell, and which fit it well enough.
+
+        Not those that are responsible anyway; Darknet's `iou_thresh`, which YOLOv4's cfg sets.
+        """
+        overlap = self._shape_iou(boxes)
+        own = ops.take(overlap, self.mask, axis=-1)
+        fits = ops.logical_and(own > iou_thresh, own < ops.max(overlap, axis=-1, keepdims=True))
+        numbers = self._cell_number(boxes)[..., None] * self.slots + ops.arange(self.slots, dtype="int32")
+        count = int(boxes.shape[1]) * self.slots
+        chosen = ops.logical_and(fits, valid[..., None])
+        return ops.reshape(numbers, (-1, count)), ops.reshape(chosen, (-1, count))
+
+    def _shape_iou(self, boxes: Any) -> Any:
+        """IoU of boxes (b, t, 4) with all anchors as if around one centre, (b, t, anchors)."""
+        sizes = boxes[..., None, 2:4]
+        overlap = ops.prod(ops.minimum(sizes, self.all_anchors), axis=-1)
+        union = ops.prod(sizes, axis=-1) + ops.prod(self.all_anchors, axis=-1) - overlap
+        return overlap / union
+
+    def _cell_number(self, boxes: Any) -> Any:
+        cell = ops.cast(ops.clip(ops.floor(boxes[..., :2] * self.grid), 0.0, self.grid - 1), "int32")
+        return cell[..., 1] * self.columns + cell[..., 0]
+
+    def decode(self, raw: Any) -> Any:
+        """Raw predictions (b, n, 5 + c) of the whole grid -> boxes (b, n, 4)."""
+        return self._decode(raw, self.corners, self.anchor_of_number)
+
+    def decode_at(self, raw: Any, flat: Any) -> Any:
+        """Raw predictions (b, t, 5 + c) gathered at numbers (b, t) -> boxes (b, t, 4)."""
+        return self._decode(raw, *self._at(flat))
+
+    def encode(self, boxes: Any, flat: Any) -> tuple[Any, Any]:
+        """Boxes (b, t, 4) as targets at numbers (b, t): the centre's sigmoid and the log size, (b, t, 2)."""
+        corners, anchors = self._at(flat)
+        inside = ops.clip(boxes[..., :2] * self.grid - corners, 0.0, 1.0)
+        return (inside + (self.scale - 1) / 2) / self.scale, ops.log(boxes[..., 2:4] / anchors)
+
+    def _at(self, flat: Any) -> tuple[Any, Any]:
+        return ops.take(self.corners, flat, axis=0), ops.take(self.anchor_of_number, flat, axis=0)
+
+    def _decode(self, raw: Any, corners: Any, anchors: Any) -> Any:
+        centre = (ops.sigmoid(raw[..., :2]) * self.scale - (self.scale - 1) / 2 + corners) / self.grid
+        size = ops.exp(ops.clip(raw[..., 2:4], -LARGEST_LOG_SIZE, LARGEST_LOG_SIZE)) * anchors
+        return ops.concatenate([centre, size], axis=-1)
