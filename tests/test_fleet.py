@@ -150,7 +150,8 @@ def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
         assert sorted(row["filename"] for row in rows) == names_in(pictures)
     finally:
         (pictures / "late.png").unlink()
-    assert len(before) <= int(again.stdout.partition("before=")[2].partition(",")[0]) < 122
+    # A part is done once its rejects are written as well: of each worker one may have stood in between.
+    assert len(before) - 2 * 3 <= int(again.stdout.partition("before=")[2].partition(",")[0]) < 122
 
 
 def test_an_empty_place_is_named(ray, graph: Path, tmp_path: Path):

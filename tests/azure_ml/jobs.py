@@ -205,8 +205,9 @@ class Jobs:
     def _set(self, name: str, status: str) -> None:
         if name in self._canceled and status in ("Queued", "Preparing", "Running"):
             return
-        self._resources.change(f"jobs/{name}", status=status)
+        # First its run: who waits for the state finds that ended, too.
         self.told(name, status)
+        self._resources.change(f"jobs/{name}", status=status)
 
     def _fail(self, name: str, code: str, message: str, detail: str = "") -> None:
         error: dict[str, Any] = {"code": code, "message": message, "details": []}

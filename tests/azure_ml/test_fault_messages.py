@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -190,9 +191,11 @@ def test_uploads_that_break_off(
         return
     with pytest.raises(LookonceError) as caught:
         registry.register(tmp_path / "cars.weights", name, {}, None)
-    assert str(caught.value) == (
-        "workspace lookonce: the connection to the service broke; check the network, then run the command "
-        f"again. No version of {name} was made."
+    # The last of the attempts may end before the connection stands, on a busy machine.
+    broken = "the connection to the service broke; check the network, then run the command again"
+    absent = r"the service can't be reached \(.*\); check the network and the address"
+    assert re.fullmatch(
+        rf"workspace lookonce: ({broken}|{absent})\. No version of {name} was made\.", str(caught.value)
     )
     assert f"models/{name}" not in stand_in.resources
 
