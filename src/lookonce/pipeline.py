@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -31,7 +32,6 @@ from lookonce.run_folder import RunFolder
 from lookonce.tracking import NoTracking, Tracking
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
-from lookonce.training.loss import YoloLoss
 from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe
@@ -152,9 +152,12 @@ def train(
             recipe.augmentation,
             seed,
             closing_from=recipe.closing_from,
+            multi_scale=recipe.multi_scale,
+            negatives=recipe.negatives,
         )
         identity = {
-            **asdict(recipe),
+            # As it is read back: JSON knows no tuples.
+            **json.loads(json.dumps(asdict(recipe))),
             "cfg_sha256": hashlib.sha256(cfg.text.encode()).hexdigest(),
             "data_sha256": trained_on["sha256"],
             "weights": f"{Path(weights).name} {file_sha256(Path(weights))[:12]}" if weights else "none",
@@ -176,7 +179,7 @@ def train(
 
             train_network(
                 network,
-                YoloLoss(cfg.heads, input_size, loss, recipe.ignore_thresh),
+                recipe.loss_of(cfg.heads, input_size),
                 batches,
                 recipe,
                 frozen=layers_of(network, taken),

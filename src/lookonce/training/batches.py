@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from lookonce.boxes import xyxy_to_cxcywh
 from lookonce.errors import LookonceError
 from lookonce.training.augment import Augmentation
 from lookonce.training.mosaic import Part, compose
+from lookonce.training.scales import BATCHES_A_SIZE, Epochs, scaled_sizes
 
 Array = NDArray[np.float32]
 
@@ -33,6 +34,10 @@ class Batches(keras.utils.PyDataset):
     A truth is cx, cy, w, h as fractions of the input, and the class; unused rows are all 0. Every batch is
     full (the last one borrows from the epoch's start), so that compilers see one shape. Picture, order and
     augmentation depend on (seed, epoch, position) alone, never on which worker was first.
+
+    `multi_scale` above 1 draws another input size every ten batches, up to that factor larger or smaller
+    (Darknet's `random`). From epoch `closing_from` on, counted from 0, the size is the plain one and no
+    picture is made of several. `negatives` is the share of an epoch's pictures that have no boxes.
     """
 
     def __init__(
@@ -46,13 +51,16 @@ class Batches(keras.utils.PyDataset):
         cache_bytes: int = 2 << 30,
         workers: int = 2,
         closing_from: int | None = None,
+        multi_scale: float = 1.0,
+        negatives: float | None = None,
     ) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
         self.samples, self.batch_size = samples, batch_size
         self.input_size, self.resize, self.augmentation = input_size, resize, augmentation
         self.seed, self.epoch = seed, 0
-        # From this epoch (counted from 0) on, no picture is made of several.
         self.closing_from = closing_from
+        self.sizes = scaled_sizes(input_size, multi_scale)
+        self.epochs = Epochs([len(sample.boxes) for sample in samples], negatives, seed)
         self.most_boxes = _most_boxes([len(sample.boxes) for sample in samples], augmentation)
         # What a worker met: backends wrap exceptions beyond recognition.
         self.error: LookonceError | None = None
@@ -60,29 +68,51 @@ class Batches(keras.utils.PyDataset):
         self._cache_left = cache_bytes
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+        return -(-len(self.epochs) // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], Array]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.samples))
+        order, size = self.epochs.order(self.epoch), self.size_of(number)
         positions = np.arange(number * self.batch_size, (number + 1) * self.batch_size)
-        images = np.empty((self.batch_size, *self.input_size, 3), np.uint8)
+        images = np.empty((self.batch_size, *size, 3), np.uint8)
         truths = np.zeros((self.batch_size, self.most_boxes, 5), np.float32)
         try:
             for row, position in enumerate(positions):
                 index = int(order[position % len(order)])
                 rng = np.random.default_rng([self.seed, self.epoch, int(position)])
-                images[row], truths[row] = self._make(index, rng)
+                images[row], truths[row] = self._make(index, rng, size)
         except LookonceError as error:
             self.error = error
             raise
         return images, truths
 
-    def _make(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Array]:
+    def size_of(self, number: int) -> tuple[int, int]:
+        """The input size (height, width) of a batch of this epoch."""
+        if len(self.sizes) == 1 or self.closing:
+            return self.input_size
+        drawn = (self.epoch * len(self) + number) // BATCHES_A_SIZE
+        return self.sizes[int(np.random.default_rng([self.seed, drawn]).integers(len(self.sizes)))]
+
+    def of_one_size(self) -> Iterator[keras.utils.PyDataset]:
+        """This epoch's batches in pieces whose pictures have one size: Keras feeds no others."""
+        start = 0
+        for number in range(1, len(self) + 1):
+            if number == len(self) or self.size_of(number) != self.size_of(start):
+                yield self if number - start == len(self) else _Piece(self, start, number)
+                start = number
+
+    @property
+    def closing(self) -> bool:
+        """Whether this epoch is one of the last, plain ones."""
+        return self.closing_from is not None and self.epoch >= self.closing_from
+
+    def _make(
+        self, index: int, rng: np.random.Generator, size: tuple[int, int]
+    ) -> tuple[NDArray[np.uint8], Array]:
         how = self.augmentation
-        if self.closing_from is not None and self.epoch >= self.closing_from:
+        if self.closing:
             how = replace(how, mosaic=0.0, mixup=0.0)
-        image, boxes, classes = compose(self._part(index), self._pick, rng, self.input_size, self.resize, how)
-        height, width = self.input_size
+        image, boxes, classes = compose(self._part(index), self._pick, rng, size, self.resize, how)
+        height, width = size
         truths = np.zeros((self.most_boxes, 5), np.float32)
         if len(boxes) > self.most_boxes:
             some = rng.choice(len(boxes), self.most_boxes, replace=False)
@@ -111,6 +141,22 @@ class Batches(keras.utils.PyDataset):
         raise TypeError(
             "Batches share their picture cache between threads; they are not sent to other processes"
         )
+
+
+class _Piece(keras.utils.PyDataset):
+    """Batches `start` to `end` of an epoch."""
+
+    def __init__(self, whole: Batches, start: int, end: int) -> None:
+        super().__init__(
+            workers=whole.workers, use_multiprocessing=False, max_queue_size=whole.max_queue_size
+        )
+        self.whole, self.start, self.end = whole, start, end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], Array]:
+        return self.whole[self.start + number]
 
 
 def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:

@@ -14,25 +14,31 @@ LARGEST_LOG_SIZE = 10.0
 
 
 class Cells:
-    """One head's grid: which cell and anchor a box belongs to, raw numbers to boxes and back. All in 0..1."""
+    """One head's grid: which cell and anchor a box belongs to, raw numbers to boxes and back. All in 0..1.
 
-    def __init__(self, head: Head, grid_height: int, grid_width: int, input_size: tuple[int, int]) -> None:
-        input_wh = np.array([input_size[1], input_size[0]], "float32")
-        all_anchors = (head.all_anchors / input_wh).astype("float32")
-        corners = np.stack(np.meshgrid(np.arange(grid_width), np.arange(grid_height)), axis=-1).reshape(-1, 2)
-        slot_of = np.full(len(all_anchors), -1, "int32")
+    `grid` is (rows, columns) and `input_size` (height, width) in pixels: numbers, or, where batches of
+    several sizes go through one graph, scalar tensors.
+    """
+
+    def __init__(self, head: Head, grid: tuple[Any, Any], input_size: tuple[Any, Any]) -> None:
+        rows, columns = (ops.cast(side, "int32") for side in grid)
+        slot_of = np.full(len(head.all_anchors), -1, "int32")
         slot_of[list(head.mask)] = np.arange(len(head.mask))
-        self.columns, self.slots = grid_width, len(head.mask)
+        self.columns, self.slots = columns, len(head.mask)
         self.scale = float(head.scale_x_y)
         # As tensors: PyTorch mixes no numpy arrays with what needs a gradient.
-        self.grid = ops.convert_to_tensor(np.array([grid_width, grid_height], "float32"))
-        self.all_anchors = ops.convert_to_tensor(all_anchors)
+        input_wh = ops.stack([ops.cast(side, "float32") for side in (input_size[1], input_size[0])])
+        self.grid = ops.stack([ops.cast(side, "float32") for side in (columns, rows)])
+        self.all_anchors = ops.convert_to_tensor(head.all_anchors.astype("float32")) / input_wh
         self.slot_of = ops.convert_to_tensor(slot_of)
         self.mask = ops.convert_to_tensor(np.array(head.mask, "int32"))
-        self.corners = ops.convert_to_tensor(np.repeat(corners, self.slots, axis=0).astype("float32"))
-        self.anchor_of_number = ops.convert_to_tensor(
-            np.tile(all_anchors[list(head.mask)], (len(corners), 1))
-        )
+        numbers = ops.arange(grid[0] * grid[1] * self.slots, dtype="int32")
+        cell = numbers // self.slots
+        corners = ops.stack([cell % columns, cell // columns], axis=-1)
+        self.corners = ops.cast(corners, "float32")
+        own = ops.take(self.all_anchors, self.mask, axis=0)
+        self.anchor_of_number = ops.take(own, numbers % self.slots, axis=0)
+        self.numbers = numbers
 
     def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
         """Number of the responsible prediction (b, t), and whether it is this head's: best anchor of all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ class Trainee(keras.Model):
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Raw heads of uint8 pictures (b, h, w, 3)."""
-        return self.network(ops.cast(images, self.compute_dtype) / 255, training=training)
+        # Not the network itself: its input has one size, its layers take any.
+        return self.network.call(ops.cast(images, self.compute_dtype) / 255, training=training)
 
     def compute_loss(
         self,
@@ -42,7 +44,8 @@ class Trainee(keras.Model):
         training: bool = True,
     ) -> Any:
         """Keras' hook for a loss over all outputs at once; it hands over a single head without its list."""
-        return self.yolo_loss(y, y_pred if isinstance(y_pred, list | tuple) else [y_pred])
+        heads = y_pred if isinstance(y_pred, list | tuple) else [y_pred]
+        return self.yolo_loss(y, heads, tuple(ops.shape(x)[1:3]))
 
 
 def train_network(
@@ -156,11 +159,13 @@ def count_parameters(network: keras.Model) -> tuple[int, int]:
 def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, reporter: Reporter) -> float:
     reporter.epoch_started(epoch + 1, recipe.epochs, len(batches))
 
-    def after_step(step: int, logs: dict[str, Any] | None = None) -> None:
-        loss = float((logs or {})["loss"])
+    steps = itertools.count(1)
+
+    def after_step(_: int, logs: dict[str, Any] | None = None) -> None:
+        loss, step = float((logs or {})["loss"]), next(steps)
         if not math.isfinite(loss):
             raise LookonceError(
-                f"the loss became {loss} in epoch {epoch + 1}, step {step + 1}. "
+                f"the loss became {loss} in epoch {epoch + 1}, step {step}. "
                 f"Use a smaller --lr (it is {recipe.learning_rate:g}); the last good epoch is saved."
             )
         reporter.step_done(loss)
@@ -168,11 +173,16 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
     own: list[Any] = []
 
     def after_epoch(_: int, logs: dict[str, Any] | None = None) -> None:
-        own.extend(_copies(trainee.network))
+        own[:] = _copies(trainee.network)
 
     watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_step, on_epoch_end=after_epoch)
+    total = 0.0
     try:
-        history = trainee.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[watch])
+        for part in batches.of_one_size():
+            history = trainee.fit(part, epochs=1, verbose=0, shuffle=False, callbacks=[watch])
+            # `fit` ends by putting the averages into the network; what follows goes on from its own weights.
+            _assign(trainee.network, own)
+            total += float(history.history["loss"][-1]) * len(part)
     except Exception as error:
         if batches.error is not None:
             raise batches.error from error
@@ -183,9 +193,7 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
             f"out of memory with --bs {recipe.batch_size} at an input of "
             f"{batches.input_size[1]}x{batches.input_size[0]}. Try --bs {smaller}, or a smaller --size."
         ) from error
-    # `fit` ends by putting the averages into the network; the next epoch must go on from its own weights.
-    _assign(trainee.network, own)
-    return float(history.history["loss"][-1])
+    return total / len(batches)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

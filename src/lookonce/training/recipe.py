@@ -2,60 +2,139 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 
+from lookonce.darknet import Head
+from lookonce.errors import LookonceError
 from lookonce.training.augment import Augmentation
+from lookonce.training.loss import LOSSES, YoloLoss
+from lookonce.training.schedule import SCHEDULES, Schedule
+
+OPTIMIZERS = ("adamw", "sgd")
+_MANY = math.inf
+_BOUNDS = {
+    "epochs": (1, _MANY),
+    "freeze_epochs": (0, _MANY),
+    "batch_size": (1, _MANY),
+    "accumulate": (1, _MANY),
+    "learning_rate": (0, _MANY),
+    "momentum": (0, 0.9999),
+    "weight_decay": (0, _MANY),
+    "clip_norm": (1e-9, _MANY),
+    "warmup": (0, 1),
+    "ignore_thresh": (0, 1),
+    "iou_thresh": (0, 1),
+    "box_weight": (0, _MANY),
+    "focal_gamma": (0, 10),
+    "hard_negatives": (0, 1),
+    "negatives": (0, 1),
+    "multi_scale": (1, 4),
+    "patience": (1, _MANY),
+    "closing": (0, 1),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted.
+    """Every number of a run; the defaults are those of docs/recipe.md's best rows.
 
-    `ignore_thresh` None keeps the cfg's. `patience` epochs without a better validation mAP end the run.
-    The last `closing` share of the epochs has no pictures made of several.
+    `epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted.
+    `patience` epochs without a better validation mAP end the run. `batch_size` pictures are in the device
+    at once; `accumulate` such batches give one step. `clip_norm` bounds the gradient's global norm.
+
+    `schedule` runs from `learning_rate` by batches of one step: "cosine" falls to 1 %, "steps" takes the
+    factors at the shares of the run in `milestones`, "exponential" multiplies by `gamma` a step and
+    "polynomial" is (1 - share)^gamma. `warmup` is a share of the run; its rate grows with the power
+    `warmup_power`. `momentum` is SGD's, and the first beta of AdamW.
+
+    `loss` is the boxes' "v3" or "ciou"; `ignore_thresh`, `iou_thresh` and `box_weight` (the cfg's
+    `iou_normalizer`) None keep the cfg's. For `focal_gamma` and `hard_negatives` see YoloLoss.
+    `negatives` is the share of an epoch's pictures that have no boxes; None takes them as they come.
+    `multi_scale` above 1 draws every ten batches another input size, up to that factor larger or smaller.
+    The last `closing` share of the epochs has the plain input size and no pictures made of several.
     """
 
     epochs: int = 40
     freeze_epochs: int = 0
     batch_size: int = 8
+    accumulate: int = 1
+    optimizer: str = "adamw"
     learning_rate: float = 1e-3
+    momentum: float = 0.9
     weight_decay: float = 0.01
+    clip_norm: float | None = None
+    schedule: str = "cosine"
+    milestones: tuple[tuple[float, float], ...] = ()
+    gamma: float = 1.0
+    warmup: float = 0.05
+    warmup_power: float = 1.0
     loss: str = "v3"
     ignore_thresh: float | None = 0.5
+    iou_thresh: float | None = None
+    box_weight: float | None = None
+    focal_gamma: float = 0.0
+    hard_negatives: float = 1.0
+    negatives: float | None = None
+    multi_scale: float = 1.0
     patience: int = 20
     closing: float = 0.15
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        """Raises LookonceError for what no run can have."""
+        for name, known in (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise LookonceError(
+                    f"the recipe's {name} is {getattr(self, name)!r}; expected one of {', '.join(known)}."
+                )
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise LookonceError(f"the recipe's {name} is {value:g}; expected {low:g} to {high:g}.")
 
     @property
     def closing_from(self) -> int:
         """The first epoch, counted from 0, of the closing ones."""
         return self.epochs - round(self.closing * self.epochs)
 
+    def loss_of(self, heads: Sequence[Head], input_size: tuple[int, int]) -> YoloLoss:
+        """The loss of a network with these heads and `input_size` (height, width)."""
+        return YoloLoss(
+            heads,
+            input_size,
+            self.loss,
+            self.ignore_thresh,
+            self.iou_thresh,
+            self.box_weight,
+            self.focal_gamma,
+            self.hard_negatives,
+        )
+
 
 def make_optimizer(
     recipe: Recipe, variables: list[keras.Variable], epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """AdamW for one stage: linear warm-up, cosine to 1 %, decay on kernels only, averaged weights."""
-    steps = max(1, epochs * steps_per_epoch)
-    warmup = min(steps // 4, max(steps_per_epoch, steps // 20))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 100 if warmup else recipe.learning_rate,
-        max(1, steps - warmup),
-        alpha=0.01,
-        warmup_target=recipe.learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=recipe.weight_decay,
-        global_clipnorm=None,
-        use_ema=True,
+    """The optimizer of one stage: warm-up, schedule, decay on kernels only, averaged weights."""
+    steps = max(1, epochs * steps_per_epoch // recipe.accumulate)
+    shared: dict[str, Any] = {
+        "learning_rate": Schedule(recipe, steps, steps_per_epoch // recipe.accumulate),
+        "weight_decay": recipe.weight_decay,
+        "global_clipnorm": recipe.clip_norm,
+        "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
+        "use_ema": True,
         # A window of a seventh of the stage at its end, never longer than 10,000 steps.
-        ema_momentum=min(max(0.9, 1 - 7 / steps), 0.9999),
-    )
+        "ema_momentum": min(max(0.9, 1 - 7 / steps), 0.9999),
+    }
+    if recipe.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=recipe.momentum, **shared)
+    else:
+        optimizer = keras.optimizers.AdamW(beta_1=recipe.momentum, **shared)
     optimizer.exclude_from_weight_decay(
         var_list=[variable for variable in variables if len(variable.shape) < 2]
     )
