@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from lookonce.inference import Detector
-from lookonce.pictures import list_pictures
+from lookonce.io.images import list_pictures
 
 
 def main() -> None:

@@ -316,7 +316,7 @@ def file_of(kind: str, index: int, seed: int, material: Path) -> tuple[str, byte
 def reader_of(kind: str, folder: Path, material: Path) -> Callable[[Path, str], None]:
     """What reads a damaged file: the path, and the name of the file it was made of."""
     if kind == "pictures":
-        from lookonce.pictures import picture_size, read_picture
+        from lookonce.io.images import picture_size, read_picture
 
         def read(path: Path, original: str) -> None:
             pixels = read_picture(path)

@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lookonce.boxes import clip_boxes
-from lookonce.detections import Detections
+from lookonce.core.boxes import clip_boxes
+from lookonce.core.detections import Detections
 from lookonce.evaluation import evaluate
 from lookonce.inference import Detector
 from lookonce.inference.nms import nms

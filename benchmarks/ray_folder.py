@@ -22,7 +22,7 @@ import psutil
 from pyarrow import parquet
 
 from lookonce.fleet.run import PART_PICTURES
-from lookonce.pictures import list_pictures
+from lookonce.io.images import list_pictures
 
 
 def main() -> None:

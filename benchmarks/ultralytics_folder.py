@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lookonce.pictures import list_pictures
+from lookonce.io.images import list_pictures
 
 PEER = """
 import sys

@@ -10,11 +10,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 from PIL import Image
 
+from lookonce.core.detections import Detections
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, published
-from lookonce.detections import Detections
 from lookonce.evaluation import evaluate
 from lookonce.labels import CheckedDataset, Dataset, check
-from lookonce.model_card import ModelCard
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.record import EpochTime
 from lookonce.training.augment import Augmentation

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lookonce.io.images import read_picture
 from lookonce.labels import CheckedDataset, Dataset, Finding, LabelError, check, fatal
 from lookonce.labels.examine import turn_boxes
-from lookonce.pictures import read_picture
 
 Box = tuple[str, float, float, float, float]
 

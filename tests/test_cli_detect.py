@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookonce.boxes import iou_matrix
 from lookonce.cli.main import main
+from lookonce.core.boxes import iou_matrix
 
 CASES = [
     ("yolo-fastest-1.1-xl", "stretch"),

@@ -9,9 +9,9 @@ import pytest
 
 from lookonce.cli import weights as command
 from lookonce.cli.main import main
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import generate, random_weights, write_weights
 from lookonce.errors import LookonceError
-from lookonce.model_card import ModelCard
 
 
 def run(*arguments: object) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookonce.boxes import LETTERBOX, STRETCH, Geometry, iou_matrix
+from lookonce.core.boxes import LETTERBOX, STRETCH, Geometry, iou_matrix
 from lookonce.darknet import Head, read_cfg
 from lookonce.inference.decode import decode
 from lookonce.inference.nms import nms

@@ -8,8 +8,8 @@ from PIL import Image
 
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
+from lookonce.io.images import PictureError, read_picture
 from lookonce.network import open_model
-from lookonce.pictures import PictureError, read_picture
 
 
 def pair_of(shared: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.inference import draw
 
 NAMES = ("dog", "Hündin кошка", "a very long name of a class that no small picture has room for")

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from lookonce.cli.main import main
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import read_cfg, read_weights
 from lookonce.errors import LookonceError
 from lookonce.export import export_darknet, export_litert, export_onnx, export_openvino
 from lookonce.inference import Detector
-from lookonce.model_card import ModelCard
+from lookonce.io.images import read_picture
+from lookonce.io.resize import to_input
 from lookonce.network import open_model, save_model
 from lookonce.onnx_graph import metadata_of
-from lookonce.pictures import read_picture
-from lookonce.resize import to_input
 
 NAME = "yolo-fastest-1.1"
 

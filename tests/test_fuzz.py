@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 import pytest
 
+from lookonce.core.model_card import CARD_KEY, MAX_INPUT_PIXELS, ModelCard
 from lookonce.darknet import parse_cfg, random_weights
 from lookonce.darknet.cfg import CfgError
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.inference.opening import open_graph
-from lookonce.model_card import CARD_KEY, MAX_INPUT_PIXELS, ModelCard
+from lookonce.io.images import PictureError, read_picture
 from lookonce.network import load_model
 from lookonce.onnx_graph import network_graph, with_boxes, write_card
-from lookonce.pictures import PictureError, read_picture
 
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 CFG = """[net]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.inference import Detector
-from lookonce.pictures import read_picture
+from lookonce.io.images import read_picture
 from serving_process import Serving, fastest
 
 MODEL = "yolo-fastest-1.1"

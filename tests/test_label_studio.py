@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.labels.label_studio import LabelingConfig, prediction, read_config
 from lookonce.labels.record import LabelError
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.evaluation import Truth, average_precision, confusion_matrix, evaluate, rank_pictures
 
 SIZE = (400, 400)

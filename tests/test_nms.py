@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookonce.boxes import iou_matrix
+from lookonce.core.boxes import iou_matrix
 from lookonce.inference.nms import DEFAULT, DIOUNMS, GREEDYNMS, KINDS, nms
 
 

@@ -8,12 +8,12 @@ import onnx
 import onnxruntime
 import pytest
 
-from lookonce.boxes import iou_matrix
+from lookonce.core.boxes import iou_matrix
 from lookonce.darknet import Cfg, ConvWeights, parse_cfg, random_weights, read_cfg, read_weights
 from lookonce.inference import decode, nms
+from lookonce.io.images import read_picture
+from lookonce.io.resize import to_input
 from lookonce.onnx_graph import network_graph, with_boxes, with_free_size
-from lookonce.pictures import read_picture
-from lookonce.resize import to_input
 
 CFG = """[net]
 height=32

@@ -13,9 +13,9 @@ import onnx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from lookonce.core.colours import PALETTE
+from lookonce.core.model_card import CARD_KEY
 from lookonce.export import export_onnx
-from lookonce.model_card import CARD_KEY
-from lookonce.palette import PALETTE
 from page_browser import CONTRAST, Proxy, Visit, chromium
 from serving_process import Serving, fastest
 

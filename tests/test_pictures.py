@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from lookonce.errors import LookonceError
-from lookonce.pictures import (
+from lookonce.io.images import (
     PictureError,
     decode_picture,
     list_pictures,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.evaluation import Truth, evaluate, plots
 
 NAMES = ("fox", "Katze über", "dog")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
+from lookonce.core.detections import Detections
 from lookonce.demo import make_demo_set
-from lookonce.detections import Detections
 from lookonce.evaluation import Truth
 from lookonce.evaluation.calibration import calibrate
 from lookonce.report.page import report_page, write_report

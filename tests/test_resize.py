@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lookonce.boxes import LETTERBOX, STRETCH
-from lookonce.resize import resize_darknet, to_input
+from lookonce.core.boxes import LETTERBOX, STRETCH
+from lookonce.io.resize import resize_darknet, to_input
 
 
 def darknet_by_the_loop(image, width, height):

@@ -15,7 +15,7 @@ import pytest
 from lookonce.cli.main import main
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector, draw
-from lookonce.pictures import list_pictures, read_picture
+from lookonce.io.images import list_pictures, read_picture
 from lookonce.serving.scoring_address import ScoringAddress
 from serving_process import Serving, fastest
 

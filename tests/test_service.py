@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
 from lookonce.inference import Detector
-from lookonce.pictures import PictureError
+from lookonce.io.images import PictureError
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.service import Looked, Service
 from lookonce.serving.settings import Settings
@@ -209,7 +209,7 @@ def test_reload_takes_the_new_file_and_keeps_answering(
 
 
 def test_arrays_are_looked_at_as_their_files_are(service: Service, pictures: list[Upload], shared: Path):
-    from lookonce.pictures import decode_picture
+    from lookonce.io.images import decode_picture
 
     pixels = decode_picture(pictures[0].content, "it")
     direct = Detector(service.settings.model_path, service.settings.weights, service.settings.classes).detect(

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
     from lookonce.export import export_onnx
     from lookonce.inference import Detector
     from lookonce.labels import Dataset
@@ -18,7 +18,7 @@ __all__ = ["Dataset", "Detections", "Detector", "evaluate", "export_onnx", "trai
 # Loaded on first use, so that `import lookonce` and `lookonce --help` stay instant.
 _HOMES = {
     "Dataset": "lookonce.labels",
-    "Detections": "lookonce.detections",
+    "Detections": "lookonce.core.detections",
     "Detector": "lookonce.inference",
     "evaluate": "lookonce.pipeline",
     "export_onnx": "lookonce.export",

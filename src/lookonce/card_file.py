@@ -5,8 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from lookonce.core.model_card import CARD_KEY, ModelCard
 from lookonce.errors import LookonceError
-from lookonce.model_card import CARD_KEY, ModelCard
 
 _MOST_BYTES = 16 * 2**20
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lookonce import __version__
-from lookonce.boxes import RESIZES
+from lookonce.core.boxes import RESIZES
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import Cfg, DarknetWeights, read_cfg, read_weights
 from lookonce.errors import LookonceError
-from lookonce.model_card import ModelCard
 
 
 def read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeights, ModelCard]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lookonce.atomic import atomic_file
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file
 from lookonce.mlflow_store import files_folder, open_client, store_address
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ import keras
 
 from lookonce import __version__
 from lookonce.base_model import base_cfg, read_pretrained, start_from
-from lookonce.boxes import LETTERBOX, RESIZES, STRETCH
+from lookonce.core.boxes import LETTERBOX, RESIZES, STRETCH
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, write_weights
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
-from lookonce.model_card import ModelCard
 from lookonce.models import file_sha256
 from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
 from lookonce.report.facts import RunFacts, describe_run

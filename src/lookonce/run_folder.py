@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookonce.atomic import write_text
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 from lookonce.training.anchors import Anchors
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lookonce.atomic import write_text
+from lookonce.io.atomic import write_text
 from lookonce.mlflow_store import files_folder, open_client, store_address
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
+from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, Truth, evaluate, plots, rank_pictures
 from lookonce.evaluation.picture_plot import plot_pictures
 from lookonce.inference import Detector
+from lookonce.io.images import PictureError, read_picture
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
-from lookonce.model_card import ModelCard
-from lookonce.pictures import PictureError, read_picture
 
 if TYPE_CHECKING:
     import keras

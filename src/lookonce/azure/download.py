@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from azure.core import MatchConditions
 
-from lookonce.atomic import atomic_file, remove_leftovers
 from lookonce.azure.attempts import attempt
 from lookonce.azure.listing import Blob, list_blobs
 from lookonce.azure.transfer import SENT, THERE, Progress, Summary, in_parallel
 from lookonce.azure.upload import file_md5
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file, remove_leftovers
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient

@@ -83,7 +83,7 @@ def _try(way: Way | None, code: Path, model: Path, picture: Path, folder: Path) 
 
 
 def _checked(picture: Path) -> Path:
-    from lookonce.pictures import PictureError, read_picture
+    from lookonce.io.images import PictureError, read_picture
 
     try:
         read_picture(picture)

@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lookonce.atomic import write_text
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 TEMPLATE = Path(__file__).with_name("workspace.bicep")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-]{1,31}[a-zA-Z0-9]\Z")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.atomic import atomic_file
 from lookonce.azure.ask import Answer, ask, quiet
 from lookonce.azure.explain import explain
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file
 from lookonce.models import Registered, checked_alias, file_sha256, model_name
 
 if TYPE_CHECKING:

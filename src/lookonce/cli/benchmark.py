@@ -54,9 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise LookonceError(f"--seconds is {arguments.seconds:g}; expected more than 0.")
     from rich.console import Console
 
-    from lookonce.atomic import write_text
     from lookonce.inference.stages import measure
-    from lookonce.pictures import picture_size
+    from lookonce.io.atomic import write_text
+    from lookonce.io.images import picture_size
 
     options = {
         "model_path": arguments.model,

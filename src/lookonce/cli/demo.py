@@ -76,7 +76,7 @@ def _draw_detections(model: Path, pictures: Path, folder: Path) -> Path:
 
     from lookonce.inference import Detector
     from lookonce.inference.draw import draw
-    from lookonce.pictures import PictureError, read_picture
+    from lookonce.io.images import PictureError, read_picture
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = sorted(pictures.glob("*.jpg"))

@@ -17,7 +17,7 @@ from lookonce.cli.model_arguments import add_model_arguments, open_detector
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
     from lookonce.inference import Seen
 
 # For more pictures than these, more a second count for more than the first one's answer.
@@ -76,12 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     if is_video(arguments.source):
         return run_video(arguments)
     refuse_video_flags(arguments)
-    from lookonce.pictures import PictureError, list_pictures
+    from lookonce.io.images import PictureError, list_pictures
 
     pictures = list_pictures(arguments.source)
     draws = arguments.output != "none"
     targets = _targets(pictures, Path(arguments.output)) if draws else {}
-    from lookonce.atomic import write_text
+    from lookonce.io.atomic import write_text
 
     detector = open_detector(arguments, arguments.conf, many=len(pictures) > _FEW)
     print(f"{detector.card.name}: {detector.engine.name}")
@@ -144,10 +144,10 @@ def _common_folder(pictures: list[Path]) -> Path:
 def _write_drawn(seen: Seen[Path], target: Path) -> None:
     from PIL import Image
 
-    from lookonce.atomic import atomic_file
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
     from lookonce.inference import draw
-    from lookonce.pictures import read_picture
+    from lookonce.io.atomic import atomic_file
+    from lookonce.io.images import read_picture
 
     assert isinstance(seen.answer, Detections)
     picture = read_picture(seen.source) if seen.picture is None else seen.picture

@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise LookonceError(
             f"the engine ray isn't installed ({error}): pip install 'lookonce[ray]'"
         ) from error
+    from lookonce.core.model_card import ModelCard
     from lookonce.darknet_pair import adjusted
     from lookonce.inference.opening import open_graph
-    from lookonce.model_card import ModelCard
     from lookonce.onnx_graph import metadata_of, write_card
 
     content = open_graph(arguments.model, arguments.weights)

@@ -55,7 +55,7 @@ def write_drawn(drawn: NDArray[np.uint8], target: Path) -> None:
     """Write uint8 RGB (h, w, 3) in the format that the name says. Raises LookonceError."""
     from PIL import Image
 
-    from lookonce.atomic import atomic_file
+    from lookonce.io.atomic import atomic_file
 
     with atomic_file(target) as temporary:
         Image.fromarray(drawn).save(temporary, quality=92)

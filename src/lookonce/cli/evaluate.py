@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
-    from lookonce.atomic import write_text
+    from lookonce.io.atomic import write_text
     from lookonce.validation import AP_CONFIDENCE, Validation
 
     detector = open_detector(arguments, AP_CONFIDENCE, many=True)

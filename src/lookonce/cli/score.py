@@ -151,7 +151,7 @@ def _pictures(named: Sequence[str]) -> list[Path]:
             found[place] = None
         else:
             # Not above: it loads OpenCV, which takes longer than asking the service.
-            from lookonce.pictures import list_pictures
+            from lookonce.io.images import list_pictures
 
             found.update(dict.fromkeys(list_pictures(name)))
     return list(found)
@@ -215,6 +215,6 @@ def _write_json(content: object, target: str) -> None:
     if target == "-":
         sys.stdout.write(text)
     else:
-        from lookonce.atomic import write_text
+        from lookonce.io.atomic import write_text
 
         write_text(Path(target), text)

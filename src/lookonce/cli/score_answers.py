@@ -21,7 +21,7 @@ from lookonce.serving.client_threads import in_order
 from lookonce.serving.scoring_address import printable
 
 if TYPE_CHECKING:
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
 
 Answer = dict[str, Any]
 
@@ -153,7 +153,7 @@ def _shortened(name: str, width: int | None) -> str:
 def _draw(picture: Path, answer: Answer, classes: list[str], target: Path) -> None:
     # Not above: it loads OpenCV, and most runs draw nothing.
     from lookonce.inference.draw import draw
-    from lookonce.pictures import PictureError, read_picture
+    from lookonce.io.images import PictureError, read_picture
 
     try:
         pixels = read_picture(picture)
@@ -166,7 +166,7 @@ def _detections(answer: Answer, classes: list[str]) -> Detections:
     """The answer as a detector would have given it; `classes` decides on colours."""
     import numpy as np
 
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
 
     labels = [found["label"] for found in answer["boxes"]]
     names = tuple(dict.fromkeys([*classes, *labels]))

@@ -74,7 +74,7 @@ def _inspect_model(path: Path, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from lookonce.model_card import ModelCard
+    from lookonce.core.model_card import ModelCard
 
     with zipfile.ZipFile(path) as archive:
         if "lookonce.json" not in archive.namelist():

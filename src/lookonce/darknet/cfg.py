@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lookonce.core.model_card import MAX_INPUT_PIXELS
 from lookonce.errors import LookonceError
-from lookonce.model_card import MAX_INPUT_PIXELS
 
 # Darknet's short spellings of a section's name.
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}

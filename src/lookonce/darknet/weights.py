@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.atomic import atomic_file
 from lookonce.darknet.cfg import Cfg
 from lookonce.darknet.fits import advice
 from lookonce.darknet.layers import ConvShape, Layer, plan
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file
 
 Array = NDArray[np.float32]
 FLOAT_BYTES = 4

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lookonce.atomic import write_text
 from lookonce.deploy.local import answers, state_folder
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 _ABOUT = "container.json"
 _ASK_SECONDS, _READY_SECONDS, _QUICK_SECONDS, _BUILD_SECONDS = 0.2, 120.0, 60.0, 3600.0

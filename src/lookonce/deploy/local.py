@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lookonce.atomic import write_text
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 # As Azure has it for endpoints, so that a name may move there.
 _NAME = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{1,30})[a-zA-Z0-9]\Z")

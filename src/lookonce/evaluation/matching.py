@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import iou_matrix
+from lookonce.core.boxes import iou_matrix
 
 MISS, HIT, IGNORED = 0, 1, -1
 

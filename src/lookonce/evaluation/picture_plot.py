@@ -14,10 +14,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from lookonce.atomic import atomic_file
-from lookonce.detections import Detections
+from lookonce.core.colours import colour_of, ink_on
+from lookonce.core.detections import Detections
 from lookonce.evaluation.matching import Truth
-from lookonce.palette import colour_of, ink_on
+from lookonce.io.atomic import atomic_file
 
 Tile = tuple[NDArray[np.uint8], Truth, Detections, str]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lookonce.atomic import write_text
 from lookonce.backend import choose_backend
 from lookonce.darknet import parse_cfg, write_weights
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 
 def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, Path]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.model_card import ModelCard
+from lookonce.io.images import read_picture
+from lookonce.io.resize import to_input
 from lookonce.onnx_graph import write_card
-from lookonce.pictures import read_picture
-from lookonce.resize import to_input
 from lookonce.validation import AP_CONFIDENCE, Validation
 
 # More change the ranges no further, and each costs a pass through the network.

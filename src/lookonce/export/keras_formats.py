@@ -8,9 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from lookonce.atomic import write_text
 from lookonce.backend import choose_backend
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 CARD_SUFFIX = ".lookonce.json"
 

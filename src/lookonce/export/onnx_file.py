@@ -6,12 +6,12 @@ from pathlib import Path
 
 import onnx
 
-from lookonce.atomic import atomic_file
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.darknet_pair import adjusted
 from lookonce.errors import LookonceError
 from lookonce.inference.opening import open_graph
-from lookonce.model_card import ModelCard
+from lookonce.io.atomic import atomic_file
 from lookonce.onnx_graph import metadata_of, with_boxes, with_free_size, write_card
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 
 _BOX = pa.struct(
     [pa.field("label", pa.string(), nullable=False)]

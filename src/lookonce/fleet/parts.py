@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.fleet.answers import names_in, rejects_file, results_file
 from lookonce.fleet.places import Place, open_place, said

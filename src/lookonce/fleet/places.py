@@ -13,10 +13,10 @@ from uuid import uuid4
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from lookonce.atomic import atomic_file
 from lookonce.errors import LookonceError
 from lookonce.fleet.credentials import Credentials, hint, without_secrets
-from lookonce.pictures import SUFFIXES
+from lookonce.io.atomic import atomic_file
+from lookonce.io.images import SUFFIXES
 
 # Where a put appears whole or not at all; elsewhere a file is renamed into its place.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}

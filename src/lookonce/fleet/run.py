@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from lookonce.core.model_card import CARD_KEY
 from lookonce.errors import LookonceError
 from lookonce.fleet.attempts import attempts_actor
 from lookonce.fleet.parts import Parts
@@ -16,7 +17,6 @@ from lookonce.fleet.places import list_keys
 from lookonce.fleet.session import ray_session
 from lookonce.fleet.worker import Job, Worker
 from lookonce.inference import Detector
-from lookonce.model_card import CARD_KEY
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_PICTURES = 256

@@ -16,14 +16,14 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from lookonce.boxes import Geometry
-from lookonce.detections import Detections
+from lookonce.core.boxes import Geometry
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.fleet.parts import Parts, part_name
 from lookonce.fleet.places import Place, said
 from lookonce.inference import Detector
-from lookonce.pictures import PictureError, decode_picture
-from lookonce.resize import to_input
+from lookonce.io.images import PictureError, decode_picture
+from lookonce.io.resize import to_input
 
 # Stores answer late, and many at once.
 _READERS = 8

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import cxcywh_to_xyxy
+from lookonce.core.boxes import cxcywh_to_xyxy
 from lookonce.darknet import Head
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]

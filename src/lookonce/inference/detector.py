@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.backend import choose_backend
-from lookonce.boxes import Geometry, clip_boxes
+from lookonce.core.boxes import Geometry, clip_boxes
+from lookonce.core.detections import Detections
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.darknet_pair import adjusted
-from lookonce.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.decode import Candidates, decode
 from lookonce.inference.engines import BoxesEngine, Engine, start_engine
 from lookonce.inference.nms import nms
 from lookonce.inference.opening import open_graph
-from lookonce.model_card import ModelCard
-from lookonce.pictures import PictureError, read_picture
-from lookonce.resize import to_input
+from lookonce.io.images import PictureError, read_picture
+from lookonce.io.resize import to_input
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lookonce.detections import Detections
-from lookonce.palette import RGB, colour_of, ink_on
+from lookonce.core.colours import RGB, colour_of, ink_on
+from lookonce.core.detections import Detections
 
 _DARK_EDGE, _LIGHT_EDGE = (20, 20, 20), (235, 235, 235)
 _SMALLEST_FONT = 9

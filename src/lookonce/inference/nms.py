@@ -172,7 +172,7 @@ def _near(ranked: _Ranked, first: _Ranks, second: _Ranks, iou: float) -> tuple[_
 
 
 def _overlap(ranked: _Ranked, first: _Ranks, second: _Ranks, exponent: float | None) -> _Floats:
-    """The overlap of each pair; the arithmetic of `lookonce.boxes.iou_matrix`, to the last bit."""
+    """The overlap of each pair; the arithmetic of `lookonce.core.boxes.iou_matrix`, to the last bit."""
     left, other_left = ranked.left[first], ranked.left[second]
     top, other_top = ranked.top[first], ranked.top[second]
     right, other_right = ranked.right[first], ranked.right[second]

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookonce import __version__
-from lookonce.atomic import atomic_file
 from lookonce.backend import choose_backend
 from lookonce.darknet_pair import must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file
 
 if TYPE_CHECKING:
+    from lookonce.core.model_card import ModelCard
     from lookonce.darknet import Cfg, DarknetWeights
-    from lookonce.model_card import ModelCard
 
 # Converted models kept; of more, those unused for longest go.
 _KEPT = 8

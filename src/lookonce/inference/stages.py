@@ -20,8 +20,8 @@ import numpy as np
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Detector
 from lookonce.inference.draw import draw
-from lookonce.pictures import read_picture
-from lookonce.resize import to_input
+from lookonce.io.images import read_picture
+from lookonce.io.resize import to_input
 
 STAGES = ("read", "preprocess", "infer", "decode+NMS", "draw")
 # Long enough for the threads of the engine before to fall asleep.

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import clip_boxes
+from lookonce.core.boxes import clip_boxes
+from lookonce.io.images import PictureError, looks_complete, picture_header, read_picture
 from lookonce.labels.checked import Finding, Outcome
 from lookonce.labels.dataset import Dataset
 from lookonce.labels.record import LabelError, Record
-from lookonce.pictures import PictureError, looks_complete, picture_header, read_picture
 
 Boxes = NDArray[np.float32]
 

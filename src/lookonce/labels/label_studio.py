@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.labels.record import LabelError
 
 _VARIABLE = re.compile(r"\$\{?(?:data\.)?([\w.-]+)\}?\Z")

@@ -10,10 +10,10 @@ from pathlib import Path
 import keras
 
 from lookonce import __version__
-from lookonce.atomic import atomic_file
+from lookonce.core.model_card import CARD_KEY, ModelCard
 from lookonce.darknet_pair import adjusted, must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError
-from lookonce.model_card import CARD_KEY, ModelCard
+from lookonce.io.atomic import atomic_file
 from lookonce.network.build import build
 from lookonce.network.weights import load_darknet
 

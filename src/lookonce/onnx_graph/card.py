@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from lookonce.model_card import CARD_KEY, ModelCard
+from lookonce.core.model_card import CARD_KEY, ModelCard
 
 
 def write_card(graph: onnx.ModelProto, card: ModelCard) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import centred_iou
+from lookonce.core.boxes import centred_iou
 from lookonce.darknet import layer_strides, parse_cfg
 from lookonce.report.chart import Chart, class_colour, logarithmic
 from lookonce.report.facts import RunFacts

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lookonce.palette import PALETTE, colour_of
+from lookonce.core.colours import PALETTE, colour_of
 from lookonce.report.markup import Markup, element, joined, note, swatch
 
 # In units of the drawing, which fills its column whatever that measures.

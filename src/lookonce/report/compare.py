@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lookonce.atomic import write_text
+from lookonce.io.atomic import write_text
 from lookonce.report.chart import Chart, epochs_axis, linear, series_colour
 from lookonce.report.curves import SCORES, column, value_axis
 from lookonce.report.layout import page

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookonce import __version__
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.evaluation import Metrics, Truth
 from lookonce.labels import CheckedDataset
-from lookonce.model_card import ModelCard
 from lookonce.report.machine import describe_machine
 from lookonce.report.record import EpochTime, RunRecord, count_parameters, flat
 from lookonce.training.prepare import digest
 
 if TYPE_CHECKING:
-    from lookonce.detections import Detections
+    from lookonce.core.detections import Detections
     from lookonce.training.batches import Batches
     from lookonce.validation import Measurement
 

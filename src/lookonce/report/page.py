@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lookonce.atomic import write_text
+from lookonce.io.atomic import write_text
 from lookonce.report.anchors import anchors_section
 from lookonce.report.background import data_section, findings_section, machine_section, settings_section
 from lookonce.report.calibration import calibration_section

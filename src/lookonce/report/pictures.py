@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import cxcywh_to_xyxy, iou_matrix
-from lookonce.detections import Detections
+from lookonce.core.boxes import cxcywh_to_xyxy, iou_matrix
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, Truth, rank_pictures
 from lookonce.evaluation.matching import HIT, MISS, match
-from lookonce.pictures import read_picture
+from lookonce.io.images import read_picture
 from lookonce.report.chart import swatch_colour
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, element, joined, name, section, swatch

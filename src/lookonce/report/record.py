@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lookonce.atomic import write_text
 from lookonce.darknet import Cfg, plan
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 
 FORMAT = 1
 RECORD = "run.json"

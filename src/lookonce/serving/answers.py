@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.labels.label_studio import prediction
 from lookonce.serving.service import Looked
 

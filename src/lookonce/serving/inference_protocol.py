@@ -15,8 +15,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from lookonce import __version__
-from lookonce.detections import Detections
-from lookonce.pictures import PictureError, TooManyPixelsError
+from lookonce.core.detections import Detections
+from lookonce.io.images import PictureError, TooManyPixelsError
 from lookonce.serving.guard import Bodies, response
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.score import Reply, as_json

@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.labels.label_studio import LabelingConfig, prediction, read_config
 from lookonce.labels.record import LabelError
 from lookonce.serving.allowed_pictures import AllowedPictures, FetchError

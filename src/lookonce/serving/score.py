@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.inference.draw import draw
-from lookonce.pictures import PictureError, TooManyPixelsError
+from lookonce.io.images import PictureError, TooManyPixelsError
 from lookonce.serving.answers import FORMS, write_answer
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.service import Looked, Service

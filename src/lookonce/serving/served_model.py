@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.model_card import ModelCard
 from lookonce.serving.settings import Settings
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
-from lookonce.pictures import PictureError, decode_picture
+from lookonce.io.images import PictureError, decode_picture
 from lookonce.serving.memory import give_back
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.served_model import ServedModel, cores, load_model, shown, version_of

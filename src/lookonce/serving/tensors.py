@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.serving.refusal import Refusal
 from lookonce.serving.score import as_json, fraction
 from lookonce.serving.served_model import ServedModel

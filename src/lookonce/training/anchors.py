@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import centred_iou
+from lookonce.core.boxes import centred_iou
 from lookonce.errors import LookonceError
 
 Array = NDArray[np.float32]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import Geometry, clip_boxes
+from lookonce.core.boxes import Geometry, clip_boxes
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]

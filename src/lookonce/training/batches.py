@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import xyxy_to_cxcywh
+from lookonce.core.boxes import xyxy_to_cxcywh
 from lookonce.errors import LookonceError
 from lookonce.training.augment import Augmentation
 from lookonce.training.mosaic import Part, compose

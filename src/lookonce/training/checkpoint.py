@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from lookonce.atomic import atomic_file, write_text
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import atomic_file, write_text
 
 STATE = "state.json"
 

@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import Geometry
+from lookonce.core.boxes import Geometry
 from lookonce.errors import LookonceError
+from lookonce.io.images import read_picture
 from lookonce.labels import CheckedDataset
-from lookonce.pictures import read_picture
 from lookonce.training.anchors import Anchors, cluster_anchors
 from lookonce.training.batches import Sample
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.atomic import atomic_file
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.inference import draw
+from lookonce.io.atomic import atomic_file
 from lookonce.video.ahead import ahead
 from lookonce.video.frame import Frame, Pixels
 from lookonce.video.live import LiveSource

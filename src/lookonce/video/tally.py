@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 
 Item = TypeVar("Item")
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.detections import Detections
+from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 
 # Boxes too unsure to show still tell where a known object went: the idea of the paper.

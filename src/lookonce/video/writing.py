@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lookonce.atomic import atomic_file
+from lookonce.io.atomic import atomic_file
 from lookonce.video.frame import Frame, Pixels, VideoError, pyav
 from lookonce.video.sound import SoundCopy
 

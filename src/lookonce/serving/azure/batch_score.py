@@ -32,7 +32,7 @@ def init() -> None:
 
 def run(mini_batch: list[str]) -> list[str]:
     """One JSON text for each file: as many rows as files, or the job counts the difference as failures."""
-    from lookonce.pictures import PictureError
+    from lookonce.io.images import PictureError
 
     assert _detector is not None
     rows = []

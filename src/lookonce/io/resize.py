@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.boxes import Geometry
+from lookonce.core.boxes import Geometry
 
 # What Darknet's letterbox_image leaves around the picture.
 FILL = 0.5

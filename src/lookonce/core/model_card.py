@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from lookonce.boxes import RESIZES
+from lookonce.core.boxes import RESIZES
 from lookonce.errors import LookonceError
 
 FORMAT = 1

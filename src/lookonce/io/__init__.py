@@ -1,0 +1,1 @@
+"""Files and images at the edges: decoding, Darknet's resize, atomic writes."""
