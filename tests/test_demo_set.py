@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lookonce.demo import CLASSES, HEIGHT, UNSEEN_PICTURES, WIDTH, make_demo_set, unseen_set
+from lookonce.labels.demo_set import CLASSES, HEIGHT, UNSEEN_PICTURES, WIDTH, make_demo_set, unseen_set
 
 
 @pytest.fixture(scope="module")

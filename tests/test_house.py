@@ -130,7 +130,7 @@ def test_commands_without_azure_import_nothing_of_it(tmp_path: Path) -> None:
         "heavy = {'azure', 'azureml', 'mlflow', 'tensorflow', 'keras'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
-    from lookonce.demo import make_demo_set
+    from lookonce.labels.demo_set import make_demo_set
 
     data = make_demo_set(tmp_path, pictures=4, seed=1)
     done = subprocess.run(

@@ -16,9 +16,9 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from lookonce.core.detections import Detections
-from lookonce.demo import make_demo_set
 from lookonce.evaluation import Truth
 from lookonce.evaluation.calibration import calibrate
+from lookonce.labels.demo_set import make_demo_set
 from lookonce.report.page import report_page, write_report
 from lookonce.report.record import RunRecord, Stopwatch, read_start, read_times
 from page_browser import CONTRAST, chromium

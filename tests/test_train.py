@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from lookonce.demo import make_demo_set
+from lookonce.labels.demo_set import make_demo_set
 
 QUICK = ["--size", "64x96", "--bs", "4", "--lr", "0.003"]
 

@@ -10,7 +10,7 @@ import pytest
 from lookonce.errors import LookonceError
 from lookonce.labels import LabelError, read_classes
 from lookonce.labels.classes import declared_classes
-from lookonce.labels.voc import decoded, read_annotation
+from lookonce.labels.formats.voc import decoded, read_annotation
 
 OBJECT = (
     "<object><name>{}</name>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lookonce._version import __version__
+
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
     from lookonce.export import export_onnx
@@ -12,8 +14,8 @@ if TYPE_CHECKING:
     from lookonce.labels import Dataset
     from lookonce.pipeline import evaluate, train
 
-__version__ = "0.1.0"
-__all__ = ["Dataset", "Detections", "Detector", "evaluate", "export_onnx", "train"]
+
+__all__ = ["Dataset", "Detections", "Detector", "__version__", "evaluate", "export_onnx", "train"]
 
 # Loaded on first use, so that `import lookonce` and `lookonce --help` stay instant.
 _HOMES = {

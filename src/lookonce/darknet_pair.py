@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.core.boxes import RESIZES
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import Cfg, DarknetWeights, read_cfg, read_weights

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.base_model import base_cfg, read_pretrained, start_from
 from lookonce.core.boxes import LETTERBOX, RESIZES, STRETCH
 from lookonce.core.model_card import ModelCard

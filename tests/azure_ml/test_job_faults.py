@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from azure_ml.stand_in import StandIn
-from lookonce.demo import make_demo_set
+from lookonce.labels.demo_set import make_demo_set
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # A list that isn't there: the job ends with its first look at the labels, which is soon.

@@ -18,7 +18,7 @@ import pytest
 from azure.ai.ml.entities import AmlCompute
 
 from azure_ml.stand_in import StandIn
-from lookonce.demo import make_demo_set
+from lookonce.labels.demo_set import make_demo_set
 
 QUICK = ("--size", "64x96", "--bs", "4", "--lr", "0.003", "--gpu-num", "0")
 

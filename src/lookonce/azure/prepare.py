@@ -97,7 +97,7 @@ def _drawn(target: Path) -> Path:
     import numpy as np
     from PIL import Image
 
-    from lookonce.demo import draw_scene
+    from lookonce.labels.demo_set import draw_scene
 
     pixels, _ = draw_scene(np.random.default_rng(0))
     Image.fromarray(pixels).save(target)

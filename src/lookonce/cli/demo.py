@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_command(arguments: argparse.Namespace) -> int:
     """Make, train, evaluate, detect, draw, tell."""
     choose_backend(arguments.backend)
-    from lookonce.demo import make_demo_set, unseen_set
+    from lookonce.labels.demo_set import make_demo_set, unseen_set
     from lookonce.pipeline import evaluate, train
 
     output = Path(arguments.output)

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.errors import LookonceError
 
 # Modules of this package; each has `add_parser(commands)` that imports nothing heavy.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.backend import choose_backend
 from lookonce.darknet_pair import must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError

@@ -1,7 +1,7 @@
 """Labels in: datasets in the layouts that labelling tools write, and their checks."""
 
-from lookonce.labels.check import check, fatal
 from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
+from lookonce.labels.checks import check, fatal
 from lookonce.labels.classes import read_classes
 from lookonce.labels.dataset import FORMATS, Dataset
 from lookonce.labels.record import LabelError, Record

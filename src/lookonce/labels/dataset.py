@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from lookonce.labels.classes import declared_classes
+from lookonce.labels.formats.voc import read_annotation
 from lookonce.labels.layout import Item, Layout, find_layout, list_items
 from lookonce.labels.record import LabelError, Record
 from lookonce.labels.splits import choose, read_splits
-from lookonce.labels.voc import read_annotation
 
 FORMATS = ("voc", "vott-voc")
 _VOTT_FOLDER = "-PascalVOC-export"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookonce.io.images import SUFFIXES
+from lookonce.labels.formats.voc import decoded, read_annotation
 from lookonce.labels.record import LabelError
-from lookonce.labels.voc import decoded, read_annotation
 
 UNDERSTOOD = (
     "Annotations/*.xml with JPEGImages/ or images/ (Pascal VOC, VoTT's and Label Studio's VOC exports), "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import keras
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.core.model_card import CARD_KEY, ModelCard
 from lookonce.darknet_pair import adjusted, must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError

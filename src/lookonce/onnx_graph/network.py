@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.darknet import Cfg, ConvWeights, Layer, plan
 
 # The newest that OpenCV 4's and every current runtime's importer reads in full.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.evaluation import Metrics, Truth

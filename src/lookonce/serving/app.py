@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.errors import LookonceError
 from lookonce.serving import inference_protocol, label_studio, memory, openapi
 from lookonce.serving.guard import Bodies, Guard, response

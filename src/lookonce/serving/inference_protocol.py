@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from lookonce import __version__
+from lookonce._version import __version__
 from lookonce.core.detections import Detections
 from lookonce.io.images import PictureError, TooManyPixelsError
 from lookonce.serving.guard import Bodies, response
