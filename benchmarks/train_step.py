@@ -20,7 +20,7 @@ from keras import ops
 
 from lookonce.base_model import base_cfg
 from lookonce.darknet import customise
-from lookonce.network import build
+from lookonce.models.keras import build
 from lookonce.pipeline import load_dataset
 from lookonce.training.batches import Batches
 from lookonce.training.loop import Trainee

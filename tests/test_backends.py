@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lookonce.backend import process_number
+from lookonce.models.backend import process_number
 
 BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 
@@ -59,7 +59,7 @@ import sys
 from pathlib import Path
 import keras, numpy as np
 from lookonce.darknet import parse_cfg, read_cfg, read_weights
-from lookonce.network import build, load_darknet
+from lookonce.models.keras import build, load_darknet
 shared, out, backend = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 assert keras.backend.backend() == backend
 cfg = read_cfg(shared / "weights/yolo-fastest/yolo-fastest-1.1.cfg")

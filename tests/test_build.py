@@ -6,7 +6,7 @@ import pytest
 
 from lookonce.darknet import parse_cfg, plan, random_weights
 from lookonce.errors import LookonceError
-from lookonce.network import build, layers_of, load_darknet, to_darknet
+from lookonce.models.keras import build, layers_of, load_darknet, to_darknet
 
 CONV = (
     "[convolutional]\nbatch_normalize=1\nfilters={filters}\n"

@@ -17,8 +17,8 @@ from lookonce.export import export_darknet, export_litert, export_onnx, export_o
 from lookonce.inference import Detector
 from lookonce.io.images import read_picture
 from lookonce.io.resize import to_input
-from lookonce.network import open_model, save_model
-from lookonce.onnx_graph import metadata_of
+from lookonce.models.keras import open_model, save_model
+from lookonce.models.onnx import metadata_of
 
 NAME = "yolo-fastest-1.1"
 

@@ -16,7 +16,7 @@ from PIL import Image
 from lookonce.cli.main import main
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.inference.opening import open_graph
+from lookonce.models.open import open_graph
 
 
 @pytest.fixture(scope="module")

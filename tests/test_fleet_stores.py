@@ -25,7 +25,7 @@ from PIL import Image
 
 from azurite import Azurite
 from lookonce.inference import Detector
-from lookonce.inference.opening import open_graph
+from lookonce.models.open import open_graph
 
 # A run of small parts, so that it can be killed between them.
 RUN = """

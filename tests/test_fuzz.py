@@ -16,10 +16,10 @@ from lookonce.darknet import parse_cfg, random_weights
 from lookonce.darknet.cfg import CfgError
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.inference.opening import open_graph
 from lookonce.io.images import PictureError, read_picture
-from lookonce.network import load_model
-from lookonce.onnx_graph import network_graph, with_boxes, write_card
+from lookonce.models.keras import load_model
+from lookonce.models.onnx import network_graph, with_boxes, write_card
+from lookonce.models.open import open_graph
 
 FUZZ = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz.py"
 CFG = """[net]

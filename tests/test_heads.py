@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lookonce.darknet import generate
-from lookonce.network import build, start_heads
+from lookonce.models.keras import build, start_heads
 
 
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov4-tiny"])

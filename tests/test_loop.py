@@ -6,7 +6,7 @@ from keras import ops
 
 from lookonce.darknet import parse_cfg
 from lookonce.errors import LookonceError
-from lookonce.network import build, layers_of
+from lookonce.models.keras import build, layers_of
 from lookonce.training.augment import NONE
 from lookonce.training.batches import Batches, Sample
 from lookonce.training.loop import averaged_weights, count_parameters, train_network

@@ -14,7 +14,7 @@ import pytest
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg, random_weights, write_weights
 from lookonce.errors import LookonceError
-from lookonce.network import build, load_darknet, load_model, open_model, save_model
+from lookonce.models.keras import build, load_darknet, load_model, open_model, save_model
 
 # Mish, swish, groups, a depthwise layer, unequal shortcut, an odd pool, and logistic heads with new_coords.
 CFG = """[net]

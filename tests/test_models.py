@@ -14,8 +14,8 @@ import pytest
 
 from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
-from lookonce.mlflow_store import store_address
-from lookonce.models import LocalRegistry, checked_alias, find, model_name
+from lookonce.models.mlflow_store import store_address
+from lookonce.models.registry import LocalRegistry, checked_alias, find, model_name
 from serving_process import fastest
 
 

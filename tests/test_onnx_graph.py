@@ -13,7 +13,7 @@ from lookonce.darknet import Cfg, ConvWeights, parse_cfg, random_weights, read_c
 from lookonce.inference import decode, nms
 from lookonce.io.images import read_picture
 from lookonce.io.resize import to_input
-from lookonce.onnx_graph import network_graph, with_boxes, with_free_size
+from lookonce.models.onnx import network_graph, with_boxes, with_free_size
 
 CFG = """[net]
 height=32

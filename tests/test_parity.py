@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 
 from lookonce.darknet import parse_cfg, plan, random_weights, read_cfg, read_weights, write_weights, zoo
-from lookonce.network import build, load_darknet
-from lookonce.onnx_graph import network_graph
+from lookonce.models.keras import build, load_darknet
+from lookonce.models.onnx import network_graph
 
 REFERENCES = (
     "letterbox_alexeyab_dog",

@@ -18,7 +18,7 @@ from lookonce.darknet import (
     transplant,
 )
 from lookonce.errors import LookonceError
-from lookonce.network import load_darknet, load_model, to_darknet
+from lookonce.models.keras import load_darknet, load_model, to_darknet
 
 
 def base_cfg(model: str) -> Cfg:

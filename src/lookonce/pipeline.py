@@ -23,8 +23,8 @@ from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, plots
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
-from lookonce.models import file_sha256
-from lookonce.network import build, layers_of, load_model, save_model, start_heads, to_darknet
+from lookonce.models.keras import build, layers_of, load_model, save_model, start_heads, to_darknet
+from lookonce.models.registry import file_sha256
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.page import write_report
 from lookonce.report.record import Stopwatch, read_start, read_times

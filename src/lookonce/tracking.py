@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from lookonce.io.atomic import write_text
-from lookonce.mlflow_store import files_folder, open_client, store_address
+from lookonce.models.mlflow_store import files_folder, open_client, store_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

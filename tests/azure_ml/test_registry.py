@@ -14,7 +14,7 @@ from azure_ml.stand_in import StandIn
 from lookonce.azure.registry import AzureRegistry
 from lookonce.azure.workspace import find_config, open_workspace
 from lookonce.errors import LookonceError
-from lookonce.models import find
+from lookonce.models.registry import find
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookonce.azure.registry import AzureRegistry
-from lookonce.card_file import read_card
 from lookonce.errors import LookonceError
-from lookonce.models import Registered, find, model_name
+from lookonce.models.card_file import read_card
+from lookonce.models.registry import Registered, find, model_name
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -21,7 +21,7 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-    from lookonce.models import Registered
+    from lookonce.models.registry import Registered
 
 BEST, FINAL = "best", "final"
 _FILES = {FINAL: "last/model.keras", BEST: "model.keras"}

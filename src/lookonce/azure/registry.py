@@ -1,4 +1,4 @@
-"""The workspace's model registry with the face of the local one (lookonce.models.Registry)."""
+"""The workspace's model registry with the face of the local one (lookonce.models.registry.Registry)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookonce.azure.ask import Answer, ask, quiet
 from lookonce.azure.explain import explain
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.models import Registered, checked_alias, file_sha256, model_name
+from lookonce.models.registry import Registered, checked_alias, file_sha256, model_name
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -59,7 +59,7 @@ def watch(
     from lookonce.azure.jobs import find_job
     from lookonce.azure.run_history import RunHistory
     from lookonce.errors import LookonceError
-    from lookonce.models import model_name
+    from lookonce.models.registry import model_name
 
     begun = time.monotonic()
 

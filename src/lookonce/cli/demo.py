@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.backend import choose_backend
 from lookonce.cli.train import positive
+from lookonce.models.backend import choose_backend
 
 if TYPE_CHECKING:
     from lookonce.evaluation import Metrics

@@ -48,9 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
             f"the engine ray isn't installed ({error}): pip install 'lookonce[ray]'"
         ) from error
     from lookonce.core.model_card import ModelCard
-    from lookonce.darknet_pair import adjusted
-    from lookonce.inference.opening import open_graph
-    from lookonce.onnx_graph import metadata_of, write_card
+    from lookonce.models.darknet_pair import adjusted
+    from lookonce.models.onnx import metadata_of, write_card
+    from lookonce.models.open import open_graph
 
     content = open_graph(arguments.model, arguments.weights)
     card = ModelCard.of_metadata(metadata_of(content), arguments.model)

@@ -11,7 +11,7 @@ from lookonce.cli.azure_extra import needs_azure
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from lookonce.models import Registered, Registry
+    from lookonce.models.registry import Registered, Registry
 
 _EXAMPLES = """examples:
   lookonce models register outputs/model.keras --name cells --alias champion
@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do one action, print what came of it."""
-    from lookonce.models import find
+    from lookonce.models.registry import find
 
     if arguments.action == "register":
         return _register(arguments)
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _open(arguments: argparse.Namespace) -> Registry:
     if arguments.on == "local":
-        from lookonce.models import open_local
+        from lookonce.models.registry import open_local
 
         return open_local()
     with needs_azure():
@@ -90,7 +90,7 @@ def _open(arguments: argparse.Namespace) -> Registry:
 
 
 def _register(arguments: argparse.Namespace) -> int:
-    from lookonce.models import checked_alias, model_name
+    from lookonce.models.registry import checked_alias, model_name
 
     # Names are checked before anything is fetched or sent.
     checked_alias(arguments.alias)
@@ -119,7 +119,7 @@ def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
 
 def _card_tags(file: Path) -> dict[str, str]:
     """What a model's card says of it: classes, size, metrics; a weights file has none."""
-    from lookonce.card_file import read_card
+    from lookonce.models.card_file import read_card
 
     card = read_card(file)
     if card is None:
@@ -142,7 +142,7 @@ def _tag(text: str) -> tuple[str, str]:
 
 
 def _show(registry: Registry, wanted: str) -> None:
-    from lookonce.models import find
+    from lookonce.models.registry import find
 
     chosen = find(registry, wanted)
     versions = [chosen] if ":" in wanted else registry.versions(chosen.name)

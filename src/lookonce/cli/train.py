@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lookonce.backend import choose_backend, process_number
 from lookonce.cli import train_azure
+from lookonce.models.backend import choose_backend, process_number
 
 EXAMPLES = """examples:
   lookonce train my-vott-export

@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
 
 
 def _registered_name(arguments: argparse.Namespace) -> str:
-    from lookonce.models import model_name
+    from lookonce.models.registry import model_name
 
     name, word = model_name(arguments.register_as or arguments.experiment_name)
     if word:
@@ -148,7 +148,7 @@ def _weights(client: Any, arguments: argparse.Namespace) -> dict[str, str]:
     if not arguments.weights:
         return {}
     from lookonce.azure.registry import AzureRegistry
-    from lookonce.models import find, model_name
+    from lookonce.models.registry import find, model_name
 
     registry, file = AzureRegistry(client), Path(arguments.weights)
     if file.is_file():

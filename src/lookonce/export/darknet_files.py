@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lookonce.backend import choose_backend
 from lookonce.darknet import parse_cfg, write_weights
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
+from lookonce.models.backend import choose_backend
 
 
 def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, Path]:
@@ -24,7 +24,7 @@ def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, P
             "already, and an ONNX file has its batch norms folded away."
         )
     choose_backend()
-    from lookonce.network import load_model, to_darknet
+    from lookonce.models.keras import load_model, to_darknet
 
     network, card = load_model(model)
     cfg = parse_cfg(card.cfg)

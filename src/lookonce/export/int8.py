@@ -20,7 +20,7 @@ from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.io.images import read_picture
 from lookonce.io.resize import to_input
-from lookonce.onnx_graph import write_card
+from lookonce.models.onnx import write_card
 from lookonce.validation import AP_CONFIDENCE, Validation
 
 # More change the ranges no further, and each costs a pass through the network.

@@ -8,9 +8,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from lookonce.backend import choose_backend
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
+from lookonce.models.backend import choose_backend
 
 CARD_SUFFIX = ".lookonce.json"
 
@@ -66,7 +66,7 @@ def _export(
     choose_backend()
     import keras
 
-    from lookonce.network import open_model
+    from lookonce.models.keras import open_model
 
     needed = ("tensorflow",) if form == "litert" else ("tensorflow", "jax")
     if keras.backend.backend() not in needed:

@@ -8,11 +8,11 @@ import onnx
 
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
-from lookonce.darknet_pair import adjusted
 from lookonce.errors import LookonceError
-from lookonce.inference.opening import open_graph
 from lookonce.io.atomic import atomic_file
-from lookonce.onnx_graph import metadata_of, with_boxes, with_free_size, write_card
+from lookonce.models.darknet_pair import adjusted
+from lookonce.models.onnx import metadata_of, with_boxes, with_free_size, write_card
+from lookonce.models.open import open_graph
 
 
 def export_onnx(

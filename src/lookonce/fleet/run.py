@@ -53,7 +53,7 @@ def detect_fleet(
 ) -> Summary:
     """Detect in every picture of `source` and write Parquet parts below `output`, going on where one stopped.
 
-    `graph` is an ONNX file's content, card inside (`lookonce.inference.opening.open_graph`). `source` and
+    `graph` is an ONNX file's content, card inside (`lookonce.models.open.open_graph`). `source` and
     `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
     and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
     names a Ray cluster; None starts one on this machine for the run. Every picture is looked at once: a part

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.backend import choose_backend
 from lookonce.core.boxes import Geometry, clip_boxes
 from lookonce.core.detections import Detections
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
-from lookonce.darknet_pair import adjusted
 from lookonce.errors import LookonceError
 from lookonce.inference.decode import Candidates, decode
 from lookonce.inference.engines import BoxesEngine, Engine, start_engine
 from lookonce.inference.nms import nms
-from lookonce.inference.opening import open_graph
 from lookonce.io.images import PictureError, read_picture
 from lookonce.io.resize import to_input
+from lookonce.models.backend import choose_backend
+from lookonce.models.darknet_pair import adjusted
+from lookonce.models.open import open_graph
 
 if TYPE_CHECKING:
     import keras
@@ -312,7 +312,7 @@ class Detector:
 def _open_keras(path: Path, weights: str | Path | None) -> tuple[keras.Model, ModelCard]:
     try:
         choose_backend()
-        from lookonce.network import open_model
+        from lookonce.models.keras import open_model
     except ImportError as error:
         raise LookonceError("the engine keras isn't installed: pip install 'lookonce[tensorflow]'") from error
     return open_model(path, weights=weights)

@@ -129,7 +129,7 @@ class OpenVinoEngine:
             raise LookonceError(
                 "the engine openvino isn't installed: pip install 'lookonce[openvino]'"
             ) from error
-        from lookonce.onnx_graph import metadata_of
+        from lookonce.models.onnx import metadata_of
 
         core = openvino.Core()
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}

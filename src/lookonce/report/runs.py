@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookonce.card_file import read_card
 from lookonce.darknet import read_cfg
 from lookonce.errors import LookonceError
+from lookonce.models.card_file import read_card
 from lookonce.report.record import EpochTime, RunRecord, count_parameters, flat, read_times
 from lookonce.run_folder import RunFolder
 

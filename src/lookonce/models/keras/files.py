@@ -11,11 +11,11 @@ import keras
 
 from lookonce._version import __version__
 from lookonce.core.model_card import CARD_KEY, ModelCard
-from lookonce.darknet_pair import adjusted, must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.network.build import build
-from lookonce.network.weights import load_darknet
+from lookonce.models.darknet_pair import adjusted, must_exist, read_pair, refuse_misfits
+from lookonce.models.keras.build import build
+from lookonce.models.keras.variables import load_darknet
 
 # Eight times yolov4's weights; of a small file that unpacks to more, nothing good can come.
 _MOST_BYTES = 2**31

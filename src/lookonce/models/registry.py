@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.mlflow_store import files_folder, open_client, store_address
+from lookonce.models.mlflow_store import files_folder, open_client, store_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookonce._version import __version__
-from lookonce.backend import choose_backend
-from lookonce.darknet_pair import must_exist, read_pair, refuse_misfits
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
+from lookonce.models.backend import choose_backend
+from lookonce.models.darknet_pair import must_exist, read_pair, refuse_misfits
 
 if TYPE_CHECKING:
     from lookonce.core.model_card import ModelCard
@@ -54,7 +54,7 @@ def _converted_keras(path: Path) -> bytes:
     # Not above: this takes seconds, and needs Keras and a backend.
     try:
         choose_backend()
-        from lookonce.network import load_model, to_darknet
+        from lookonce.models.keras import load_model, to_darknet
     except ImportError as error:
         raise LookonceError(
             f"{path}: needs Keras once, to be converted: pip install 'lookonce[tensorflow]'. "
@@ -70,7 +70,7 @@ def _converted_keras(path: Path) -> bytes:
 
 
 def _converted(cfg: Cfg, weights: DarknetWeights, card: ModelCard) -> bytes:
-    from lookonce.onnx_graph import network_graph, write_card
+    from lookonce.models.onnx import network_graph, write_card
 
     graph = network_graph(cfg, weights.layers, card.input_size)
     write_card(graph, card)

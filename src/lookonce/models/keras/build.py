@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from lookonce.darknet import Cfg, Layer, plan
-from lookonce.network.pooling import max_pool
+from lookonce.models.keras.pooling import max_pool
 
 # Darknet's activation: the name Keras knows it by. Leaky isn't here: its slope differs from Keras' own.
 ACTIVATIONS = {

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from lookonce.darknet import Head
-from lookonce.onnx_graph.network import INPUT, Parts
+from lookonce.models.onnx.graph import INPUT, Parts
 
 OUTPUTS = ("boxes", "scores", "classes", "pictures")
 # e^20 times an anchor is far outside any picture, and still a number.

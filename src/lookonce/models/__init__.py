@@ -1,0 +1,1 @@
+"""Models as files: the one opener, the Keras and ONNX networks, the registry."""
