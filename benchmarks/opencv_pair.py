@@ -20,9 +20,9 @@ import numpy as np
 from lookonce.core.boxes import clip_boxes
 from lookonce.core.detections import Detections
 from lookonce.evaluation import evaluate
+from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
 from lookonce.inference import Detector
 from lookonce.inference.nms import nms
-from lookonce.validation import AP_CONFIDENCE, Validation
 
 
 def through_opencv(

@@ -14,13 +14,13 @@ from lookonce.core.detections import Detections
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, published
 from lookonce.evaluation import evaluate
+from lookonce.evaluation.validation import Measurement
 from lookonce.labels import CheckedDataset, Dataset, check
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.record import EpochTime
 from lookonce.training.augment import Augmentation
 from lookonce.training.batches import Batches
 from lookonce.training.prepare import samples_of
-from lookonce.validation import Measurement
 
 INPUT_SIZE = (96, 128)
 ANCHORS = np.array([[12, 12], [20, 24], [30, 30], [36, 40], [50, 44], [80, 70]], np.float32)

@@ -21,6 +21,7 @@ from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, write_weights
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, plots
+from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
 from lookonce.inference import Detector
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.models.keras import build, layers_of, load_model, save_model, start_heads, to_darknet
@@ -35,7 +36,6 @@ from lookonce.training.loop import train_network
 from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe
-from lookonce.validation import AP_CONFIDENCE, Validation
 
 NO_SPLIT = "none"
 

@@ -56,8 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
     from lookonce.io.atomic import write_text
-    from lookonce.validation import AP_CONFIDENCE, Validation
 
     detector = open_detector(arguments, AP_CONFIDENCE, many=True)
     split = None if arguments.split == "all" else arguments.split

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import centred_iou
 from lookonce.core.colours import colour_of
+from lookonce.evaluation.image_plot import plot_pictures
 from lookonce.evaluation.matching import Predictions, Truth, confusion_matrix, rank_pictures
 from lookonce.evaluation.metrics import Curve, Metrics
-from lookonce.evaluation.picture_plot import plot_pictures
 from lookonce.io.atomic import atomic_file
 
 __all__ = ["plot_anchors", "plot_confusion", "plot_curves", "plot_pictures", "plot_pr", "rank_pictures"]

@@ -17,11 +17,11 @@ import onnx
 
 from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
+from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
 from lookonce.inference import Detector
 from lookonce.io.images import read_picture
 from lookonce.io.resize import to_input
 from lookonce.models.onnx import write_card
-from lookonce.validation import AP_CONFIDENCE, Validation
 
 # More change the ranges no further, and each costs a pass through the network.
 CALIBRATION_PICTURES = 100

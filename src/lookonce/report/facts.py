@@ -18,8 +18,8 @@ from lookonce.training.prepare import digest
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
+    from lookonce.evaluation.validation import Measurement
     from lookonce.training.batches import Batches
-    from lookonce.validation import Measurement
 
 
 def describe_run(

@@ -11,7 +11,7 @@ from lookonce.core.detections import Detections
 from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, Truth, evaluate, plots, rank_pictures
-from lookonce.evaluation.picture_plot import plot_pictures
+from lookonce.evaluation.image_plot import plot_pictures
 from lookonce.inference import Detector
 from lookonce.io.images import PictureError, read_picture
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
