@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from pyarrow import parquet
 
-from lookonce.fleet.run import PART_PICTURES
+from lookonce.inference.ray.detect import PART_PICTURES
 from lookonce.io.images import list_pictures
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lookonce.cli.main import main
-from lookonce.inference.stages import STAGES, percentiles
+from lookonce.inference.benchmark import STAGES, percentiles
 
 
 def pair_of(shared: Path) -> list[str]:

@@ -92,7 +92,7 @@ def test_as_the_local_engine_once_each_and_going_on(ray, model: Path, pictures: 
 RUN = """
 import sys
 from pathlib import Path
-from lookonce.fleet import detect_fleet
+from lookonce.inference.ray import detect_fleet
 print(detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_pictures=3), flush=True)
 """
 
@@ -155,7 +155,7 @@ def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
 
 
 def test_an_empty_place_is_named(ray, graph: Path, tmp_path: Path):
-    from lookonce.fleet import detect_fleet
+    from lookonce.inference.ray import detect_fleet
 
     with pytest.raises(LookonceError, match="no pictures there"):
         detect_fleet(graph.read_bytes(), str(tmp_path), str(tmp_path / "out"))
@@ -177,8 +177,8 @@ import sys
 from pathlib import Path
 from deadly import Deadly
 from lookonce.errors import LookonceError
-from lookonce.fleet import detect_fleet, run
-from lookonce.fleet.places import Place, list_keys
+from lookonce.inference.ray import detect_fleet, run
+from lookonce.inference.ray.places import Place, list_keys
 
 def deadly(source):
     place, keys = list_keys(source)
@@ -202,9 +202,9 @@ def test_a_picture_that_kills_its_worker_ends_the_run(ray, graph: Path, pictures
 
 def test_a_store_that_answers_nobody_is_noticed_early(ray, graph: Path, tmp_path: Path):
     """A link to itself is neither there nor missing: an error that might pass, as of a network."""
-    from lookonce.fleet import Parts
-    from lookonce.fleet.places import open_place
-    from lookonce.fleet.worker import Job, do_part
+    from lookonce.inference.ray import Parts
+    from lookonce.inference.ray.places import open_place
+    from lookonce.inference.ray.worker import Job, do_part
 
     keys = [f"{index}.jpg" for index in range(256)]
     for key in keys:

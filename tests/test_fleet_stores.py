@@ -31,7 +31,7 @@ from lookonce.models.open import open_graph
 RUN = """
 import sys
 from pathlib import Path
-from lookonce.fleet import detect_fleet
+from lookonce.inference.ray import detect_fleet
 detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_pictures=3)
 """
 PICTURES, PARTS = 42, 14

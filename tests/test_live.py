@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from lookonce.cli.main import main
-from lookonce.video import Frame, LiveSource, VideoError, VideoFile, VideoWriter
-from lookonce.video.ahead import ahead
-from lookonce.video.connection import open_camera, without_password
-from lookonce.video.window import Window
+from lookonce.inference.video import Frame, LiveSource, VideoError, VideoFile, VideoWriter
+from lookonce.inference.video.ahead import ahead
+from lookonce.inference.video.streams import open_camera, without_password
+from lookonce.inference.video.window import Window
 
 # Streams its pictures as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
 # picture's path, and the pictures a connection gets before the server drops it (0: it never does).
@@ -283,7 +283,7 @@ def test_ahead_stops_when_the_reader_does():
 # In processes of their own: Tk ends the one whose screen goes away.
 WINDOW = """
 import numpy as np
-from lookonce.video.window import Window
+from lookonce.inference.video.window import Window
 
 with Window("test") as window:
     # Wider than the screen: made smaller, not cut.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lookonce.cli.main import main
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.video import Frame, VideoError, VideoFile, VideoWriter
+from lookonce.inference.video import Frame, VideoError, VideoFile, VideoWriter
 
 WIDTH, HEIGHT = 192, 128
 RATE = Fraction(10)

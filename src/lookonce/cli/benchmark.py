@@ -14,7 +14,7 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lookonce.inference.stages import Measured
+    from lookonce.inference.benchmark import Measured
 
 _EXAMPLES = """examples:
   lookonce benchmark outputs/model.keras
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise LookonceError(f"--seconds is {arguments.seconds:g}; expected more than 0.")
     from rich.console import Console
 
-    from lookonce.inference.stages import measure
+    from lookonce.inference.benchmark import measure
     from lookonce.io.atomic import write_text
     from lookonce.io.images import picture_size
 

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.progress import Progress
 
     try:
-        from lookonce.fleet import detect_fleet
+        from lookonce.inference.ray import detect_fleet
     except ImportError as error:
         raise LookonceError(
             f"the engine ray isn't installed ({error}): pip install 'lookonce[ray]'"

@@ -17,7 +17,7 @@ from lookonce.cli.model_arguments import open_detector
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from lookonce.video import LiveSource, Tally, VideoFile
+    from lookonce.inference.video import LiveSource, Tally, VideoFile
 
 _FILES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts")
 _STATUS_SECONDS = 1.0
@@ -52,7 +52,7 @@ def refuse_video_flags(arguments: argparse.Namespace) -> None:
 
 def run_video(arguments: argparse.Namespace) -> int:
     """Detect in a video, write it drawn and as JSON lines, print the figures; 1 when it was cut off."""
-    from lookonce.video import LOWEST_SCORE, LiveSource, Tracker, VideoFile, watch
+    from lookonce.inference.video import LOWEST_SCORE, LiveSource, Tracker, VideoFile, watch
 
     live = _is_live(arguments.source)
     if arguments.seconds is not None and not live:
@@ -104,7 +104,7 @@ def _is_video_name(name: str) -> bool:
 
 
 def _output(output: Path, source: VideoFile | LiveSource) -> Path:
-    from lookonce.video import CONTAINERS, check_ending
+    from lookonce.inference.video import CONTAINERS, check_ending
 
     if output.suffix and not output.is_dir():
         check_ending(output)
@@ -120,7 +120,7 @@ def _output(output: Path, source: VideoFile | LiveSource) -> Path:
 @contextmanager
 def _stopped_by_signals(source: VideoFile | LiveSource) -> Iterator[None]:
     """Ctrl-C, and the signal that a service manager sends, end a live source; its files are finished."""
-    from lookonce.video import LiveSource
+    from lookonce.inference.video import LiveSource
 
     if not isinstance(source, LiveSource):
         yield
@@ -165,7 +165,7 @@ def _print(tally: Tally, source: VideoFile | LiveSource) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lookonce.video import STAGES
+    from lookonce.inference.video import STAGES
 
     console = Console(highlight=False)
     console.print(_heading(tally, source), markup=False, soft_wrap=True)

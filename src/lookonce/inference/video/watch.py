@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
 from lookonce.inference import draw
+from lookonce.inference.video.ahead import ahead
+from lookonce.inference.video.frame import Frame, Pixels
+from lookonce.inference.video.live import LiveSource
+from lookonce.inference.video.reading import VideoFile
+from lookonce.inference.video.tally import Tally
+from lookonce.inference.video.tracker import UNTRACKED, Tracker
+from lookonce.inference.video.window import Window
+from lookonce.inference.video.writing import VideoWriter
 from lookonce.io.atomic import atomic_file
-from lookonce.video.ahead import ahead
-from lookonce.video.frame import Frame, Pixels
-from lookonce.video.live import LiveSource
-from lookonce.video.reading import VideoFile
-from lookonce.video.tally import Tally
-from lookonce.video.tracking import UNTRACKED, Tracker
-from lookonce.video.window import Window
-from lookonce.video.writing import VideoWriter
 
 if TYPE_CHECKING:
     from lookonce.inference import Detector

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from lookonce.video.frame import Pixels, VideoError, pyav
-from lookonce.video.reading import unopenable, upright_rgb
+from lookonce.inference.video.frame import Pixels, VideoError, pyav
+from lookonce.inference.video.reading import unopenable, upright_rgb
 
 # A stream that sends nothing for so long counts as lost.
 _TIMEOUT_SECONDS = 10

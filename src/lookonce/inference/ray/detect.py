@@ -11,12 +11,12 @@ from typing import Any
 
 from lookonce.core.model_card import CARD_KEY
 from lookonce.errors import LookonceError
-from lookonce.fleet.attempts import attempts_actor
-from lookonce.fleet.parts import Parts
-from lookonce.fleet.places import list_keys
-from lookonce.fleet.session import ray_session
-from lookonce.fleet.worker import Job, Worker
 from lookonce.inference import Detector
+from lookonce.inference.ray.cluster import ray_session
+from lookonce.inference.ray.part_attempts import attempts_actor
+from lookonce.inference.ray.parts import Parts
+from lookonce.inference.ray.places import list_keys
+from lookonce.inference.ray.worker import Job, Worker
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_PICTURES = 256

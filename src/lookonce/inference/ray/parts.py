@@ -15,8 +15,8 @@ from typing import Any
 
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.fleet.answers import names_in, rejects_file, results_file
-from lookonce.fleet.places import Place, open_place, said
+from lookonce.inference.ray.places import Place, open_place, said
+from lookonce.inference.ray.rows import names_in, rejects_file, results_file
 
 _RUN = "run.json"
 _RESULTS, _REJECTS = "results", "rejects"

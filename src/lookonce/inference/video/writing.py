@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lookonce.inference.video.frame import Frame, Pixels, VideoError, pyav
+from lookonce.inference.video.sound import SoundCopy
 from lookonce.io.atomic import atomic_file
-from lookonce.video.frame import Frame, Pixels, VideoError, pyav
-from lookonce.video.sound import SoundCopy
 
 CONTAINERS = (".mp4", ".mov")
 # What MPEG-TS and players count in; used where a source has no clock of its own, or an odd one.

@@ -7,8 +7,8 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any
 
-from lookonce.video.frame import pyav
-from lookonce.video.reading import start_of
+from lookonce.inference.video.frame import pyav
+from lookonce.inference.video.reading import start_of
 
 
 class SoundCopy:

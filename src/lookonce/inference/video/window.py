@@ -6,7 +6,7 @@ from types import TracebackType
 
 from PIL import Image
 
-from lookonce.video.frame import Pixels, VideoError
+from lookonce.inference.video.frame import Pixels, VideoError
 
 # Of the screen; the rest is for the window's frame and the system's bars.
 _SHARE_OF_SCREEN = 0.85

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from lookonce.video.connection import open_camera, open_stream, without_password
-from lookonce.video.frame import Frame, Pixels, VideoError
+from lookonce.inference.video.frame import Frame, Pixels, VideoError
+from lookonce.inference.video.streams import open_camera, open_stream, without_password
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 30.0
 _PIECE_SECONDS = 0.2

@@ -14,7 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from lookonce.errors import LookonceError
-from lookonce.fleet.credentials import Credentials, hint, without_secrets
+from lookonce.inference.ray.store_credentials import Credentials, hint, without_secrets
 from lookonce.io.atomic import atomic_file
 from lookonce.io.images import SUFFIXES
 

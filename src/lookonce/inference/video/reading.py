@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lookonce.video.frame import Frame, Pixels, VideoError, pyav
+from lookonce.inference.video.frame import Frame, Pixels, VideoError, pyav
 
 # Streams without a frame rate of their own (some AVI, raw H.264) are taken to have this one.
 _USUAL_RATE = Fraction(25)

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from lookonce.core.boxes import Geometry
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.fleet.parts import Parts, part_name
-from lookonce.fleet.places import Place, said
 from lookonce.inference import Detector
+from lookonce.inference.ray.parts import Parts, part_name
+from lookonce.inference.ray.places import Place, said
 from lookonce.io.images import PictureError, decode_picture
 from lookonce.io.resize import to_input
 
