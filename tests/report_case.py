@@ -17,7 +17,7 @@ from lookonce.evaluation import evaluate
 from lookonce.evaluation.validation import Measurement
 from lookonce.labels import CheckedDataset, Dataset, check
 from lookonce.report.facts import RunFacts, describe_run
-from lookonce.report.record import EpochTime
+from lookonce.runs.record import EpochTime
 from lookonce.training.augment import Augmentation
 from lookonce.training.batches import Batches
 from lookonce.training.prepare import samples_of

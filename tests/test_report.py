@@ -20,7 +20,7 @@ from lookonce.evaluation import Truth
 from lookonce.evaluation.calibration import calibrate
 from lookonce.labels.demo_set import make_demo_set
 from lookonce.report.page import report_page, write_report
-from lookonce.report.record import RunRecord, Stopwatch, read_start, read_times
+from lookonce.runs.record import RunRecord, Stopwatch, read_start, read_times
 from page_browser import CONTRAST, chromium
 from report_case import facts, write_set
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lookonce.models.mlflow_store import open_client, store_address
-from lookonce.tracking import Tracking
+from lookonce.runs.tracking import Tracking
 
 ROWS = [{"epoch": epoch, "loss": 10.0 / epoch, "val_map": epoch / 10} for epoch in (1, 2, 3)]
 

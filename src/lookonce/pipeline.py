@@ -28,9 +28,9 @@ from lookonce.models.keras import build, layers_of, load_model, save_model, star
 from lookonce.models.registry import file_sha256
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.page import write_report
-from lookonce.report.record import Stopwatch, read_start, read_times
-from lookonce.run_folder import RunFolder
-from lookonce.tracking import NoTracking, Tracking
+from lookonce.runs.folder import RunFolder
+from lookonce.runs.record import Stopwatch, read_start, read_times
+from lookonce.runs.tracking import NoTracking, Tracking
 from lookonce.training.batches import Batches
 from lookonce.training.loop import train_network
 from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lookonce.report.runs import Run
+    from lookonce.runs.reader import Run
 
 _EXAMPLES = """examples:
   lookonce compare outputs other-outputs
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lookonce.report.compare import LETTERS, write_comparison
-    from lookonce.report.runs import read_runs, warnings
+    from lookonce.runs.reader import read_runs, warnings
 
     runs = read_runs(arguments.runs)
     console = Console(highlight=False)
@@ -84,7 +84,7 @@ def _settings(runs: Sequence[Run], console: Console) -> None:
     from rich.text import Text
 
     from lookonce.report.compare import shown
-    from lookonce.report.runs import differing
+    from lookonce.runs.reader import differing
 
     different = differing(runs)
     if not different:

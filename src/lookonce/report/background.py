@@ -6,9 +6,9 @@ import numpy as np
 
 from lookonce.report.chart import swatch_colour
 from lookonce.report.facts import RunFacts
-from lookonce.report.machine import most_memory_gb
 from lookonce.report.markup import Markup, cut, element, facts, joined, name, note, section, swatch, table
 from lookonce.report.words import count, duration
+from lookonce.runs.machine import most_memory_gb
 
 _MOST_CLASSES = 100
 _MOST_FINDINGS = 60

@@ -12,8 +12,8 @@ from lookonce.report.chart import Chart, epochs_axis, linear, series_colour
 from lookonce.report.curves import SCORES, column, value_axis
 from lookonce.report.layout import page
 from lookonce.report.markup import Markup, cut, element, joined, name, note, section, swatch, table
-from lookonce.report.runs import Run, differing, groups, same_training, same_validation, warnings
 from lookonce.report.words import UNKNOWN, clock, count, figure
+from lookonce.runs.reader import Run, differing, groups, same_training, same_validation, warnings
 
 HEADS = (
     "run",

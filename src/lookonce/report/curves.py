@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from lookonce.report.chart import Axis, Chart, Points, epochs_axis, linear, logarithmic, series_colour, unit
 from lookonce.report.markup import Markup, element, note, section, table
-from lookonce.report.record import EpochTime
 from lookonce.report.words import count, duration, figure
+from lookonce.runs.record import EpochTime
 
 Rows = Sequence[Mapping[str, float]]
 

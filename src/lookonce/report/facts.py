@@ -12,8 +12,8 @@ from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.evaluation import Metrics, Truth
 from lookonce.labels import CheckedDataset
-from lookonce.report.machine import describe_machine
-from lookonce.report.record import EpochTime, RunRecord, count_parameters, flat
+from lookonce.runs.machine import describe_machine
+from lookonce.runs.record import EpochTime, RunRecord, count_parameters, flat
 from lookonce.training.prepare import digest
 
 if TYPE_CHECKING:

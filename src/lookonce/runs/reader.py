@@ -12,8 +12,8 @@ from typing import Any
 from lookonce.darknet import read_cfg
 from lookonce.errors import LookonceError
 from lookonce.models.card_file import read_card
-from lookonce.report.record import EpochTime, RunRecord, count_parameters, flat, read_times
-from lookonce.run_folder import RunFolder
+from lookonce.runs.folder import RunFolder
+from lookonce.runs.record import EpochTime, RunRecord, count_parameters, flat, read_times
 
 _MEASURED = "val_map"
 

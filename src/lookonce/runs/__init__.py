@@ -1,0 +1,1 @@
+"""A training run on disk: its folder, its record and times, and MLflow tracking."""
