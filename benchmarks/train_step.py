@@ -18,15 +18,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from lookonce.base_model import base_cfg
 from lookonce.darknet import customise
 from lookonce.models.keras import build
-from lookonce.pipeline import load_dataset
-from lookonce.training.batches import Batches
+from lookonce.training.base_model import base_cfg
+from lookonce.training.data.batches import Batches
 from lookonce.training.loop import Trainee
-from lookonce.training.loss import YoloLoss
+from lookonce.training.loss.yolo import YoloLoss
 from lookonce.training.prepare import anchors_for, choose_size, samples_of
 from lookonce.training.recipe import Recipe, make_optimizer
+from lookonce.training.train import load_dataset
 
 
 class Repeat(keras.utils.PyDataset):

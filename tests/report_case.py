@@ -18,8 +18,8 @@ from lookonce.evaluation.validation import Measurement
 from lookonce.labels import CheckedDataset, Dataset, check
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.runs.record import EpochTime
-from lookonce.training.augment import Augmentation
-from lookonce.training.batches import Batches
+from lookonce.training.data.augment import Augmentation
+from lookonce.training.data.batches import Batches
 from lookonce.training.prepare import samples_of
 
 INPUT_SIZE = (96, 128)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lookonce.darknet.anchors import cluster_anchors
 from lookonce.errors import LookonceError
-from lookonce.training.anchors import cluster_anchors
 
 
 def test_three_tight_groups_are_found_whatever_the_seed():

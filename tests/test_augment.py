@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookonce.training.augment import NONE, Augmentation, augment
+from lookonce.training.data.augment import NONE, Augmentation, augment
 
 
 def bright_rectangle(box, shape=(480, 640)):

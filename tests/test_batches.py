@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lookonce.training.augment import NONE, Augmentation
-from lookonce.training.batches import Batches, Sample
+from lookonce.training.data.augment import NONE, Augmentation
+from lookonce.training.data.batches import Batches, Sample
 
 
 def samples(count=10):

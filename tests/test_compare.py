@@ -15,10 +15,10 @@ from playwright.sync_api import Browser
 
 from lookonce.cli.main import main
 from lookonce.darknet import customise, published
+from lookonce.darknet.anchors import Anchors
 from lookonce.runs.folder import RunFolder
 from lookonce.runs.reader import read_runs
 from lookonce.runs.record import RunRecord
-from lookonce.training.anchors import Anchors
 from page_browser import CONTRAST, chromium
 from report_case import ANCHORS
 from test_report import assert_self_contained, visit

@@ -7,10 +7,10 @@ from keras import ops
 from lookonce.darknet import parse_cfg
 from lookonce.errors import LookonceError
 from lookonce.models.keras import build, layers_of
-from lookonce.training.augment import NONE
-from lookonce.training.batches import Batches, Sample
+from lookonce.training.data.augment import NONE
+from lookonce.training.data.batches import Batches, Sample
 from lookonce.training.loop import averaged_weights, count_parameters, train_network
-from lookonce.training.loss import YoloLoss
+from lookonce.training.loss.yolo import YoloLoss
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe, make_optimizer
 

@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from lookonce.darknet import Head
-from lookonce.training.loss import YoloLoss
+from lookonce.training.loss.yolo import YoloLoss
 
 ANCHORS = np.array([[10, 14], [23, 27], [37, 58], [81, 82], [60, 30], [90, 70]], np.float32)
 SIZE = (96, 128)

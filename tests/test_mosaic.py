@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookonce.training.augment import NONE, Augmentation
-from lookonce.training.batches import Batches, Sample
-from lookonce.training.mosaic import compose
+from lookonce.training.data.augment import NONE, Augmentation
+from lookonce.training.data.batches import Batches, Sample
+from lookonce.training.data.mosaic import compose
 
 SIZE = (96, 128)
 PLAIN = {"hue": 0.0, "saturation": 1.0, "exposure": 1.0}

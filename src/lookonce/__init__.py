@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lookonce.export import export_onnx
     from lookonce.inference import Detector
     from lookonce.labels import Dataset
-    from lookonce.pipeline import evaluate, train
+    from lookonce.training.train import evaluate, train
 
 
 __all__ = ["Dataset", "Detections", "Detector", "__version__", "evaluate", "export_onnx", "train"]
@@ -22,9 +22,9 @@ _HOMES = {
     "Dataset": "lookonce.labels",
     "Detections": "lookonce.core.detections",
     "Detector": "lookonce.inference",
-    "evaluate": "lookonce.pipeline",
+    "evaluate": "lookonce.training.train",
     "export_onnx": "lookonce.export",
-    "train": "lookonce.pipeline",
+    "train": "lookonce.training.train",
 }
 
 

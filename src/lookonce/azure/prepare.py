@@ -18,7 +18,7 @@ from lookonce.serving.azure import __file__ as entry_scripts
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-ONLINE_SCRIPT, BATCH_SCRIPT = "score.py", "batch_score.py"
+ONLINE_SCRIPT, BATCH_SCRIPT = "score_script.py", "batch_script.py"
 
 
 @dataclass(frozen=True)

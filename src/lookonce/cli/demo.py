@@ -48,7 +48,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Make, train, evaluate, detect, draw, tell."""
     choose_backend(arguments.backend)
     from lookonce.labels.demo_set import make_demo_set, unseen_set
-    from lookonce.pipeline import evaluate, train
+    from lookonce.training.train import evaluate, train
 
     output = Path(arguments.output)
     data = make_demo_set(output, arguments.pictures, arguments.seed)

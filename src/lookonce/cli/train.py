@@ -121,7 +121,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         print(f"Process {number} leaves the training to process 0: one job trains on one machine so far.")
         return 0
     choose_backend(arguments.backend)
-    from lookonce.pipeline import train
+    from lookonce.training.train import train
 
     names = (
         "model weights weights_cfg size resize num_clusters class_path train_split val_split epochs "

@@ -19,7 +19,7 @@ from lookonce.training.prepare import digest
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
     from lookonce.evaluation.validation import Measurement
-    from lookonce.training.batches import Batches
+    from lookonce.training.data.batches import Batches
 
 
 def describe_run(

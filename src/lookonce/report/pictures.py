@@ -18,7 +18,7 @@ from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, element, joined, name, section, swatch
 from lookonce.report.tiles import Layer, tile
 from lookonce.report.words import count
-from lookonce.training.batches import Batches
+from lookonce.training.data.batches import Batches
 
 SHOWN = 6
 _FROM_A_BATCH = 8

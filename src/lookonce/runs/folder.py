@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lookonce.darknet.anchors import Anchors
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
-from lookonce.training.anchors import Anchors
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from keras import ops
 
 from lookonce.errors import LookonceError
 from lookonce.training import checkpoint
-from lookonce.training.batches import Batches
-from lookonce.training.loss import YoloLoss
+from lookonce.training.data.batches import Batches
+from lookonce.training.loss.yolo import YoloLoss
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe, make_optimizer
 

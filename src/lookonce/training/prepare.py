@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.boxes import Geometry
+from lookonce.darknet.anchors import Anchors, cluster_anchors
 from lookonce.errors import LookonceError
 from lookonce.io.images import read_picture
 from lookonce.labels import CheckedDataset
-from lookonce.training.anchors import Anchors, cluster_anchors
-from lookonce.training.batches import Sample
+from lookonce.training.data.batches import Sample
 
 # All models of the family halve five times.
 STRIDE = 32

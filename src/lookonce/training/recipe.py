@@ -11,8 +11,8 @@ import keras
 
 from lookonce.darknet import Head
 from lookonce.errors import LookonceError
-from lookonce.training.augment import Augmentation
-from lookonce.training.loss import LOSSES, YoloLoss
+from lookonce.training.data.augment import Augmentation
+from lookonce.training.loss.yolo import LOSSES, YoloLoss
 from lookonce.training.schedule import SCHEDULES, Schedule
 
 OPTIMIZERS = ("adamw", "sgd")

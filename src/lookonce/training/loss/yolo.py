@@ -16,8 +16,8 @@ import numpy as np
 from keras import ops
 
 from lookonce.darknet import Head
-from lookonce.training.cells import Cells
-from lookonce.training.overlap import ciou, iou
+from lookonce.training.loss.cells import Cells
+from lookonce.training.loss.overlap import ciou, iou
 
 LOSSES = ("v3", "ciou")
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.training.augment import GREY, Array, Augmentation, Image, augment
+from lookonce.training.data.augment import GREY, Array, Augmentation, Image, augment
 
 Labels = NDArray[np.int64]
 Part = tuple[Image, Array, Labels]

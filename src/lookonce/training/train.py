@@ -15,7 +15,6 @@ from typing import Any
 import keras
 
 from lookonce._version import __version__
-from lookonce.base_model import base_cfg, read_pretrained, start_from
 from lookonce.core.boxes import LETTERBOX, RESIZES, STRETCH
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, write_weights
@@ -31,7 +30,8 @@ from lookonce.report.page import write_report
 from lookonce.runs.folder import RunFolder
 from lookonce.runs.record import Stopwatch, read_start, read_times
 from lookonce.runs.tracking import NoTracking, Tracking
-from lookonce.training.batches import Batches
+from lookonce.training.base_model import base_cfg, read_pretrained, start_from
+from lookonce.training.data.batches import Batches
 from lookonce.training.loop import train_network
 from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
 from lookonce.training.progress import Reporter

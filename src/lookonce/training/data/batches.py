@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import xyxy_to_cxcywh
 from lookonce.errors import LookonceError
-from lookonce.training.augment import Augmentation
-from lookonce.training.mosaic import Part, compose
-from lookonce.training.scales import BATCHES_A_SIZE, Epochs, scaled_sizes
+from lookonce.training.data.augment import Augmentation
+from lookonce.training.data.mosaic import Part, compose
+from lookonce.training.data.scales import BATCHES_A_SIZE, Epochs, scaled_sizes
 
 Array = NDArray[np.float32]
 

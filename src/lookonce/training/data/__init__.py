@@ -1,0 +1,1 @@
+"""Training batches: samples, augmentation, mosaic."""

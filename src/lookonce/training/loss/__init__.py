@@ -1,0 +1,1 @@
+"""The YOLO losses on the device, for every Keras backend."""
