@@ -21,7 +21,7 @@ import pytest
 from conftest import _missing
 from lookonce.export import export_onnx
 from lookonce.inference import Detector
-from lookonce.serving.azure import __file__ as azure_package
+from lookonce.serving.protocols.azure import __file__ as azure_package
 from serving_process import fastest
 
 ENTRY = Path(azure_package).with_name("score.py")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lookonce.core.detections import Detections
-from lookonce.labels.label_studio import LabelingConfig, prediction, read_config
 from lookonce.labels.record import LabelError
+from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
 
 CONFIG = """
 <View>

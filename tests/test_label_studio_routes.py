@@ -14,7 +14,7 @@ import pytest
 
 from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
-from lookonce.serving.allowed_pictures import AllowedPictures, FetchError, checked_origin
+from lookonce.serving.server.allowed_images import AllowedPictures, FetchError, checked_origin
 from serving_process import Serving, fastest
 
 CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">

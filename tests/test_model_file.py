@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lookonce.errors import LookonceError
-from lookonce.serving.model_file import find_model
+from lookonce.serving.server.model_file import find_model
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_without_any_name_the_message_lists_the_ways():
 def test_a_folder_of_very_many_files_is_not_searched_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lookonce.serving.model_file._MOST_FILES", 5)
+    monkeypatch.setattr("lookonce.serving.server.model_file._MOST_FILES", 5)
     add(tmp_path, *(f"{index}.txt" for index in range(6)))
     with pytest.raises(LookonceError, match="more than 5 files"):
         find_model(str(tmp_path))

@@ -16,7 +16,7 @@ from lookonce.cli.main import main
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector, draw
 from lookonce.io.images import list_pictures, read_picture
-from lookonce.serving.scoring_address import ScoringAddress
+from lookonce.serving.client.address import ScoringAddress
 from serving_process import Serving, fastest
 
 KEY = "a key of 24 signs, or é"

@@ -338,9 +338,9 @@ def test_a_body_that_dribbles_is_refused(shared: Path, tmp_path: Path, monkeypat
 
     import uvicorn
 
-    from lookonce.serving.app import create_app
-    from lookonce.serving.connection import protocol_options
-    from lookonce.serving.settings import Settings
+    from lookonce.serving.server.app import create_app
+    from lookonce.serving.server.connection import protocol_options
+    from lookonce.serving.server.settings import Settings
 
     model, _, weights, _, classes = map(str, fastest(shared))
     settings = replace(Settings(model, weights, classes), body_seconds=1.0)

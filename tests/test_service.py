@@ -17,10 +17,10 @@ from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
 from lookonce.inference import Detector
 from lookonce.io.images import PictureError
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.service import Looked, Service
-from lookonce.serving.settings import Settings
-from lookonce.serving.uploads import Upload
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.service import Looked, Service
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.uploads import Upload
 from serving_process import fastest
 
 

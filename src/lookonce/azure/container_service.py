@@ -14,8 +14,8 @@ from lookonce.azure.prepare import Prepared
 from lookonce.azure.stages import Stages
 from lookonce.deploy.local import answers
 from lookonce.errors import LookonceError
-from lookonce.serving.client import ScoringClient
-from lookonce.serving.scoring_address import ScoringAddress
+from lookonce.serving.client.address import ScoringAddress
+from lookonce.serving.client.client import ScoringClient
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

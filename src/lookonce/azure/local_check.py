@@ -20,9 +20,9 @@ from typing import Any
 from lookonce.azure.explain import without_secrets
 from lookonce.deploy.local import answers, free_port
 from lookonce.errors import LookonceError
-from lookonce.serving.client import ScoringClient, read_answer
-from lookonce.serving.client_errors import NoAnswerError, ServiceError
-from lookonce.serving.scoring_address import ScoringAddress
+from lookonce.serving.client.address import ScoringAddress
+from lookonce.serving.client.client import ScoringClient, read_answer
+from lookonce.serving.client.failures import NoAnswerError, ServiceError
 
 _SECONDS = 180.0
 _LAST_LINES = 15

@@ -14,9 +14,9 @@ from lookonce.azure import operations
 from lookonce.azure.ask import ask
 from lookonce.azure.serving_environment import Way
 from lookonce.errors import LookonceError
-from lookonce.serving.client import ScoringClient
-from lookonce.serving.client_errors import NoAnswerError
-from lookonce.serving.scoring_address import ScoringAddress
+from lookonce.serving.client.address import ScoringAddress
+from lookonce.serving.client.client import ScoringClient
+from lookonce.serving.client.failures import NoAnswerError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -13,7 +13,7 @@ from lookonce.azure.serving_environment import UNUSED, Way, ensure_environment
 from lookonce.azure.snapshot import write_snapshot
 from lookonce.azure.stages import Stages
 from lookonce.errors import LookonceError
-from lookonce.serving.azure import __file__ as entry_scripts
+from lookonce.serving.protocols.azure import __file__ as entry_scripts
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

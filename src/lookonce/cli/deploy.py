@@ -133,7 +133,7 @@ def _tell(arguments: argparse.Namespace, name: str, url: str) -> int:
 
 
 def _azure_server(program: str, port: int) -> list[str]:
-    from lookonce.serving.azure import __file__ as package
+    from lookonce.serving.protocols.azure import __file__ as package
 
     found = shutil.which(program)
     if found is None:

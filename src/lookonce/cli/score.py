@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lookonce.cli.score_answers import Answering
     from lookonce.cli.score_service import Named
-    from lookonce.serving.client import ScoringClient
+    from lookonce.serving.client.client import ScoringClient
 
 _KEY = "WEBSERVICE_KEY"
 _MOST_CLIENTS, _MOST_SECONDS = 256, 600.0
@@ -158,8 +158,8 @@ def _pictures(named: Sequence[str]) -> list[Path]:
 
 
 def _client(arguments: argparse.Namespace, named: Named | None, connections: int) -> ScoringClient:
-    from lookonce.serving.client import ScoringClient
-    from lookonce.serving.scoring_address import DEFAULT_URI, ScoringAddress
+    from lookonce.serving.client.address import DEFAULT_URI, ScoringAddress
+    from lookonce.serving.client.client import ScoringClient
 
     uri, kept = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI, None
     if named is not None:
@@ -185,8 +185,8 @@ def _client(arguments: argparse.Namespace, named: Named | None, connections: int
 
 
 def _bench(client: ScoringClient, pictures: list[Path], arguments: argparse.Namespace) -> int:
-    from lookonce.serving.client import read_file
-    from lookonce.serving.client_bench import measure
+    from lookonce.serving.client.client import read_file
+    from lookonce.serving.client.load_test import measure
 
     contents, size = [], 0
     for picture in pictures:

@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lookonce.cli.drawn_copies import names_of, targets, write_drawn
-from lookonce.serving.client import in_pixels
-from lookonce.serving.client_errors import NoAnswerError, ServiceError
-from lookonce.serving.client_threads import in_order
-from lookonce.serving.scoring_address import printable
+from lookonce.serving.client.address import printable
+from lookonce.serving.client.client import in_pixels
+from lookonce.serving.client.failures import NoAnswerError, ServiceError
+from lookonce.serving.client.threads import in_order
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections

@@ -10,7 +10,7 @@ from typing import Any
 from lookonce.cli.drawn_copies import names_of
 from lookonce.cli.score_service import Named
 from lookonce.errors import LookonceError
-from lookonce.serving.client_errors import NoAnswerError
+from lookonce.serving.client.failures import NoAnswerError
 
 
 class BatchAnswers:

@@ -104,10 +104,10 @@ def run(arguments: argparse.Namespace) -> int:
     for name in ("conf", "iou"):
         if not 0 <= getattr(arguments, name) <= 1:
             raise LookonceError(f"--{name} is {getattr(arguments, name)}; expected a number from 0 to 1.")
-    from lookonce.serving.allowed_pictures import checked_origin
-    from lookonce.serving.model_file import find_model
-    from lookonce.serving.server import serve
-    from lookonce.serving.settings import MIB, Settings
+    from lookonce.serving.server.allowed_images import checked_origin
+    from lookonce.serving.server.model_file import find_model
+    from lookonce.serving.server.processes import serve
+    from lookonce.serving.server.settings import MIB, Settings
 
     settings = Settings(
         model_path=str(find_model(arguments.model)),

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.score import as_json, fraction
-from lookonce.serving.served_model import ServedModel
-from lookonce.serving.settings import Settings
-from lookonce.serving.uploads import Upload, picture_bytes, read_json, refuse_more
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.score import as_json, fraction
+from lookonce.serving.server.served_model import ServedModel
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.uploads import Upload, picture_bytes, read_json, refuse_more
 
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 OUTPUTS = [

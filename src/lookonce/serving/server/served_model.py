@@ -10,7 +10,7 @@ from pathlib import Path
 from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.serving.settings import Settings
+from lookonce.serving.server.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lookonce.serving.answers import FORMS
-from lookonce.serving.settings import Settings
+from lookonce.serving.protocols.responses import FORMS
+from lookonce.serving.server.settings import Settings
 
 Schema = dict[str, Any]
 

@@ -14,11 +14,11 @@ from PIL import Image
 from lookonce.core.detections import Detections
 from lookonce.inference.draw import draw
 from lookonce.io.images import PictureError, TooManyPixelsError
-from lookonce.serving.answers import FORMS, write_answer
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.service import Looked, Service
-from lookonce.serving.telemetry import log_fault
-from lookonce.serving.uploads import Upload, read_uploads, refuse_more
+from lookonce.serving.protocols.responses import FORMS, write_answer
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.service import Looked, Service
+from lookonce.serving.server.telemetry import log_fault
+from lookonce.serving.server.uploads import Upload, read_uploads, refuse_more
 
 _PARAMETERS = ("conf", "iou", "format", "draw")
 _YES, _NO = ("1", "true"), ("0", "false")

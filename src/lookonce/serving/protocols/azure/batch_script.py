@@ -24,7 +24,7 @@ def init() -> None:
     """Load the model, once for each process. Raises LookonceError."""
     global _detector
     from lookonce.inference import Detector
-    from lookonce.serving.model_file import find_model
+    from lookonce.serving.server.model_file import find_model
 
     conf, iou = (float(os.environ.get(f"LOOKONCE_{name}") or default) for name, default in _DEFAULTS)
     _detector = Detector(find_model(None), conf=conf, iou=iou)

@@ -17,7 +17,7 @@ from azureml_inference_server_http.api.aml_request import rawhttp  # type: ignor
 from azureml_inference_server_http.api.aml_response import AMLResponse  # type: ignore[import-not-found]
 
 if TYPE_CHECKING:
-    from lookonce.serving.service import Service
+    from lookonce.serving.server.service import Service
 
 # Of the time after which the server gives a request up; the rest is for sending the answer.
 _SHARE_OF_TIMEOUT = 0.9
@@ -29,7 +29,7 @@ _running: tuple[int, Service] | None = None
 def init() -> None:
     """Load and warm the model, once for each worker process. Raises LookonceError."""
     # Here and not at the first request: it takes a while, and may fail.
-    import lookonce.serving.score  # noqa: F401
+    import lookonce.serving.server.score  # noqa: F401
 
     _service()
 
@@ -37,7 +37,7 @@ def init() -> None:
 @rawhttp
 def run(request: Any) -> AMLResponse:
     """Answer one request to /score, a Flask request; what is wrong with it has its status as elsewhere."""
-    from lookonce.serving.score import score
+    from lookonce.serving.server.score import score
 
     if request.method == "OPTIONS":
         return AMLResponse("", 200)
@@ -61,11 +61,11 @@ def _service() -> Service:
 
 
 def _start() -> Service:
-    from lookonce.serving.model_file import find_model
-    from lookonce.serving.served_model import cores
-    from lookonce.serving.service import Service
-    from lookonce.serving.settings import Settings
-    from lookonce.serving.telemetry import start_log
+    from lookonce.serving.server.model_file import find_model
+    from lookonce.serving.server.served_model import cores
+    from lookonce.serving.server.service import Service
+    from lookonce.serving.server.settings import Settings
+    from lookonce.serving.server.telemetry import start_log
 
     start_log(as_json=True)
     workers = int(os.environ.get("WORKER_COUNT") or 1)

@@ -17,12 +17,12 @@ from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
 from lookonce.io.images import PictureError, decode_picture
-from lookonce.serving.memory import give_back
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.served_model import ServedModel, cores, load_model, shown, version_of
-from lookonce.serving.settings import Settings
-from lookonce.serving.telemetry import Telemetry, log, log_fault
-from lookonce.serving.uploads import Upload
+from lookonce.serving.server.memory import give_back
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.served_model import ServedModel, cores, load_model, shown, version_of
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.telemetry import Telemetry, log, log_fault
+from lookonce.serving.server.uploads import Upload
 
 # A threshold near 0 lets every box of every class through; more than these would only take time.
 _CANDIDATES = 10_000

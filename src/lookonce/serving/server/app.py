@@ -18,13 +18,15 @@ from starlette.staticfiles import StaticFiles
 
 from lookonce._version import __version__
 from lookonce.errors import LookonceError
-from lookonce.serving import inference_protocol, label_studio, memory, openapi
-from lookonce.serving.guard import Bodies, Guard, response
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.score import Question, Reply, as_json, refused
-from lookonce.serving.service import Service
-from lookonce.serving.settings import Settings
-from lookonce.serving.telemetry import Telemetry, log
+from lookonce.serving.protocols import label_studio
+from lookonce.serving.protocols import open_inference as inference_protocol
+from lookonce.serving.server import memory, openapi
+from lookonce.serving.server.guard import Bodies, Guard, response
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.score import Question, Reply, as_json, refused
+from lookonce.serving.server.service import Service
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.telemetry import Telemetry, log
 
 _PAGE = Path(__file__).with_name("page")
 # Larger bodies are parsed in a thread: base64 of this size takes a millisecond.

@@ -14,8 +14,8 @@ from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError, TimeoutE
 from urllib3.util.retry import Retry
 
 from lookonce.errors import LookonceError
-from lookonce.serving.client_errors import BUSY, Explainer, NoAnswerError, Reply, may_pass
-from lookonce.serving.scoring_address import ScoringAddress, media_type, open_pool, printable
+from lookonce.serving.client.address import ScoringAddress, media_type, open_pool, printable
+from lookonce.serving.client.failures import BUSY, Explainer, NoAnswerError, Reply, may_pass
 
 _MOST_PICTURE_BYTES, _MOST_ANSWER_BYTES = 256 * 2**20, 64 * 2**20
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 8.0

@@ -16,16 +16,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from lookonce.core.detections import Detections
-from lookonce.labels.label_studio import LabelingConfig, prediction, read_config
 from lookonce.labels.record import LabelError
-from lookonce.serving.allowed_pictures import AllowedPictures, FetchError
-from lookonce.serving.guard import Bodies, response
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.score import Reply, as_json
-from lookonce.serving.service import Service
-from lookonce.serving.settings import Settings
-from lookonce.serving.telemetry import log
-from lookonce.serving.uploads import Upload, read_json
+from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
+from lookonce.serving.server.allowed_images import AllowedPictures, FetchError
+from lookonce.serving.server.guard import Bodies, response
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.score import Reply, as_json
+from lookonce.serving.server.service import Service
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.telemetry import log
+from lookonce.serving.server.uploads import Upload, read_json
 
 # Label Studio waits 100 seconds for all tasks of a request; what isn't begun by then is left for the next.
 _BUDGET_SECONDS = 80.0

@@ -17,12 +17,12 @@ from starlette.responses import Response
 from lookonce._version import __version__
 from lookonce.core.detections import Detections
 from lookonce.io.images import PictureError, TooManyPixelsError
-from lookonce.serving.guard import Bodies, response
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.score import Reply, as_json
-from lookonce.serving.served_model import ServedModel
-from lookonce.serving.service import Service
-from lookonce.serving.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
+from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
+from lookonce.serving.server.guard import Bodies, response
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.score import Reply, as_json
+from lookonce.serving.server.served_model import ServedModel
+from lookonce.serving.server.service import Service
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

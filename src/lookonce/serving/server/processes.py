@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from uvicorn.supervisors.multiprocess import Multiprocess
 
 from lookonce.errors import LookonceError
-from lookonce.serving.app import create_app
-from lookonce.serving.connection import protocol_options
-from lookonce.serving.served_model import load_model
-from lookonce.serving.settings import Settings
-from lookonce.serving.telemetry import log, start_log
+from lookonce.serving.server.app import create_app
+from lookonce.serving.server.connection import protocol_options
+from lookonce.serving.server.served_model import load_model
+from lookonce.serving.server.settings import Settings
+from lookonce.serving.server.telemetry import log, start_log
 
 _BACKLOG = 512
 # Above the deadline of a request: whatever is inside is answered before the end.

@@ -18,7 +18,7 @@ from urllib3.exceptions import (
 )
 
 from lookonce.errors import LookonceError
-from lookonce.serving.scoring_address import describe, printable
+from lookonce.serving.client.address import describe, printable
 
 BUSY = (429, 503)
 

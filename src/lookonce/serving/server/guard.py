@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lookonce.serving.connection import MOST_HEADER_BYTES
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.score import Reply, refused, too_large
-from lookonce.serving.telemetry import Telemetry, log, log_fault
+from lookonce.serving.server.connection import MOST_HEADER_BYTES
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.score import Reply, refused, too_large
+from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 
 # Probes, the page that asks for the key, the description of the routes: nothing of model or pictures.
 _OPEN = {

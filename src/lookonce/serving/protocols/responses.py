@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lookonce.core.detections import Detections
-from lookonce.labels.label_studio import prediction
-from lookonce.serving.service import Looked
+from lookonce.serving.protocols.label_studio_config import prediction
+from lookonce.serving.server.service import Looked
 
 Named = tuple[str, Detections]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from urllib3.exceptions import HTTPError, NewConnectionError, TimeoutError
 
-from lookonce.serving.client import ScoringClient
-from lookonce.serving.client_errors import Reply
+from lookonce.serving.client.client import ScoringClient
+from lookonce.serving.client.failures import Reply
 
 PERCENTILES = (50, 95, 99)
 # Whoever is refused comes back after this, and not a thousand times a second.

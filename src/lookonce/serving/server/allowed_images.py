@@ -12,8 +12,8 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
 from lookonce.errors import LookonceError
-from lookonce.serving.refusal import Refusal
-from lookonce.serving.uploads import picture_bytes
+from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.uploads import picture_bytes
 
 _MOST_REDIRECTS = 5
 _MOST_TOKEN_BYTES = 64 * 1024

@@ -1,0 +1,1 @@
+"""The client of a scoring service: requests, retries, load tests."""

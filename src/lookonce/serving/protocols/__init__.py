@@ -1,0 +1,1 @@
+"""Request and response formats of other services that this service speaks."""
