@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from azure.ai.ml._utils._asset_utils import AmlIgnoreFile
 
-from lookonce.azure.lock import locked
-from lookonce.azure.snapshot import write_snapshot
+from lookonce.deploy.package.lock import locked
+from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
 
 

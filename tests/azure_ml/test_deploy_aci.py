@@ -13,7 +13,7 @@ import pytest
 from azure_ml.deploying import Desk, desk, detector_file
 from azure_ml.endpoint_images import BuildError
 from azure_ml.stand_in import StandIn
-from lookonce.azure.image_context import write_context
+from lookonce.deploy.package.image_context import write_context
 
 __all__ = ["desk", "detector_file"]
 
@@ -114,7 +114,9 @@ def test_a_container_that_dies_is_taken_away(
     stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
 ):
     # Built well, but it doesn't know one of its options.
-    monkeypatch.setattr("lookonce.azure.image_context._SERVE", ("python", "-m", "lookonce", "serve", "--no"))
+    monkeypatch.setattr(
+        "lookonce.deploy.package.image_context._SERVE", ("python", "-m", "lookonce", "serve", "--no")
+    )
     failed = deploy(desk, service)
     assert failed.code == 1
     assert "the container doesn't stay up: " in failed.err

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from lookonce.azure import containers, image_builds, kept_keys, operations
 from lookonce.azure.ask import ask
-from lookonce.azure.image_context import write_context
 from lookonce.azure.prepare import Prepared
 from lookonce.azure.stages import Stages
 from lookonce.deploy.local import answers
+from lookonce.deploy.package.image_context import write_context
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient

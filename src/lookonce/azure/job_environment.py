@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.ask import ask
-from lookonce.azure.lock import locked
+from lookonce.deploy.package.lock import locked
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -17,7 +17,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.ask import ask, quiet
 from lookonce.azure.compute import SERVERLESS
-from lookonce.azure.snapshot import write_snapshot
+from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:

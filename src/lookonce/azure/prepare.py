@@ -10,8 +10,8 @@ from lookonce.azure import local_check
 from lookonce.azure.deployable import fetch, register
 from lookonce.azure.local_check import Trial, Tried
 from lookonce.azure.serving_environment import UNUSED, Way, ensure_environment
-from lookonce.azure.snapshot import write_snapshot
 from lookonce.azure.stages import Stages
+from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
 from lookonce.serving.protocols.azure import __file__ as entry_scripts
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.ask import ask
-from lookonce.azure.image_context import write_context
 from lookonce.azure.job_environment import IMAGE
-from lookonce.azure.lock import locked
+from lookonce.deploy.package.image_context import write_context
+from lookonce.deploy.package.lock import locked
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

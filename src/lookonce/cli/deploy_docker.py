@@ -14,9 +14,9 @@ from lookonce.errors import LookonceError
 
 def start(arguments: argparse.Namespace, model: Path, port: int) -> str:
     """Build the image if it isn't there, and start it with the model; the address. Raises LookonceError."""
-    from lookonce.azure.image_context import write_context
     from lookonce.deploy.docker import DockerService, build, check_engine, start
     from lookonce.deploy.local import services
+    from lookonce.deploy.package.image_context import write_context
 
     for given, flag in (
         (arguments.azure_server, "--azure-server"),

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lookonce.azure.lock import locked
-from lookonce.azure.snapshot import write_snapshot
+from lookonce.deploy.package.lock import locked
+from lookonce.deploy.package.snapshot import write_snapshot
 
 # As the repository's Dockerfile, but from what is installed here: there may be no repository.
 _DOCKERFILE = """\

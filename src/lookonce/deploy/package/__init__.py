@@ -1,0 +1,1 @@
+"""What a deployment carries: the code snapshot, the locked packages, the image context."""
