@@ -133,7 +133,7 @@ def main() -> None:
                 import lookonce.serving
 
                 port = free_port()
-                entry = Path(lookonce.serving.__file__).with_name("azure") / "score.py"
+                entry = Path(lookonce.serving.__file__).with_name("protocols") / "azure" / "score_script.py"
                 servers["azureml-inference-server-http"] = (
                     [given.azure_server, "--entry_script", str(entry), "--port", str(port)],
                     f"http://127.0.0.1:{port}",

@@ -141,7 +141,7 @@ def _azure_server(program: str, port: int) -> list[str]:
             f"{program} is not installed. In an environment of its own, for its versions are older ones: pip "
             "install lookonce azureml-inference-server-http; then --azure-server ENVIRONMENT/bin/azmlinfsrv"
         )
-    entry = Path(package).with_name("score.py")
+    entry = Path(package).with_name("score_script.py")
     return [found, "--entry_script", str(entry), "--port", str(port)]
 
 

@@ -28,7 +28,7 @@ from lookonce.serving.server.service import Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log
 
-_PAGE = Path(__file__).with_name("page")
+_PAGE = Path(__file__).parents[1] / "page"
 # Larger bodies are parsed in a thread: base64 of this size takes a millisecond.
 _QUICK_BYTES = 256 * 1024
 

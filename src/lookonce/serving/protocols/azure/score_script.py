@@ -1,6 +1,6 @@
 """Entry script for Azure Machine Learning's inference server: `/score` as `lookonce serve` answers it.
 
-    azmlinfsrv --entry_script score.py --model_dir FOLDER
+    azmlinfsrv --entry_script score_script.py --model_dir FOLDER
 
 Name this file as a deployment's scoring script, or copy it there alone: it needs an installed lookonce and
 azureml-inference-server-http 1.5, nothing beside it. The model is what `find_model` finds. The server answers

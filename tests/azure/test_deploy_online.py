@@ -1,0 +1,311 @@
+"""`lookonce deploy online` against the stand-in's endpoints, which really serve."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+
+from azure_deploying import Desk, desk, detector_file
+from azure_stand_in.endpoint_images import Image
+from azure_stand_in.endpoint_place import INFERENCE_SERVER
+from azure_stand_in.stand_in import StandIn
+from lookonce.azure.registry import AzureRegistry
+from lookonce.azure.workspace import find_config, open_workspace
+from serving_process import fastest
+
+__all__ = ["desk", "detector_file"]
+
+# Ready, but refuses every picture.
+REFUSING = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+    def do_POST(self):
+        self.send_response(500); self.send_header("Content-Length", "0"); self.end_headers()
+        print("no model at all", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def service(stand_in: StandIn) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    yield name
+    stand_in.faults.clear()
+    with contextlib.suppress(ResourceNotFoundError):
+        stand_in.client().online_endpoints.begin_delete(name).result()
+
+
+def deploy(desk: Desk, service: str, *more: str):
+    return desk.lookonce("deploy", "online", "model.onnx", "--service-name", service, *more)
+
+
+def state(stand_in: StandIn, service: str) -> tuple[dict[str, int], list[str]]:
+    """The endpoint's traffic, and its deployments."""
+    client = stand_in.client()
+    traffic = client.online_endpoints.get(service).traffic
+    used = {name: share for name, share in traffic.items() if share}
+    return used, sorted(one.name for one in client.online_deployments.list(service))
+
+
+def key(stand_in: StandIn, service: str) -> str:
+    return str(stand_in.client().online_endpoints.get_keys(service).primary_key)
+
+
+def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service: str):
+    done = deploy(desk, service, "--picture", "dog.jpg", "--description", "dogs and bicycles")
+    assert done.code == 0, done.said
+    stages = [re.sub(r" \([\d.]+ (s|min \d+ s)\)$", "", line) for line in done.out.splitlines()]
+    assert stages[1] == "tried here: 5 objects in dog.jpg, by a process of its own"
+    assert stages[4:8] == [
+        f"endpoint {service} is made, and asks for a key",
+        f"deployment blue of {service} has started",
+        "blue answers: 5 found in dog.jpg",
+        "the traffic goes to blue",
+    ]
+    assert key(stand_in, service) not in done.said
+
+    found = desk.lookonce("score", "dog.jpg", "--service", service, "--json", "-")
+    assert found.code == 0, found.said
+    labels = [box["label"] for box in json.loads(found.out)[0]["boxes"]]
+    assert {"dog", "bicycle"} <= set(labels)
+    address = stand_in.client().online_endpoints.get(service).scoring_uri
+    without = desk.lookonce("score", "dog.jpg", "--uri", address)
+    assert without.code == 1
+    assert "wants a key (401). Set WEBSERVICE_KEY to it" in without.err
+
+    second = deploy(desk, service, "--show-key")
+    assert second.code == 0, second.said
+    assert f"deployment green of {service} has started" in second.out
+    assert "blue, the old one, is deleted" in second.out
+    assert f"Its key: {key(stand_in, service)}" in second.out
+    assert state(stand_in, service) == ({"green": 100}, ["green"])
+
+    listed = desk.lookonce("deploy", "list", "--on", "azure").out
+    (words,) = [line.split() for line in listed.splitlines() if line.split()[0] == service]
+    assert words[:6] == [service, "online", "Succeeded", "green", "100", "%:"]
+    assert words[6:] == [f"{service}:1", address, "dogs", "and", "bicycles"]
+    assert key(stand_in, service) not in listed
+    shown = desk.lookonce("deploy", "list", "--on", "azure", "--show-key").out
+    assert key(stand_in, service) in shown
+    logs = desk.lookonce("deploy", "logs", service, "--on", "azure", "--lines", "3").out
+    assert 1 <= len(logs.splitlines()) <= 3
+    ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
+    assert f"online endpoint {service} with green is deleted" in ended.out
+    for words in (("deploy", "logs", service, "--on", "azure"), ("score", "dog.jpg", "--service", service)):
+        gone = desk.lookonce(*words)
+        assert gone.code == 1
+        assert f"no service '{service}' in workspace lookonce; there is " in gone.err
+
+
+def test_a_second_version_that_crashes_leaves_the_first(stand_in: StandIn, desk: Desk, service: str):
+    assert deploy(desk, service).code == 0
+    # The project's image, but nobody told it that the endpoint asks for the key.
+    failed = deploy(desk, service, "--container", "images.azurecr.localhost/lookonce:1")
+    assert failed.code == 1
+    assert f"{service} isn't deployed: Azure answered ResourceNotReady" in failed.err
+    assert "The last lines of green's log:\n  lookonce: --host 0.0.0.0 can be reached" in failed.err
+    assert "blue has all the traffic as before. Nothing stays behind but the registered model" in failed.err
+    assert state(stand_in, service) == ({"blue": 100}, ["blue"])
+    assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
+
+
+def test_a_second_version_that_answers_wrongly_gets_no_traffic(
+    stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lookonce.azure.online_parts._UNKNOWN_SECONDS", 0.0)
+    assert deploy(desk, service).code == 0
+    stand_in.images.add("images.azurecr.localhost/refusing:1", Image(("python", "-c", REFUSING)))
+    failed = deploy(desk, service, "--container", "images.azurecr.localhost/refusing:1")
+    assert failed.code == 1
+    assert "drawn.png: the service answered 500" in failed.err
+    assert "\n  no model at all" in failed.err
+    assert state(stand_in, service) == ({"blue": 100}, ["blue"])
+
+
+def test_what_azure_refuses_leaves_no_endpoint(stand_in: StandIn, desk: Desk, service: str):
+    faults, endpoint = stand_in.faults, f"onlineEndpoints/{service}"
+    for break_it, told in (
+        (lambda: faults.quota("onlineEndpoints"), "Not enough quota available for Standard_DS3_v2"),
+        (
+            lambda: faults.name_taken(service),
+            "name is taken by another endpoint in the region; choose another",
+        ),
+        (faults.image_build_failure, "the build's log:\n  ERROR: No matching distribution found for nothing"),
+        (lambda: faults.forbid(method="PUT", ending=service), "403 AuthorizationFailed"),
+    ):
+        break_it()
+        failed = deploy(desk, service)
+        faults.clear()
+        assert failed.code == 1, failed.said
+        assert told in failed.err
+        assert re.search(rf"Nothing (stays behind|was made) but the registered model {service}:1", failed.err)
+        assert "Traceback" not in failed.err
+        assert endpoint not in stand_in.resources
+
+
+def test_busy_services_and_ended_tokens_are_waited_out(stand_in: StandIn, desk: Desk, service: str):
+    stand_in.faults.throttle(2)
+    stand_in.faults.unavailable(2, method="PUT")
+    stand_in.faults.expire_tokens()
+    done = deploy(desk, service)
+    assert done.code == 0, done.said
+
+
+def test_what_cannot_be_deleted_is_named(stand_in: StandIn, desk: Desk, service: str):
+    stand_in.faults.forbid(method="DELETE")
+    failed = deploy(desk, service, "--container", "images.azurecr.localhost/lookonce:1")
+    assert failed.code == 1
+    assert f"What stays behind, and may cost: endpoint {service}, for it can't be deleted" in failed.err
+    assert f"Try: lookonce deploy delete {service} --on azure" in failed.err
+    stand_in.faults.clear()
+    assert desk.lookonce("deploy", "delete", service, "--on", "azure").code == 0
+
+
+def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, service: str):
+    alone = deploy(desk, service, "--traffic", "10")
+    assert "no other deployment yet; leave --traffic out" in alone.err
+    assert deploy(desk, service).code == 0
+    shared = deploy(desk, service, "--traffic", "10")
+    assert "the traffic goes to blue 90 %, green 10 %" in shared.out, shared.said
+    third = deploy(desk, service)
+    assert (
+        f"is shared: blue 90 % and green 10 %. Decide first: lookonce deploy traffic {service}" in third.err
+    )
+    for wrong, told in (
+        (["green=60"], "sum up to 60"),
+        (["red=100"], "no deployment 'red'; it has blue, green"),
+        (["green"], "'green' is no DEPLOYMENT=PERCENT"),
+    ):
+        assert told in desk.lookonce("deploy", "traffic", service, *wrong).err
+    moved = desk.lookonce("deploy", "traffic", service, "green=100")
+    assert f"the traffic of {service} goes to green" in moved.out
+    refused = desk.lookonce("deploy", "delete", service, "--deployment", "green", "--on", "azure")
+    assert refused.code == 1
+    assert "100% of the endpoint's traffic" in refused.err
+    # The idle one makes room for the next.
+    kept = deploy(desk, service, "--keep-old")
+    assert f"deployment blue of {service} was idle and is deleted" in kept.out, kept.said
+    assert state(stand_in, service) == ({"blue": 100}, ["blue", "green"])
+    one = desk.lookonce("deploy", "delete", service, "--deployment", "green", "--on", "azure")
+    assert f"deployment green of {service} is deleted" in one.out
+    assert state(stand_in, service) == ({"blue": 100}, ["blue"])
+
+
+def test_an_image_that_the_workspace_builds(stand_in: StandIn, desk: Desk, service: str):
+    done = deploy(desk, service, "--container", "--picture", "dog.jpg")
+    assert done.code == 0, done.said
+    assert "tried here: 5 objects in dog.jpg, by lookonce serve" in done.out
+    assert "blue answers: 5 found in dog.jpg" in done.out
+
+
+def test_the_inference_server_is_used_where_it_is_installed(
+    stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", f"{INFERENCE_SERVER.parent}{os.pathsep}{os.environ['PATH']}")
+    done = deploy(desk, service, "--picture", "dog.jpg")
+    assert "tried here: 5 objects in dog.jpg, by azmlinfsrv" in done.out, done.said
+
+
+def test_what_fails_here_never_reaches_azure(stand_in: StandIn, desk: Desk, service: str):
+    (desk.folder / "broken.onnx").write_bytes((desk.folder / "model.onnx").read_bytes()[:100_000])
+    failed = desk.lookonce("deploy", "online", "broken.onnx", "--service-name", service)
+    assert failed.code == 1
+    assert "was tried here, and failed; nothing went to Azure" in failed.err
+    assert "broken.onnx" in failed.err
+    for words, told in (
+        (["model.onnx", "--service-name", "a b"], "'a b' is no service name"),
+        (["model.onnx", "--service-name", service, "--traffic", "0"], "--traffic is 0"),
+        (["none.onnx", "--service-name", service], "none.onnx: no such file"),
+        (["model.onnx", "--service-name", service, "--picture", "config.json"], "--picture config.json"),
+        (["nothing-like-it:3", "--service-name", service], "no model 'nothing-like-it' is registered"),
+    ):
+        wrong = desk.lookonce("deploy", "online", *words)
+        assert wrong.code == 1
+        assert told in wrong.err
+    assert [one.path for one in stand_in.requests if one.method in ("PUT", "PATCH", "DELETE")] == []
+
+
+def test_a_registered_model_is_exported_where_it_must_be(
+    stand_in: StandIn, desk: Desk, shared: Path, service: str
+):
+    from lookonce.models.keras import open_model, save_model
+
+    cfg, _, weights, _, classes = fastest(shared)
+    network, card = open_model(cfg, weights=weights, classes=classes)
+    save_model(desk.folder / "dogs.keras", network, card)
+    registry = AzureRegistry(open_workspace(find_config(stand_in.config)))
+    registry.register(desk.folder / "dogs.keras", service, {}, "best")
+    done = desk.lookonce(
+        "deploy", "online", f"{service}:best", "--service-name", service, "--picture", "dog.jpg"
+    )
+    assert done.code == 0, done.said
+    assert f"model {service}-onnx:1" in done.out
+    assert registry.versions(f"{service}-onnx")[0].tags["source"] == f"{service}:1"
+
+
+def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, service: str):
+    stand_in.faults.slow_operations(8)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lookonce", "deploy", "online", "model.onnx", "--service-name", service],
+        cwd=desk.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while f"onlineEndpoints/{service}" not in stand_in.resources:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert f"Azure goes on with making endpoint {service}. Look: lookonce deploy list --on azure" in said
+    assert f"End it: lookonce deploy delete {service} --on azure" in said
+    assert "Traceback" not in said
+    until = time.monotonic() + 30
+    while (
+        stand_in.resources.get(f"onlineEndpoints/{service}")["properties"]["provisioningState"] == "Creating"
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_ctrl_c_between_the_operations_says_what_is_there(
+    stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lookonce.azure.online.smoke_test", interrupted)
+    stopped = deploy(desk, service)
+    assert stopped.code == 130
+    assert f"what was made stays there: endpoint {service}. Look: lookonce deploy list" in stopped.err
+    assert state(stand_in, service) == ({}, ["blue"])
+
+
+def test_help_imports_nothing_of_azure():
+    code = (
+        "import sys\n"
+        "from lookonce.cli.main import build_parser\n"
+        "build_parser()\n"
+        "sys.exit(', '.join(name for name in sys.modules if name.startswith(('azure', 'lookonce.azure.')))"
+        " or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

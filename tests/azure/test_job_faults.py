@@ -1,0 +1,157 @@
+"""What a user sees when a job in the cloud meets Azure's faults, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from azure_stand_in.stand_in import StandIn
+from lookonce.labels.demo_set import make_demo_set
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+# A list that isn't there: the job ends with its first look at the labels, which is soon.
+_SHORT = ("--gpu-num", "0", "--epochs", "1", "--train-split", "none-such")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_demo_set(tmp_path_factory.mktemp("set"), pictures=8, seed=4)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def run(stand_in: StandIn, tmp_path: Path) -> Run:
+    """`lookonce`, in a folder with the workspace's config.json."""
+    (tmp_path / "config.json").write_text(stand_in.config.read_text())
+
+    def started(*arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **stand_in.environment}
+        environment.pop("AZUREML_CURRENT_CLOUD", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "lookonce", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        said = done.stdout + done.stderr
+        assert "Traceback" not in said, said
+        for secret in (stand_in.tokens.client_secret, stand_in.storage.key, "eyJ", "sig="):
+            assert secret not in said
+        return done
+
+    return started
+
+
+def train(run: Run, data: Path, name: str, *more: object) -> subprocess.CompletedProcess[str]:
+    return run("train", data, "--on", "azure", "--experiment-name", name, *_SHORT, *more)
+
+
+def jobs_of(stand_in: StandIn, name: str) -> list[str]:
+    return [one["name"] for one in stand_in.resources.below("jobs") if one["name"].startswith(name)]
+
+
+def test_no_cores_left_leaves_no_cluster(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.quota("computes")
+    done = train(run, data, name, "--compute", name)
+    assert done.returncode == 1
+    assert "quota" in done.stderr.lower()
+    assert "choose a smaller machine size" in done.stderr
+    assert "Nothing was left behind." in done.stderr
+    assert f"computes/{name}" not in stand_in.resources
+    assert not jobs_of(stand_in, name)
+
+
+def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.quota("jobs")
+    started = train(run, data, name, "--no-watch")
+    (job,) = jobs_of(stand_in, name)
+    assert started.returncode == 0
+    threading.Timer(15, stand_in.faults.clear).start()
+    done = run("azure", "jobs", "watch", job)
+    said = " ".join(done.stdout.split())
+    assert "The cluster has no machine for it: ClusterCoreQuotaReached" in said
+    # Once, and the job went on when there were cores.
+    assert said.count("ClusterCoreQuotaReached") == 1
+    assert "none-such" in said
+
+
+def test_an_image_that_can_not_be_built(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.image_build_failure("ERROR: No matching distribution found for nothing==0\n")
+    done = train(run, data, name)
+    assert done.returncode == 1
+    assert "No matching distribution found for nothing==0" in done.stdout
+    assert "failed" in done.stderr
+    assert "image" in done.stderr.lower()
+    assert f"models/{name}" not in stand_in.resources
+
+
+def test_throttling_and_an_absent_service_are_waited_out(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.throttle(2, 1, "PUT")
+    stand_in.faults.unavailable(2, 1, "GET", "/details")
+    done = train(run, data, name)
+    # Both were met, and the job ran to its own end.
+    assert "none-such" in done.stdout
+    assert len(jobs_of(stand_in, name)) == 1
+
+
+def test_an_answer_that_is_lost_makes_no_second_job(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.lose_answers(1, "PUT", None)
+    done = train(run, data, name, "--no-watch")
+    assert done.returncode == 0, done.stderr
+    assert len(jobs_of(stand_in, name)) == 1
+
+
+def test_tokens_that_expire_while_watching(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.expire_tokens("GET", "/details")
+    done = train(run, data, name)
+    assert "none-such" in done.stdout
+    assert "failed" in done.stderr
+
+
+def test_a_service_that_stays_away_while_watching(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.unavailable(1000, None, "GET", "/details")
+    done = train(run, data, name)
+    assert done.returncode == 1
+    found = re.search(r"Job: (\S+)", done.stdout)
+    assert found
+    assert "The job goes on." in done.stderr
+    assert f"lookonce azure jobs watch {found[1]}" in done.stderr
+    assert stand_in.jobs.wait(found[1]) == "Failed"
+
+
+def test_no_permission_for_jobs_names_what_is_there(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.forbid(method="PUT", ending=None)
+    done = train(run, data, name)
+    assert done.returncode == 1
+    assert "AzureML Data Scientist" in done.stderr
+    assert not jobs_of(stand_in, name)
+
+
+def test_a_slow_and_broken_upload_of_pictures(stand_in: StandIn, run: Run, data: Path, name: str):
+    stand_in.faults.slow_uploads(200_000)
+    stand_in.faults.drop_uploads(3, 3000)
+    done = train(run, data, name, "--no-watch")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Data: \d+ files \(.* went to datastore workspaceblobstore", done.stdout)
+
+
+def test_unknown_jobs(run: Run):
+    for verb in ("watch", "cancel", "download"):
+        done = run("azure", "jobs", verb, "no-such-job")
+        assert done.returncode == 1
+        assert "no job 'no-such-job' in workspace lookonce; lookonce azure jobs list" in done.stderr
