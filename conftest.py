@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of shared pictures, data sets and weights: LOOKONCE_SHARED, else beside the repository."""
+    """The folder of shared images, data sets and weights: LOOKONCE_SHARED, else beside the repository."""
     folder = Path(os.environ.get("LOOKONCE_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
         missing(f"no shared test material at {folder} (set LOOKONCE_SHARED)")

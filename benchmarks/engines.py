@@ -67,15 +67,15 @@ def work(parent: Connection, name: str, folder: Path, threads: int, batch: int) 
     """Open, warm up, send the heads of one batch; then answer each call with seconds per batch."""
     opener, arguments = ENGINES[name]
     run = opener(folder, threads, *arguments)
-    pictures = np.random.default_rng(0).random((batch, 416, 416, 3), np.float32)
+    images = np.random.default_rng(0).random((batch, 416, 416, 3), np.float32)
     for _ in range(3):
-        heads = run(pictures)
+        heads = run(images)
     parent.send([np.array(head) for head in heads])
     while parent.recv():
         seconds = []
         for _ in range(_CALLS):
             begin = time.perf_counter()
-            run(pictures)
+            run(images)
             seconds.append(time.perf_counter() - begin)
         parent.send(seconds)
 

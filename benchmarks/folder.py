@@ -1,9 +1,9 @@
-"""A folder of pictures from disk to detections: how near it comes to the engine's bare rate.
+"""A folder of images from disk to detections: how near it comes to the engine's bare rate.
 
-Run:  .venv/bin/python benchmarks/folder.py MODEL PICTURES [--count 500] [--batch 8] [--rounds 3]
-Time: about a minute for yolov3-tiny 416 and 500 pictures of 640x480 on two cores.
+Run:  .venv/bin/python benchmarks/folder.py MODEL IMAGES [--count 500] [--batch 8] [--rounds 3]
+Time: about a minute for yolov3-tiny 416 and 500 images of 640x480 on two cores.
 
-Bare: the same batches, already resized, through the engine with all its threads. Whole: pictures read,
+Bare: the same batches, already resized, through the engine with all its threads. Whole: images read,
 resized, through the network, decoded, NMS. Turn by turn in one process; the figure is the median of the
 pairwise ratios. The last lines are the whole command, in a process of its own.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from lookonce.inference import Detector
-from lookonce.io.images import list_pictures
+from lookonce.io.images import list_images
 
 
 def main() -> None:
@@ -31,14 +31,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("pictures")
+    parser.add_argument("images")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lanes", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
     alone, detector = Detector(arguments.model), Detector(arguments.model, lanes=arguments.lanes)
-    pictures = list(itertools.islice(itertools.cycle(list_pictures(arguments.pictures)), arguments.count))
+    images = list(itertools.islice(itertools.cycle(list_images(arguments.images)), arguments.count))
     batch = np.random.default_rng(0).random((arguments.batch, *detector.card.input_size, 3), np.float32)
     alone.engine(batch)
     ratios = []
@@ -48,8 +48,8 @@ def main() -> None:
             alone.engine(batch)
         bare = arguments.count // arguments.batch * arguments.batch / (time.perf_counter() - start)
         start = time.perf_counter()
-        objects = sum(len(found) for _, found in detector.detect_many(pictures, arguments.batch))
-        whole = len(pictures) / (time.perf_counter() - start)
+        objects = sum(len(found) for _, found in detector.detect_many(images, arguments.batch))
+        whole = len(images) / (time.perf_counter() - start)
         ratios.append(whole / bare)
         print(
             f"bare {bare:.1f}/s  whole {whole:.1f}/s  ratio {whole / bare:.3f}  ({objects} objects)",
@@ -59,15 +59,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "in"
         source.mkdir()
-        for index, picture in enumerate(pictures):
-            (source / f"{index:05d}{picture.suffix}").symlink_to(picture.resolve())
+        for index, image in enumerate(images):
+            (source / f"{index:05d}{image.suffix}").symlink_to(image.resolve())
         for output in ("none", str(Path(folder) / "out")):
             command = [sys.executable, "-m", "lookonce", "detect", arguments.model, str(source)]
             start = time.perf_counter()
             subprocess.run([*command, "--output", output], check=True, stdout=subprocess.DEVNULL)
             seconds = time.perf_counter() - start
             drawn = "not drawn" if output == "none" else "drawn and written"
-            print(f"whole command, {drawn}: {len(pictures) / seconds:.1f}/s with start")
+            print(f"whole command, {drawn}: {len(images) / seconds:.1f}/s with start")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Damaged pictures and model files: each must be read or refused in one message, never crash or hang.
+"""Damaged images and model files: each must be read or refused in one message, never crash or hang.
 
-Run:  .venv/bin/python benchmarks/fuzz.py [--pictures 5000] [--models 1000] [--seed 0] [--shared ../shared]
-Time: about five minutes on two cores for 5,000 pictures, ten for 1,000 models.
+Run:  .venv/bin/python benchmarks/fuzz.py [--images 5000] [--models 1000] [--seed 0] [--shared ../shared]
+Time: about five minutes on two cores for 5,000 images, ten for 1,000 models.
 
-Real pictures in nine forms and small models in six (.onnx raw and with NMS inside, .keras, .cfg, .weights,
+Real images in nine forms and small models in six (.onnx raw and with NMS inside, .keras, .cfg, .weights,
 and a real Darknet pair) are mutated: bits flipped, ends cut off, blocks moved, headers and numbers altered;
 half of the .onnx and .keras files inside a sound container.
 Child processes read them, so that a dead one is seen and named. Counted: fine; reported, a LookonceError
@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Files a child reads before a fresh one takes over: TensorFlow keeps something of every model.
-_SHIFT = {"pictures": 1000, "models": 50}
+_SHIFT = {"images": 1000, "models": 50}
 _PATIENCE_SECONDS = 60
 _EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _WORDS = ("-1", "0", "1", "7", "1000", "99999", "99999999999", "1e30", "nan", "inf", "", "x", "0.5")
@@ -222,8 +222,8 @@ def _repacked(data: bytes, rng: random.Random) -> bytes:
     return packed.getvalue()
 
 
-def make_pictures(folder: Path, shared: Path) -> None:
-    """Whole pictures to damage, real JPEGs and smaller copies in other formats; and the bombs beside them."""
+def make_images(folder: Path, shared: Path) -> None:
+    """Whole images to damage, real JPEGs and smaller copies in other formats; and the bombs beside them."""
     from PIL import Image
 
     (folder.parent / "bombs").mkdir()
@@ -249,10 +249,10 @@ def make_pictures(folder: Path, shared: Path) -> None:
         (folder / f"{number}-real.jpg").write_bytes(original.read_bytes())
         small = Image.open(original).convert("RGB").resize((160, 120))
         for ending, (mode, options) in forms.items():
-            picture = (
+            image = (
                 small.convert("L").convert("I").point(lambda value: value * 256) if mode[0] == "I" else small
             )
-            picture.convert(mode).save(folder / f"{number}-{ending}", **options)
+            image.convert(mode).save(folder / f"{number}-{ending}", **options)
 
 
 def make_models(folder: Path, shared: Path) -> None:
@@ -299,7 +299,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 def file_of(kind: str, index: int, seed: int, material: Path) -> tuple[str, bytes, str]:
     """Name and content of the damaged file `index`, and the whole one that it was made of."""
-    bombs = sorted((material / "bombs").iterdir()) if kind == "pictures" else []
+    bombs = sorted((material / "bombs").iterdir()) if kind == "images" else []
     if index < len(bombs):
         return bombs[index].name, bombs[index].read_bytes(), ""
     rng = random.Random(f"{kind} {seed} {index}")
@@ -315,13 +315,13 @@ def file_of(kind: str, index: int, seed: int, material: Path) -> tuple[str, byte
 
 def reader_of(kind: str, folder: Path, material: Path) -> Callable[[Path, str], None]:
     """What reads a damaged file: the path, and the name of the file it was made of."""
-    if kind == "pictures":
-        from lookonce.io.images import picture_size, read_picture
+    if kind == "images":
+        from lookonce.io.images import image_size, read_image
 
         def read(path: Path, original: str) -> None:
-            pixels = read_picture(path)
+            pixels = read_image(path)
             assert pixels.dtype.name == "uint8", pixels.dtype
-            assert picture_size(path) == pixels.shape[1::-1]
+            assert image_size(path) == pixels.shape[1::-1]
 
         return read
 
@@ -332,7 +332,7 @@ def reader_of(kind: str, folder: Path, material: Path) -> Callable[[Path, str], 
 
     from lookonce.inference import Detector
 
-    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
     def detect(path: Path, original: str) -> None:
         whole = material / "models" / original
@@ -342,7 +342,7 @@ def reader_of(kind: str, folder: Path, material: Path) -> Callable[[Path, str], 
             detector = Detector(whole.with_suffix(".cfg"), weights=path, threads=1)
         else:
             detector = Detector(path, threads=1)
-        found = detector.detect(picture)
+        found = detector.detect(image)
         assert np.isfinite(found.boxes).all()
 
     return detect
@@ -471,7 +471,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
@@ -481,7 +481,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         material = Path(place)
         for kind, count, make in (
-            ("pictures", arguments.pictures, make_pictures),
+            ("images", arguments.images, make_images),
             ("models", arguments.models, make_models),
         ):
             if count:

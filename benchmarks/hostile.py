@@ -1,6 +1,6 @@
 """Hostile requests against a service with a key, with good traffic beside them: none accepted, none fatal.
 
-    python benchmarks/hostile.py MODEL PICTURE [--requests 10000] [--clients 8]
+    python benchmarks/hostile.py MODEL IMAGE [--requests 10000] [--clients 8]
 
 Good clients ask without a pause, alone and beside the hostile ones in alternating blocks; their latencies
 are compared. Prints what each kind was answered with, and whether the process is still the same.
@@ -58,16 +58,16 @@ def bomb(side: int, form: str = "PNG") -> bytes:
 class Kinds:
     """Makers of hostile requests; each gives the bytes, and whether the client hangs up without reading."""
 
-    def __init__(self, picture: bytes, seed: int) -> None:
-        self.random, self.picture = random.Random(seed), picture
+    def __init__(self, image: bytes, seed: int) -> None:
+        self.random, self.image = random.Random(seed), image
         self.bombs = [bomb(12_000), bomb(13_000, "TIFF"), bomb(9_000)]
         self.zipped = gzip.compress(bytes(50_000_000))
 
     def huge_header(self) -> Made:
-        return request(self.picture, more=("X-A: " + "a" * self.random.randint(40_000, 200_000),)), False
+        return request(self.image, more=("X-A: " + "a" * self.random.randint(40_000, 200_000),)), False
 
     def many_headers(self) -> Made:
-        return request(self.picture, more=("X-B: c",) * self.random.randint(20_000, 40_000)), False
+        return request(self.image, more=("X-B: c",) * self.random.randint(20_000, 40_000)), False
 
     def nested_json(self) -> Made:
         opening = self.random.choice([b"[", b'{"a":', b'{"input_data":'])
@@ -91,11 +91,11 @@ class Kinds:
     def wrong_length(self) -> Made:
         choice = self.random.randrange(5)
         if choice == 0:
-            return request(self.picture[:100], length=len(self.picture)), True
+            return request(self.image[:100], length=len(self.image)), True
         if choice == 1:
             return request(b"", length=10**15), False
         if choice == 2:
-            return request(self.picture[:50], more=("Content-Length: 7",)), False
+            return request(self.image[:50], more=("Content-Length: 7",)), False
         if choice == 3:
             return request(b"zz\r\nhello\r\n", more=("Transfer-Encoding: chunked",)), False
         return request(b"", length=-1), False
@@ -129,25 +129,25 @@ class Kinds:
             str(self.random.random()),
             f" {KEY[1:]}",
         ]
-        return request(self.picture, key=self.random.choice(guesses)), False
+        return request(self.image, key=self.random.choice(guesses)), False
 
     def no_key(self) -> Made:
         path = self.random.choice(
             ["/score", "/model", "/metrics", "/v2", "/v2/models/x/infer", "/v2/repository/index"]
         )
-        return request(self.picture, path=path, key=None), False
+        return request(self.image, path=path, key=None), False
 
     def garbage(self) -> Made:
         return self.random.randbytes(self.random.randint(1, 3000)), False
 
-    def broken_picture(self) -> Made:
-        body = bytearray(self.picture[: self.random.randint(2, 400)])
+    def broken_image(self) -> Made:
+        body = bytearray(self.image[: self.random.randint(2, 400)])
         for _ in range(5):
             body[self.random.randrange(len(body))] = self.random.randrange(256)
         return request(bytes(body)), False
 
     def odd_multipart(self) -> Made:
-        body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="../../x"\r\n\r\nno picture'
+        body = b'--b\r\nContent-Disposition: form-data; name="f"; filename="../../x"\r\n\r\nno image'
         body = self.random.choice(
             [body, body + b"\r\n--b--", b"--b" * 5_000, b"--b\r\n\r\n\r\n" * 3_000, b""]
         )
@@ -156,7 +156,7 @@ class Kinds:
         ), False
 
     def hang_up(self) -> Made:
-        return request(self.picture), True
+        return request(self.image), True
 
     def all(self) -> dict[str, Callable[[], Made]]:
         names = [name for name in vars(Kinds) if not name.startswith("_") and name != "all"]
@@ -202,10 +202,10 @@ async def dribble(port: int, end: asyncio.Event) -> None:
             await asyncio.sleep(0.2)
 
 
-async def good(port: int, picture: bytes, until: float, latencies: list[float], wrong: Counter[str]) -> None:
+async def good(port: int, image: bytes, until: float, latencies: list[float], wrong: Counter[str]) -> None:
     while time.monotonic() < until:
         begun = time.monotonic()
-        status = await send(port, request(picture), False)
+        status = await send(port, request(image), False)
         if status == "200":
             latencies.append(time.monotonic() - begun)
         else:
@@ -213,8 +213,8 @@ async def good(port: int, picture: bytes, until: float, latencies: list[float], 
 
 
 async def attack(port: int, given: argparse.Namespace, process: psutil.Process) -> None:
-    picture = Path(given.picture).read_bytes()
-    made = Kinds(picture, seed=1).all()
+    image = Path(given.image).read_bytes()
+    made = Kinds(image, seed=1).all()
     answered: dict[str, Counter[str]] = {name: Counter() for name in made}
     alone: list[float] = []
     beside: list[float] = []
@@ -225,13 +225,13 @@ async def attack(port: int, given: argparse.Namespace, process: psutil.Process) 
     blocks = 4
     for block in range(blocks):
         await asyncio.gather(
-            *(good(port, picture, time.monotonic() + given.alone, alone, wrong) for _ in range(2))
+            *(good(port, image, time.monotonic() + given.alone, alone, wrong) for _ in range(2))
         )
         end = asyncio.Event()
         slow = [asyncio.create_task(dribble(port, end)) for _ in range(50)]
         waiting = names[block * len(names) // blocks : (block + 1) * len(names) // blocks]
         busy = [
-            asyncio.create_task(good(port, picture, time.monotonic() + 3600, beside, wrong)) for _ in range(2)
+            asyncio.create_task(good(port, image, time.monotonic() + 3600, beside, wrong)) for _ in range(2)
         ]
 
         async def hostile(waiting: list[str] = waiting) -> None:
@@ -271,7 +271,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("picture")
+    parser.add_argument("image")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=8, help="hostile ones at once")
     parser.add_argument("--alone", type=float, default=10, help="seconds of good traffic alone, a block")

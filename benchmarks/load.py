@@ -1,8 +1,8 @@
 """Requests per second and latencies of the service under 1, 4, 16 and 64 clients, on this machine.
 
-    python benchmarks/load.py MODEL PICTURE [--azure-server BIN/azmlinfsrv] [--workers 1,2] [--seconds 10]
+    python benchmarks/load.py MODEL IMAGE [--azure-server BIN/azmlinfsrv] [--workers 1,2] [--seconds 10]
 
-Needs wrk. The services take turns, round by round; `benchmark` measures the same model and picture one after
+Needs wrk. The services take turns, round by round; `benchmark` measures the same model and image one after
 the other in between, and its rate is what the shares refer to.
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 
 CLIENTS = (1, 4, 16, 64)
 LUA = """
-local file = io.open(os.getenv("PICTURE"), "rb")
+local file = io.open(os.getenv("IMAGE"), "rb")
 wrk.method, wrk.body = "POST", file:read("*a")
 wrk.headers["Content-Type"] = "image/jpeg"
 done = function(summary, latency)
@@ -68,14 +68,14 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def ask(url: str, clients: int, seconds: float, script: Path, picture: Path) -> list[float]:
+def ask(url: str, clients: int, seconds: float, script: Path, image: Path) -> list[float]:
     """Requests/s, p50, p95, p99 in ms, answers that were no 2xx, broken connections."""
     done = subprocess.run(
         [*("wrk", "-t1", f"-c{clients}", f"-d{round(seconds)}s", "--timeout", "20s", "-s", str(script)), url],
         capture_output=True,
         text=True,
         timeout=seconds + 30,
-        env={**os.environ, "PICTURE": str(picture)},
+        env={**os.environ, "IMAGE": str(image)},
     )
     found = re.search(r"RESULT (.*)", done.stdout)
     if not found:
@@ -83,12 +83,12 @@ def ask(url: str, clients: int, seconds: float, script: Path, picture: Path) -> 
     return [float(value) for value in found[1].split()]
 
 
-def one_after_the_other(model: str, picture: Path, seconds: float, folder: Path) -> float:
-    """`lookonce benchmark`'s pictures/s, reading to drawing."""
+def one_after_the_other(model: str, image: Path, seconds: float, folder: Path) -> float:
+    """`lookonce benchmark`'s images/s, reading to drawing."""
     figures = folder / "speed.json"
     subprocess.run(
         [
-            *(sys.executable, "-m", "lookonce", "benchmark", model, "--image", str(picture)),
+            *(sys.executable, "-m", "lookonce", "benchmark", model, "--image", str(image)),
             *("--seconds", str(seconds), "--json", str(figures)),
         ],
         check=True,
@@ -103,7 +103,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--azure-server", metavar="azmlinfsrv", help="of an environment with lookonce in it")
     parser.add_argument("--workers", default="1", help="numbers of processes to compare")
     parser.add_argument("--seconds", type=float, default=8)
@@ -117,8 +117,8 @@ def main() -> None:
         script = folder / "post.lua"
         script.write_text(LUA)
         for _ in range(given.rounds):
-            bare.append(one_after_the_other(given.model, given.picture, given.seconds, folder))
-            print(f"one after the other: {bare[-1]:.1f} pictures/s", flush=True)
+            bare.append(one_after_the_other(given.model, given.image, given.seconds, folder))
+            print(f"one after the other: {bare[-1]:.1f} images/s", flush=True)
             servers = {}
             for workers in given.workers.split(","):
                 port = free_port()
@@ -142,16 +142,16 @@ def main() -> None:
                 )
             for title, (command, url, ready, env) in servers.items():
                 with running(command, url + ready, env):
-                    ask(f"{url}/score", 4, 2, script, given.picture)
+                    ask(f"{url}/score", 4, 2, script, given.image)
                     for clients in CLIENTS:
-                        row = ask(f"{url}/score", clients, given.seconds, script, given.picture)
+                        row = ask(f"{url}/score", clients, given.seconds, script, given.image)
                         figures.setdefault(title, {}).setdefault(clients, []).append(row)
                         print(
                             f"{title:32} {clients:3} clients " + " ".join(f"{value:9.1f}" for value in row),
                             flush=True,
                         )
     rate = statistics.median(bare)
-    print(f"\nmedians; one after the other {rate:.1f} pictures/s (read to draw)")
+    print(f"\nmedians; one after the other {rate:.1f} images/s (read to draw)")
     print("service, clients, requests/s, share, p50 ms, p95 ms, p99 ms, not 2xx, broken")
     for title, rows in figures.items():
         for clients, measured in rows.items():

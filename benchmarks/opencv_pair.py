@@ -36,7 +36,7 @@ def through_opencv(
     outputs = net.getUnconnectedOutLayersNames()
     height, width = detector.card.input_size
     for record in validation.records:
-        prepared = detector.prepare(record.picture)
+        prepared = detector.prepare(record.image)
         geometry = prepared.geometry
         net.setInput(np.ascontiguousarray(prepared.pixels.transpose(2, 0, 1)[None]))
         # Rows of centre and size as fractions of the input, objectness, a score for each class.
@@ -45,7 +45,7 @@ def through_opencv(
         scores = rows[index, 5 + classes]
         centre, size = rows[index, :2], rows[index, 2:4]
         boxes = np.concatenate([centre - size / 2, centre + size / 2], 1) * [width, height, width, height]
-        placed = geometry.to_picture(boxes.astype(np.float32))
+        placed = geometry.to_image(boxes.astype(np.float32))
         whole = np.asarray([geometry.width, geometry.height] * 2, np.float32)
         kept = nms((placed / whole).astype(np.float32), scores, classes, detector.iou)
         clipped = clip_boxes(placed[kept], geometry.width, geometry.height)

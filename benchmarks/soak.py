@@ -1,6 +1,6 @@
 """Half an hour of good and bad traffic: statuses, memory, descriptors; a worker killed, a model reloaded.
 
-    python benchmarks/soak.py MODEL PICTURE [--minutes 30] [--rate 20] [--workers 2]
+    python benchmarks/soak.py MODEL IMAGE [--minutes 30] [--rate 20] [--workers 2]
 
 A third in, one worker gets SIGKILL; two thirds in, the model file is replaced and reloaded. Memory is each
 worker's resident size, once a minute; compared are the medians of the last third and the one before.
@@ -41,8 +41,8 @@ def workers_of(pid: int) -> list[psutil.Process]:
 class Soak:
     """The traffic and what came of it."""
 
-    def __init__(self, port: int, picture: bytes, rate: float) -> None:
-        self.port, self.picture, self.rate = port, picture, rate
+    def __init__(self, port: int, image: bytes, rate: float) -> None:
+        self.port, self.image, self.rate = port, image, rate
         self.good: Counter[str] = Counter()
         self.bad: Counter[str] = Counter()
         self.failed: list[tuple[float, str]] = []
@@ -54,7 +54,7 @@ class Soak:
             begun = time.monotonic()
             try:
                 answer = await client.post(
-                    f"http://127.0.0.1:{self.port}/score", content=self.picture, headers=JPEG
+                    f"http://127.0.0.1:{self.port}/score", content=self.image, headers=JPEG
                 )
                 self.good[str(answer.status_code)] += 1
                 if answer.status_code == 200:
@@ -65,7 +65,7 @@ class Soak:
             await asyncio.sleep(max(0, 4 / self.rate - (time.monotonic() - begun)))
 
     async def ask_badly(self, until: float) -> None:
-        made = Kinds(self.picture, seed=3).all()
+        made = Kinds(self.image, seed=3).all()
         order = random.Random(4)
         while time.monotonic() < until:
             content, hangs_up = made[order.choice(list(made))]()
@@ -90,7 +90,7 @@ async def watch(pid: int, until: float, levels: list[tuple[float, float, int]], 
 
 
 async def run(given: argparse.Namespace, served: Path, process: subprocess.Popen[str], port: int) -> None:
-    soak = Soak(port, Path(given.picture).read_bytes(), given.rate)
+    soak = Soak(port, Path(given.image).read_bytes(), given.rate)
     seconds = given.minutes * 60
     until = soak.begun + seconds
     levels: list[tuple[float, float, int]] = []
@@ -137,7 +137,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("picture")
+    parser.add_argument("image")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, default=20, help="good requests a second")
     parser.add_argument("--workers", default="2")

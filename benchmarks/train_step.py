@@ -3,7 +3,7 @@
 Run:  .venv/bin/python benchmarks/train_step.py DATA [--model yolov3-tiny|FILE.cfg] [--bs 8] [--rounds 5]
 Time: about a minute and a half on two cores for 5 rounds of yolov3-tiny at 416x320.
 
-Bare: one batch that stays in memory, the heads' mean as the loss, same optimizer. Whole: pictures from disk
+Bare: one batch that stays in memory, the heads' mean as the loss, same optimizer. Whole: images from disk
 (cached after the first epoch, as in training), augmented, with the YOLO loss. Both run through the same Keras
 `fit`, turn by turn in one process; the figure is the median of the pairwise ratios.
 """
@@ -62,12 +62,12 @@ def main() -> None:
     parser.add_argument("--model", default="yolov3-tiny")
     parser.add_argument("--bs", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--images", type=int, default=64)
     arguments = parser.parse_args()
 
     recipe = Recipe(batch_size=arguments.bs)
     checked = load_dataset(arguments.data)
-    indices = checked.indices(checked.dataset.split("train", 0))[: arguments.pictures]
+    indices = checked.indices(checked.dataset.split("train", 0))[: arguments.images]
     base = base_cfg(arguments.model)
     size = choose_size(None, checked, max(base.input_size))
     anchors = anchors_for(checked, indices, size, "letterbox", 6, 0)

@@ -1,6 +1,6 @@
 """Whole commands: lookonce against Ultralytics' predict, each on yolov3-tiny at 416x416.
 
-Run:  .venv/bin/python benchmarks/ultralytics_folder.py MODEL PICTURES [--count 500] [--rounds 3]
+Run:  .venv/bin/python benchmarks/ultralytics_folder.py MODEL IMAGES [--count 500] [--rounds 3]
       [--peer-python PYTHON]  the interpreter of an environment where Ultralytics can be imported
 Time: about three minutes on two cores.
 
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lookonce.io.images import list_pictures
+from lookonce.io.images import list_images
 
 PEER = """
 import sys
@@ -36,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model")
-    parser.add_argument("pictures")
+    parser.add_argument("images")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer-python", default=sys.executable)
@@ -46,11 +46,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "in"
         folder.mkdir()
-        pictures = itertools.islice(itertools.cycle(list_pictures(arguments.pictures)), arguments.count)
-        for index, picture in enumerate(pictures):
-            (folder / f"{index:05d}{picture.suffix}").symlink_to(picture.resolve())
+        images = itertools.islice(itertools.cycle(list_images(arguments.images)), arguments.count)
+        for index, image in enumerate(images):
+            (folder / f"{index:05d}{image.suffix}").symlink_to(image.resolve())
         one = str(next(iter(sorted(folder.iterdir()))))
-        for what, source, count in (("one picture", one, 1), ("folder", str(folder), arguments.count)):
+        for what, source, count in (("one image", one, 1), ("folder", str(folder), arguments.count)):
             seconds: dict[str, list[float]] = {"lookonce": [], "ultralytics": [], "ultralytics, batch 8": []}
             for _ in range(arguments.rounds):
                 seconds["lookonce"].append(_timed([*ours, source, "--output", "none"]))

@@ -23,7 +23,7 @@ RANKS = (
         "detections",
         "model_card",
         "card_file",
-        "pictures",
+        "images",
         "resize",
         "atomic",
         "palette",
@@ -132,7 +132,7 @@ def test_commands_without_azure_import_nothing_of_it(tmp_path: Path) -> None:
     )
     from lookonce.labels.demo_set import make_demo_set
 
-    data = make_demo_set(tmp_path, pictures=4, seed=1)
+    data = make_demo_set(tmp_path, images=4, seed=1)
     done = subprocess.run(
         [sys.executable, "-c", code, str(data)],
         capture_output=True,

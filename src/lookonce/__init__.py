@@ -1,4 +1,4 @@
-"""From labelled pictures to an object detector: Darknet's YOLO family in Keras 3."""
+"""From labelled images to an object detector: Darknet's YOLO family in Keras 3."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def key_of(stand_in: StandIn, service: str) -> str:
 
 
 def test_a_container_with_a_key_of_its_own(stand_in: StandIn, desk: Desk, service: str):
-    done = deploy(desk, service, "--picture", "dog.jpg", "--description", "dogs", "--dns-label", "dogs-here")
+    done = deploy(desk, service, "--image", "dog.jpg", "--description", "dogs", "--dns-label", "dogs-here")
     assert done.code == 0, done.said
     assert "tried here: 5 objects in dog.jpg, by lookonce serve" in done.out
     assert "it answers: 5 found in dog.jpg" in done.out

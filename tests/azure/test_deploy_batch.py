@@ -38,12 +38,12 @@ def service(stand_in: StandIn, desk: Desk) -> Iterator[str]:
 
 @pytest.fixture
 def photos(desk: Desk, shared: Path) -> Path:
-    """Two pictures of one name in two folders, one that is none, and a file that nobody asked about."""
+    """Two images of one name in two folders, one that is none, and a file that nobody asked about."""
     folder = desk.folder / "photos"
     (folder / "more").mkdir(parents=True)
     shutil.copy(shared / "images" / "dog.jpg", folder / "a.jpg")
     shutil.copy(shared / "images" / "eagle.jpg", folder / "more" / "a.jpg")
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     (folder / "notes.txt").write_text("private")
     return folder
 
@@ -55,7 +55,7 @@ def test_a_folder_is_scored_by_a_job(
         words = ("model.onnx", "--service-name", service, "--compute", cluster, *more)
         return desk.lookonce("deploy", "batch", *words)
 
-    first = deploy("--picture", "dog.jpg", "--conf", "0.4", "--smoke-test")
+    first = deploy("--image", "dog.jpg", "--conf", "0.4", "--smoke-test")
     assert first.code == 0, first.said
     assert "tried here: 4 objects in dog.jpg" in first.out
     assert "blue answers: 4 found in dog.jpg" in first.out
@@ -64,7 +64,7 @@ def test_a_folder_is_scored_by_a_job(
     found = desk.lookonce("score", "photos", "photos/more", "--service", service, "--json", "-")
     assert found.code == 1
     assert "photos/broken.jpg: " in found.err
-    assert "3 pictures are in datastore workspaceblobstore" in found.err
+    assert "3 images are in datastore workspaceblobstore" in found.err
     rows = json.loads(found.out)
     detector = Detector(detector_file, conf=0.4)
     expected = [detector.detect(photos / name).to_json(name) for name in ("a.jpg", "more/a.jpg")]
@@ -128,10 +128,10 @@ def test_rows_are_read_as_the_service_may_write_them(tmp_path: Path):
     file.write_text("Traceback (most recent call last):\n")
     with pytest.raises(LookonceError, match="has a line that is no answer: 'Traceback"):
         batch_jobs._rows(file)
-    pictures = dict.fromkeys(["a b.jpg", "more/a b.jpg"], tmp_path)
-    assert batch_jobs._named(row["filename"], pictures) == "more/a b.jpg"
-    assert batch_jobs._named("/mnt/node/input/a b.jpg", pictures) == "a b.jpg"
-    assert batch_jobs._named("/mnt/c.jpg", pictures) is None
+    images = dict.fromkeys(["a b.jpg", "more/a b.jpg"], tmp_path)
+    assert batch_jobs._named(row["filename"], images) == "more/a b.jpg"
+    assert batch_jobs._named("/mnt/node/input/a b.jpg", images) == "a b.jpg"
+    assert batch_jobs._named("/mnt/c.jpg", images) is None
 
 
 def test_what_is_refused(stand_in: StandIn, desk: Desk, service: str, cluster: str):

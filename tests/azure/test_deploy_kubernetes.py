@@ -38,7 +38,7 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
     )
     assert cluster in missing.err
     assert stand_in.asked("PUT", f"models/{service}/versions/1") == []
-    first = deploy("--compute", cluster, "--picture", "dog.jpg")
+    first = deploy("--compute", cluster, "--image", "dog.jpg")
     assert first.code == 0, first.said
     assert "blue answers: 5 found in dog.jpg" in first.out
     # Of the cluster's machines; a managed endpoint's sizes mean nothing there.

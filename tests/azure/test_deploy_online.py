@@ -27,7 +27,7 @@ from serving_process import fastest
 
 __all__ = ["desk", "detector_file"]
 
-# Ready, but refuses every picture.
+# Ready, but refuses every image.
 REFUSING = """
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def key(stand_in: StandIn, service: str) -> str:
 
 
 def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service: str):
-    done = deploy(desk, service, "--picture", "dog.jpg", "--description", "dogs and bicycles")
+    done = deploy(desk, service, "--image", "dog.jpg", "--description", "dogs and bicycles")
     assert done.code == 0, done.said
     stages = [re.sub(r" \([\d.]+ (s|min \d+ s)\)$", "", line) for line in done.out.splitlines()]
     assert stages[1] == "tried here: 5 objects in dog.jpg, by a process of its own"
@@ -206,7 +206,7 @@ def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, se
 
 
 def test_an_image_that_the_workspace_builds(stand_in: StandIn, desk: Desk, service: str):
-    done = deploy(desk, service, "--container", "--picture", "dog.jpg")
+    done = deploy(desk, service, "--container", "--image", "dog.jpg")
     assert done.code == 0, done.said
     assert "tried here: 5 objects in dog.jpg, by lookonce serve" in done.out
     assert "blue answers: 5 found in dog.jpg" in done.out
@@ -216,7 +216,7 @@ def test_the_inference_server_is_used_where_it_is_installed(
     stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PATH", f"{INFERENCE_SERVER.parent}{os.pathsep}{os.environ['PATH']}")
-    done = deploy(desk, service, "--picture", "dog.jpg")
+    done = deploy(desk, service, "--image", "dog.jpg")
     assert "tried here: 5 objects in dog.jpg, by azmlinfsrv" in done.out, done.said
 
 
@@ -230,7 +230,7 @@ def test_what_fails_here_never_reaches_azure(stand_in: StandIn, desk: Desk, serv
         (["model.onnx", "--service-name", "a b"], "'a b' is no service name"),
         (["model.onnx", "--service-name", service, "--traffic", "0"], "--traffic is 0"),
         (["none.onnx", "--service-name", service], "none.onnx: no such file"),
-        (["model.onnx", "--service-name", service, "--picture", "config.json"], "--picture config.json"),
+        (["model.onnx", "--service-name", service, "--image", "config.json"], "--image config.json"),
         (["nothing-like-it:3", "--service-name", service], "no model 'nothing-like-it' is registered"),
     ):
         wrong = desk.lookonce("deploy", "online", *words)
@@ -250,7 +250,7 @@ def test_a_registered_model_is_exported_where_it_must_be(
     registry = AzureRegistry(open_workspace(find_config(stand_in.config)))
     registry.register(desk.folder / "dogs.keras", service, {}, "best")
     done = desk.lookonce(
-        "deploy", "online", f"{service}:best", "--service-name", service, "--picture", "dog.jpg"
+        "deploy", "online", f"{service}:best", "--service-name", service, "--image", "dog.jpg"
     )
     assert done.code == 0, done.said
     assert f"model {service}-onnx:1" in done.out

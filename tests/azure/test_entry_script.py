@@ -101,14 +101,14 @@ def server(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def expected(shared: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
     detector = Detector(model_folder / "outputs" / "model.onnx", conf=0.4)
 
-    def answer(picture: str, filename: str) -> dict[str, Any]:
-        return detector.detect(shared / "images" / picture).to_json(filename)
+    def answer(image: str, filename: str) -> dict[str, Any]:
+        return detector.detect(shared / "images" / image).to_json(filename)
 
     return answer
 
 
 @pytest.fixture(scope="module")
-def pictures(shared: Path) -> list[bytes]:
+def images(shared: Path) -> list[bytes]:
     return [(shared / "images" / name).read_bytes() for name in ("dog.jpg", "eagle.jpg")]
 
 
@@ -116,9 +116,9 @@ def test_health_answers(server: AzureServer):
     assert httpx.get(f"{server.url}/").text == "Healthy"
 
 
-def test_raw_bytes(server: AzureServer, pictures: list[bytes], expected):
+def test_raw_bytes(server: AzureServer, images: list[bytes], expected):
     for kind in ("image/jpeg", "application/octet-stream"):
-        reply = server.post("?conf=0.4", content=pictures[0], headers={"Content-Type": kind})
+        reply = server.post("?conf=0.4", content=images[0], headers={"Content-Type": kind})
         assert reply.status_code == 200, reply.text
         assert reply.headers["content-type"] == "application/json"
         assert "infer;dur=" in reply.headers["server-timing"]
@@ -126,8 +126,8 @@ def test_raw_bytes(server: AzureServer, pictures: list[bytes], expected):
         assert len(reply.json()[0]["boxes"]) == 4
 
 
-def test_both_json_forms(server: AzureServer, pictures: list[bytes], expected):
-    texts = [base64.b64encode(picture).decode() for picture in pictures]
+def test_both_json_forms(server: AzureServer, images: list[bytes], expected):
+    texts = [base64.b64encode(image).decode() for image in images]
     answers = [expected("dog.jpg", "image_0"), expected("eagle.jpg", "image_1")]
     for rows in (texts, [[text] for text in texts]):
         body = {"input_data": {"columns": ["image"], "data": rows}}
@@ -135,20 +135,20 @@ def test_both_json_forms(server: AzureServer, pictures: list[bytes], expected):
     assert server.post("?conf=0.4", json={"data": texts[0]}).json() == answers[:1]
 
 
-def test_multipart(server: AzureServer, pictures: list[bytes], expected):
-    files = [("one", ("dog.jpg", pictures[0])), ("two", ("eagle.jpg", pictures[1]))]
+def test_multipart(server: AzureServer, images: list[bytes], expected):
+    files = [("one", ("dog.jpg", images[0])), ("two", ("eagle.jpg", images[1]))]
     answers = [expected("dog.jpg", "dog.jpg"), expected("eagle.jpg", "eagle.jpg")]
     assert server.post("?conf=0.4", files=files).json() == answers
 
 
-def test_query_parameters(server: AzureServer, pictures: list[bytes]):
+def test_query_parameters(server: AzureServer, images: list[bytes]):
     kind = {"Content-Type": "image/jpeg"}
-    assert server.post("?conf=0.99", content=pictures[0], headers=kind).json()[0]["boxes"] == []
-    assert "predictions" in server.post("?format=custom-vision", content=pictures[0], headers=kind).json()
-    drawn = server.post("?draw=1", content=pictures[0], headers=kind)
+    assert server.post("?conf=0.99", content=images[0], headers=kind).json()[0]["boxes"] == []
+    assert "predictions" in server.post("?format=custom-vision", content=images[0], headers=kind).json()
+    drawn = server.post("?draw=1", content=images[0], headers=kind)
     assert drawn.headers["content-type"] == "image/jpeg"
     assert drawn.content.startswith(b"\xff\xd8")
-    assert server.post("?conf=high", content=pictures[0], headers=kind).status_code == 400
+    assert server.post("?conf=high", content=images[0], headers=kind).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_query_parameters(server: AzureServer, pictures: list[bytes]):
         (b"\xff\xfe", "application/json", 400),
         (b"", "image/jpeg", 400),
         (b"hello", "text/plain", 415),
-        (b"no picture", "image/jpeg", 422),
+        (b"no image", "image/jpeg", 422),
         (b"no form", "multipart/form-data; boundary=x", 400),
     ],
 )
@@ -202,12 +202,12 @@ def test_lookonces_own_client_is_answered(
 
 
 def test_a_preloaded_server_answers_from_every_worker(
-    model_folder: Path, tmp_path: Path, pictures: list[bytes], expected
+    model_folder: Path, tmp_path: Path, images: list[bytes], expected
 ):
     with AzureServer(tmp_path, model_folder, WORKER_PRELOAD="true", WORKER_COUNT="2") as server:
         kind = {"Content-Type": "image/jpeg"}
         for _ in range(4):
-            reply = server.post("?conf=0.4", content=pictures[0], headers=kind)
+            reply = server.post("?conf=0.4", content=images[0], headers=kind)
             assert reply.json() == [expected("dog.jpg", "image_0")]
 
 

@@ -1,4 +1,4 @@
-"""Azure's refusals through the SDK, each in one line with its mend; what commands print is made of these."""
+"""Azure's refusals through the SDK, each in one line with its fix; what commands print is made of these."""
 
 from __future__ import annotations
 

@@ -147,12 +147,12 @@ def test_a_download_that_is_refused_leaves_no_file(stand_in: StandIn, run: Run, 
 def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key: str, value: str, said: str):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
-    mend = f"{said}; check config.json, and that the sign-in is for its tenant"
+    fix = f"{said}; check config.json, and that the sign-in is for its tenant"
     workspace = value if key == "workspace_name" else "lookonce"
-    assert refused(register(run, name)).startswith(f"workspace {workspace}: Azure answered {mend}.")
+    assert refused(register(run, name)).startswith(f"workspace {workspace}: Azure answered {fix}.")
     checked = run("azure", "check")
     assert checked.returncode == 1
-    assert f"--  workspace   Azure answered {mend}" in checked.stdout
+    assert f"--  workspace   Azure answered {fix}" in checked.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ _SHORT = ("--gpu-num", "0", "--epochs", "1", "--train-split", "none-such")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo_set(tmp_path_factory.mktemp("set"), pictures=8, seed=4)
+    return make_demo_set(tmp_path_factory.mktemp("set"), images=8, seed=4)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_no_permission_for_jobs_names_what_is_there(stand_in: StandIn, run: Run,
     assert not jobs_of(stand_in, name)
 
 
-def test_a_slow_and_broken_upload_of_pictures(stand_in: StandIn, run: Run, data: Path, name: str):
+def test_a_slow_and_broken_upload_of_images(stand_in: StandIn, run: Run, data: Path, name: str):
     stand_in.faults.slow_uploads(200_000)
     stand_in.faults.drop_uploads(3, 3000)
     done = train(run, data, name, "--no-watch")

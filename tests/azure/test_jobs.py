@@ -25,7 +25,7 @@ QUICK = ("--size", "64x96", "--bs", "4", "--lr", "0.003", "--gpu-num", "0")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo_set(tmp_path_factory.mktemp("set"), pictures=20, seed=3)
+    return make_demo_set(tmp_path_factory.mktemp("set"), images=20, seed=3)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def wait_for(ready: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-def test_a_training_from_pictures_to_registered_models(
+def test_a_training_from_images_to_registered_models(
     stand_in: StandIn, data: Path, experiment: str, tmp_path: Path
 ):
     out = tmp_path / "fetched"
@@ -66,7 +66,7 @@ def test_a_training_from_pictures_to_registered_models(
     assert done.returncode == 0, done.stdout + done.stderr
     name = job_of(done.stdout)
     # The log, as the job wrote it, and what became of the job.
-    for part in ("20 pictures", "lookonce-cpu made", "Running", "Stage 2", "epoch   3", "Completed"):
+    for part in ("20 images", "lookonce-cpu made", "Running", "Stage 2", "epoch   3", "Completed"):
         assert part.lower() in done.stdout.lower(), f"{part}\n{done.stdout}"
     assert "Error" not in done.stdout, done.stdout
     assert f"Registered {experiment}:1, the final model" in done.stdout
@@ -174,7 +174,7 @@ def test_a_job_that_fails_says_why_and_registers_nothing(stand_in: StandIn, data
     assert f"models/{experiment}" not in stand_in.resources
 
 
-def test_pictures_in_a_datastore_of_the_users(
+def test_images_in_a_datastore_of_the_users(
     stand_in: StandIn, data: Path, experiment: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("STORAGE_ACCOUNT_NAME", stand_in.storage.account)

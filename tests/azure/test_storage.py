@@ -56,7 +56,7 @@ def container(azurite: Azurite, name: str) -> Iterator[ContainerClient]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     chance = random.Random(1)
     for place in (
         "one.jpg",

@@ -1,4 +1,4 @@
-"""`lookonce storage upload` where the account refuses, or can't be reached: one line with the mend."""
+"""`lookonce storage upload` where the account refuses, or can't be reached: one line with the fix."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from faulty_proxy import FaultyProxy
 
 def upload(stand_in: StandIn, folder: Path, **variables: str) -> str:
     """The one line that a refused upload says."""
-    (folder / "pictures").mkdir()
-    (folder / "pictures" / "one.jpg").write_bytes(b"one")
+    (folder / "images").mkdir()
+    (folder / "images" / "one.jpg").write_bytes(b"one")
     done = subprocess.run(
-        [sys.executable, "-m", "lookonce", "storage", "upload", "pictures", "--container", "raw"],
+        [sys.executable, "-m", "lookonce", "storage", "upload", "images", "--container", "raw"],
         cwd=folder,
         env={
             **os.environ,

@@ -20,7 +20,7 @@ from azure_walk import Walk
 from requirements import missing
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "azure-walkthrough.md"
-PICTURE = "bccd/JPEGImages/BloodImage_00007.jpg"
+IMAGE = "bccd/JPEGImages/BloodImage_00007.jpg"
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     walk.run("lookonce azure provision --subscription ID --resource-group vision --workspace vision")
     checked = walk.run("lookonce azure check")
     assert "--  " not in checked
-    # 3 the base model, 4 the pictures, 5 the labels.
+    # 3 the base model, 4 the images, 5 the labels.
     walk.run("lookonce models register yolov3-tiny.weights --on azure")
     walk.run("lookonce storage upload bccd/JPEGImages")
     walk.run("lookonce data check bccd")
@@ -75,7 +75,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
         walk.folder / "model.keras"
     ).read_bytes()
     # 8 detection.
-    walk.run(f"lookonce detect model.keras {PICTURE} --conf 0.1 --output found.jpg --json found.json")
+    walk.run(f"lookonce detect model.keras {IMAGE} --conf 0.1 --output found.jpg --json found.json")
     boxes = json.loads((walk.folder / "found.json").read_text())[0]["boxes"]
     assert boxes
     # 10 ONNX, before 9, which serves it.
@@ -85,9 +85,9 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     local = f"http://127.0.0.1:{free_port()}"
     walk.run(f"lookonce deploy local model.onnx --service-name cells --port {local.rpartition(':')[2]}")
     try:
-        answer = walk.run(f"lookonce score {PICTURE} --uri {local} --json local.json")
+        answer = walk.run(f"lookonce score {IMAGE} --uri {local} --json local.json")
         assert "boxes" in answer or "RBC" in answer
-        refused = walk.run(f"lookonce score {PICTURE} --uri {local}", status=1, without=("WEBSERVICE_KEY",))
+        refused = walk.run(f"lookonce score {IMAGE} --uri {local}", status=1, without=("WEBSERVICE_KEY",))
         assert "WEBSERVICE_KEY" in refused
     finally:
         walk.run("lookonce deploy delete cells")
@@ -95,10 +95,10 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     online = walk.run("lookonce deploy online cells:best --service-name cells-online")
     address = re.findall(r"https://\S+/score\b|https://\S+/inference/\S+", online)[0]
     keys = set(stand_in.deployments.keys.of("onlineEndpoints/cells-online").values())
-    scored = walk.run(f"lookonce score {PICTURE} --service cells-online --json online.json")
+    scored = walk.run(f"lookonce score {IMAGE} --service cells-online --json online.json")
     assert scored
     assert same_boxes(walk.folder / "online.json", walk.folder / "local.json")
-    refused = walk.run(f"lookonce score {PICTURE} --uri {address}", status=1, without=("WEBSERVICE_KEY",))
+    refused = walk.run(f"lookonce score {IMAGE} --uri {address}", status=1, without=("WEBSERVICE_KEY",))
     assert "key" in refused
     walk.run("lookonce deploy logs cells-online --on azure --lines 5")
     walk.run("lookonce deploy delete cells-online --on azure")

@@ -15,12 +15,12 @@ def pair_of(shared: Path) -> list[str]:
 def test_two_engines_are_measured_stage_by_stage(shared: Path, tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     file = tmp_path / "speed.json"
-    picture = str(shared / "images" / "dog.jpg")
+    image = str(shared / "images" / "dog.jpg")
     more = [
         "--engine",
         "onnx,auto",
         "--image",
-        picture,
+        image,
         "--repeats",
         "12",
         "--batch",
@@ -35,20 +35,20 @@ def test_two_engines_are_measured_stage_by_stage(shared: Path, tmp_path: Path, c
     assert [one["engine"] for one in written["engines"]] == ["onnx", "auto"]
     for one in written["engines"]:
         assert one["name"].startswith("ONNX Runtime")
-        assert (one["pictures"], one["batch"]) == (24, 2)
+        assert (one["images"], one["batch"]) == (24, 2)
         assert one["objects"] > 0
         assert list(one["milliseconds"]) == [*STAGES, "all"]
         for row in one["milliseconds"].values():
             assert 0 < row["median"] <= row["p90"] <= row["p99"]
         parts = sum(one["milliseconds"][stage]["median"] for stage in STAGES)
         assert parts < 3 * one["milliseconds"]["all"]["median"]
-    for words in (*STAGES, "median", "p90", "p99", "pictures/s", "(24 measured)"):
+    for words in (*STAGES, "median", "p90", "p99", "images/s", "(24 measured)"):
         assert words in told
 
 
-def test_a_drawn_picture_serves_where_none_is_given(shared: Path, capsys):
+def test_a_drawn_image_serves_where_none_is_given(shared: Path, capsys):
     assert main(["benchmark", *pair_of(shared), "--seconds", "0.2"]) == 0
-    assert "a drawn picture (640x480)" in capsys.readouterr().out
+    assert "a drawn image (640x480)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

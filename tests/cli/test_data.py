@@ -31,11 +31,11 @@ def test_bccd_prints_findings_and_counts(
 ) -> None:
     assert run(str(shared / "data" / "bccd"), "--json", str(tmp_path / "found.json")) == 0
     printed = capsys.readouterr().out
-    for text in ("BloodImage_00338", "no area", "364 pictures", "4153", "0 fatal, 2 dropped"):
+    for text in ("BloodImage_00338", "no area", "364 images", "4153", "0 fatal, 2 dropped"):
         assert text in printed
     told = json.loads((tmp_path / "found.json").read_text())
     assert len(told["findings"]) == 2
-    assert told["pictures"] == {"train": 205, "val": 87, "trainval": 292, "test": 72, "all": 364}
+    assert told["images"] == {"train": 205, "val": 87, "trainval": 292, "test": 72, "all": 364}
     assert told["boxes"]["all"] == {"RBC": 4153, "WBC": 372, "Platelets": 361}
 
 
@@ -60,7 +60,7 @@ def test_many_findings_are_cut_to_a_count(tmp_path: Path, capsys: pytest.Capture
     assert run(str(tmp_path)) == 1
     printed = capsys.readouterr().out
     assert "and 90 more; --json FILE writes all 101" in printed
-    assert printed.count("picture is missing") == 10
+    assert printed.count("image is missing") == 10
 
 
 def test_an_unwritable_json_file_is_the_users_error(shared: Path, tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
     }
     answers = {one["filename"]: one for one in json.loads(found_file.read_text())}
     assert sorted(answers) == sorted(expected)
-    for picture, dets in expected.items():
-        boxes = answers[picture]["boxes"]
+    for image, dets in expected.items():
+        boxes = answers[image]["boxes"]
         # One that Darknet scores within rounding of the threshold may fall on either side.
         sure = [one for one in dets if one["prob"] > 0.26]
         assert len(boxes) >= len(sure)
@@ -50,17 +50,17 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
             same = [one for one in boxes if one["label"] == det["name"]]
             corners = np.array([list(one["box"].values()) for one in same])
             overlaps = iou_matrix(box, corners)[0]
-            assert overlaps.max() >= 0.98, (picture, det["name"])
+            assert overlaps.max() >= 0.98, (image, det["name"])
             # Another JPEG decoder than Darknet's: noise of that size moves the least sure scores by 0.01.
-            near = 0.01 if picture == "dog.jpg" or (picture, resize) == ("person.jpg", "stretch") else 0.03
+            near = 0.01 if image == "dog.jpg" or (image, resize) == ("person.jpg", "stretch") else 0.03
             assert abs(same[overlaps.argmax()]["score"] - det["prob"]) < near
     assert sorted(path.name for path in drawn.iterdir()) == sorted(expected)
 
 
-def test_an_unreadable_picture_is_named_and_the_rest_goes_on(shared: Path, tmp_path: Path, capsys):
+def test_an_unreadable_image_is_named_and_the_rest_goes_on(shared: Path, tmp_path: Path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()
-    (folder / "a.jpg").write_bytes(b"no picture")
+    (folder / "a.jpg").write_bytes(b"no image")
     Image.new("RGB", (60, 40)).save(folder / "b.png")
     Image.new("RGB", (60, 40)).save(folder / "c.gif")
     model, *options = model_of(shared, "yolo-fastest-1.1")
@@ -73,13 +73,13 @@ def test_an_unreadable_picture_is_named_and_the_rest_goes_on(shared: Path, tmp_p
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.gif.jpg"]
 
 
-def test_pictures_are_never_overwritten(tmp_path: Path, capsys):
+def test_images_are_never_overwritten(tmp_path: Path, capsys):
     Image.new("RGB", (60, 40)).save(tmp_path / "b.png")
     assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path)]) == 1
     assert "overwrite" in capsys.readouterr().err
 
 
-def test_one_output_file_wants_one_picture(tmp_path: Path, capsys):
+def test_one_output_file_wants_one_image(tmp_path: Path, capsys):
     for name in ("a.png", "b.png"):
         Image.new("RGB", (60, 40)).save(tmp_path / name)
     assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path / "x.jpg")]) == 1

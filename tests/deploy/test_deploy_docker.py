@@ -61,11 +61,11 @@ def test_a_container_from_first_to_last(
     assert deploy(model, "--service-name", "dogs", "--description", "all dogs") == 0
     out = capsys.readouterr().out
     assert "dogs is ready: http://127.0.0.1:" in out
-    picture = str(shared / "images" / "dog.jpg")
-    assert main(["score", picture, "--service", "dogs", "--json", "-"]) == 0
+    image = str(shared / "images" / "dog.jpg")
+    assert main(["score", image, "--service", "dogs", "--json", "-"]) == 0
     assert len(json.loads(capsys.readouterr().out)[0]["boxes"]) == 5
     monkeypatch.delenv("WEBSERVICE_KEY")
-    assert main(["score", picture, "--service", "dogs"]) == 1
+    assert main(["score", image, "--service", "dogs"]) == 1
     assert "wants a key (401)" in capsys.readouterr().err
     assert main(["deploy", "list"]) == 0
     listed = capsys.readouterr().out

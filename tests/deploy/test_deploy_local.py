@@ -63,28 +63,28 @@ def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
-def score(url: str, picture: bytes, key: str | None = None) -> int:
+def score(url: str, image: bytes, key: str | None = None) -> int:
     headers = {"Content-Type": "image/jpeg"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        return httpx.post(url, content=picture, headers=headers, timeout=30).status_code
+        return httpx.post(url, content=image, headers=headers, timeout=30).status_code
     except httpx.TransportError:
         return 0
 
 
 def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
-    picture = (shared / "images" / "dog.jpg").read_bytes()
+    image = (shared / "images" / "dog.jpg").read_bytes()
     url = url_of(
         run("local", model, "--service-name", "dogs", "--description", "Our dogs", WEBSERVICE_KEY="s3cret")
     )
-    assert score(url, picture, "s3cret") == 200
-    assert score(url, picture) == 401
+    assert score(url, image, "s3cret") == 200
+    assert score(url, image) == 401
     listed = run("list").stdout
     assert "ready" in listed
     assert "Our dogs" in listed
     again = run("local", model, "--service-name", "dogs")
     assert again.returncode == 1
     assert "runs already" in again.stderr
-    assert score(url, picture, "s3cret") == 200
+    assert score(url, image, "s3cret") == 200
     assert '"event": "ready"' in run("logs", "dogs").stdout
     # The key is in no file.
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -92,18 +92,18 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     family = [supervisor, *supervisor.children(recursive=True)]
     assert run("delete", "dogs").returncode == 0
     assert psutil.wait_procs(family, 5)[1] == []
-    assert score(url, picture, "s3cret") == 0
+    assert score(url, image, "s3cret") == 0
     assert "No services" in run("list").stdout
 
 
 def test_a_service_that_dies_comes_back_at_the_same_address(
     run: Run, model: Path, shared: Path, tmp_path: Path
 ):
-    picture = (shared / "images" / "dog.jpg").read_bytes()
+    image = (shared / "images" / "dog.jpg").read_bytes()
     url = url_of(run("local", model, "--service-name", "dogs"))
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     supervisor.children()[0].send_signal(signal.SIGKILL)
-    wait_for(lambda: score(url, picture) == 200)
+    wait_for(lambda: score(url, image) == 200)
     assert "ended with -9; start 2" in run("logs", "dogs").stdout
     # With its supervisor gone, too, it can be deleted and started anew.
     for process in [supervisor, *supervisor.children(recursive=True)]:
@@ -129,11 +129,11 @@ def test_a_model_that_cannot_be_served_is_told_and_leaves_nothing(run: Run, tmp_
 def test_under_azures_own_server(run: Run, model: Path, shared: Path):
     if not AZURE_SERVER.exists():
         missing(f"azureml-inference-server-http is not installed in {AZURE_SERVER.parents[1]}")
-    picture = (shared / "images" / "dog.jpg").read_bytes()
+    image = (shared / "images" / "dog.jpg").read_bytes()
     arguments = ("local", model, "--service-name", "azure-dogs", "--azure-server", AZURE_SERVER)
     assert "asks for no key" in run(*arguments).stderr
     url = url_of(run(*arguments, "--insecure"))
-    assert score(url, picture) == 200
+    assert score(url, image) == 200
 
 
 @pytest.mark.parametrize("name", ["", "ab", "1abc", "abc-", "a b c", "x" * 33, "ä" * 5])

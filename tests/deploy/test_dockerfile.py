@@ -139,7 +139,7 @@ def test_it_serves_a_mounted_model_until_it_is_told_to_end(
         for thread in threads:
             thread.start()
         until = time.monotonic() + 20
-        while not re.search("lookonce_queue_pictures [1-9]", httpx.get(f"{url}/metrics", headers=KEY).text):
+        while not re.search("lookonce_queue_images [1-9]", httpx.get(f"{url}/metrics", headers=KEY).text):
             assert time.monotonic() < until
         assert len(answers) < 4
         os.kill(main_process(process), signal.SIGTERM)

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from lookonce.core.detections import Detections
-from lookonce.evaluation import Truth, average_precision, confusion_matrix, evaluate, rank_pictures
+from lookonce.evaluation import GroundTruth, average_precision, confusion_matrix, evaluate, rank_images
 
 SIZE = (400, 400)
 
 
-def truth(rows, difficult=()) -> Truth:
+def truth(rows, difficult=()) -> GroundTruth:
     rows = np.array(rows, np.float32).reshape(-1, 5)
     hard = np.isin(np.arange(len(rows)), difficult)
-    return Truth(rows[:, :4], rows[:, 4].astype(np.int64), hard, SIZE)
+    return GroundTruth(rows[:, :4], rows[:, 4].astype(np.int64), hard, SIZE)
 
 
 def found(rows) -> Detections:
@@ -108,7 +108,7 @@ def test_no_detections_are_zero_and_no_truths_are_nan():
 
 
 def test_lists_of_different_length_are_refused():
-    with pytest.raises(ValueError, match="1 pictures"):
+    with pytest.raises(ValueError, match="1 images"):
         evaluate([truth([])], [], ["a"])
 
 
@@ -124,9 +124,9 @@ def test_confusion_by_hand():
     assert confusion_matrix(truths, predictions, 2).tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
 
 
-def test_pictures_are_ranked_worst_first():
+def test_images_are_ranked_worst_first():
     truths = [truth([box(0, 0)]), truth([box(0, 0)]), truth([]), truth([box(0, 0), box(1, 0)])]
     predictions = [found([box(0, 0, 0.9)]), found([]), found([]), found([box(0, 0, 0.9)])]
-    ranked = rank_pictures(truths, predictions)
+    ranked = rank_images(truths, predictions)
     assert [index for _, index in ranked] == [1, 3, 0, 2]
     assert ranked[1][0] == pytest.approx(2 / 3)

@@ -15,7 +15,7 @@ from lookonce.darknet import read_cfg, read_weights
 from lookonce.errors import LookonceError
 from lookonce.export import export_darknet, export_litert, export_onnx, export_openvino
 from lookonce.inference import Detector
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
 from lookonce.models.keras import open_model, save_model
 from lookonce.models.onnx import metadata_of
@@ -40,7 +40,7 @@ def keras_file(pair: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def batch(shared: Path) -> np.ndarray:
-    return to_input(read_picture(shared / "images" / "dog.jpg"), (320, 320), "letterbox")[0][None]
+    return to_input(read_image(shared / "images" / "dog.jpg"), (320, 320), "letterbox")[0][None]
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def test_onnx_carries_the_card_and_needs_nothing_else(pair: dict[str, Path], tmp
     out = export_onnx(**pair, output=tmp_path / "m.onnx", resize="stretch")
     card = ModelCard.of_metadata(metadata_of(out.read_bytes()), "m.onnx")
     assert (card.name, card.input_size, card.resize, len(card.classes)) == (NAME, (320, 320), "stretch", 80)
-    picture = shared / "images" / "dog.jpg"
+    image = shared / "images" / "dog.jpg"
     theirs = Detector(
         pair["model"], weights=pair["weights"], classes=pair["classes"], resize="stretch", engine="keras"
-    ).detect(picture)
-    mine = Detector(out).detect(picture)
+    ).detect(image)
+    mine = Detector(out).detect(image)
     assert [mine.names[label] for label in mine.classes] == [theirs.names[label] for label in theirs.classes]
     np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=0.05)
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-4)
@@ -71,8 +71,8 @@ def test_onnx_carries_the_card_and_needs_nothing_else(pair: dict[str, Path], tmp
 def test_nms_inside_gives_the_detectors_answer(pair: dict[str, Path], tmp_path: Path, shared: Path):
     raw = Detector(export_onnx(**pair, output=tmp_path / "raw.onnx"))
     inside = Detector(export_onnx(**pair, output=tmp_path / "boxes.onnx", nms=True))
-    pictures = sorted((shared / "images").glob("*.jpg"))
-    for (_, mine), (_, theirs) in zip(inside.detect_many(pictures), raw.detect_many(pictures), strict=True):
+    images = sorted((shared / "images").glob("*.jpg"))
+    for (_, mine), (_, theirs) in zip(inside.detect_many(images), raw.detect_many(images), strict=True):
         sure = theirs.scores > 0.35
         assert len(mine) >= sure.sum()
         # It sees whole numbers 0 to 255: boxes move by fractions of a pixel of the input.
@@ -140,17 +140,17 @@ def test_litert_runs_its_file(need, pair: dict[str, Path], tmp_path: Path, batch
 
 def test_the_openvino_engine_answers_as_onnx_runtime(need, pair: dict[str, Path], shared: Path):
     need("openvino")
-    picture = shared / "images" / "dog.jpg"
+    image = shared / "images" / "dog.jpg"
     model, others = pair["model"], {"weights": pair["weights"], "classes": pair["classes"]}
-    mine = Detector(model, **others, engine="openvino").detect(picture)
-    theirs = Detector(model, **others, engine="onnx").detect(picture)
+    mine = Detector(model, **others, engine="openvino").detect(image)
+    theirs = Detector(model, **others, engine="onnx").detect(image)
     np.testing.assert_array_equal(mine.classes, theirs.classes)
     np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=0.05)
 
 
 @pytest.fixture(scope="module")
 def labelled(shared: Path, pair: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample pictures, labelled with what the float model itself finds: AP50 of 1 to begin with."""
+    """The sample images, labelled with what the float model itself finds: AP50 of 1 to begin with."""
     root = tmp_path_factory.mktemp("labelled")
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)

@@ -91,11 +91,11 @@ def test_darknets_heads_give_darknets_detections(shared: Path, case: str, key: s
     arrays = np.load(shared / "reference" / f"{name}_{case}.npz")
     heads = [arrays[f"layer{layer}_rawconv_chw"].transpose(1, 2, 0) for layer in (120, 129)]
     reference = json.loads((shared / "reference" / "detections_thresh0.25_nms0.45.json").read_text())
-    picture = f"{case.rpartition('_')[2]}.jpg"
-    expected = next(one for one in reference[f"{name} {key}"] if one["image"] == picture)
+    image = f"{case.rpartition('_')[2]}.jpg"
+    expected = next(one for one in reference[f"{name} {key}"] if one["image"] == image)
     width, height = expected["w"], expected["h"]
     boxes, scores, classes = decode(heads, specs, (320, 320), 0.25)
-    boxes = Geometry.fit(width, height, (320, 320), resize).to_picture(boxes)
+    boxes = Geometry.fit(width, height, (320, 320), resize).to_image(boxes)
     kept = nms(boxes, scores, classes, 0.45)
     assert sorted(classes[kept]) == sorted(det["cls"] for det in expected["dets"])
     for det in expected["dets"]:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.io.images import PictureError, read_picture
+from lookonce.io.images import ImageError, read_image
 from lookonce.models.keras import open_model
 
 
@@ -29,7 +29,7 @@ def detector(shared: Path) -> Detector:
 
 def test_a_path_and_its_pixels_give_the_same(detector: Detector, shared: Path):
     path = shared / "images" / "dog.jpg"
-    first, second = detector.detect(path), detector.detect(read_picture(path))
+    first, second = detector.detect(path), detector.detect(read_image(path))
     assert "dog" in {first.names[label] for label in first.classes}
     assert first.image_size == (768, 576)
     assert (np.diff(first.scores) <= 0).all()
@@ -44,7 +44,7 @@ def test_many_come_in_order_with_the_unreadable_among_them(detector: Detector, s
     items = [good[0], broken, *good[1:], tmp_path / "missing.jpg", good[0]]
     answers = list(detector.detect_many(iter(items), batch=3))
     assert [item for item, _ in answers] == items
-    assert [isinstance(answer, PictureError) for _, answer in answers] == [item not in good for item in items]
+    assert [isinstance(answer, ImageError) for _, answer in answers] == [item not in good for item in items]
     for path, answer in answers:
         if path in good:
             alone = detector.detect(path)
@@ -52,7 +52,7 @@ def test_many_come_in_order_with_the_unreadable_among_them(detector: Detector, s
             np.testing.assert_allclose(answer.boxes, alone.boxes, atol=0.05)
 
 
-def test_the_pixels_come_along_but_for_large_pictures(detector: Detector, tmp_path: Path):
+def test_the_pixels_come_along_but_for_large_images(detector: Detector, tmp_path: Path):
     sizes = [(40, 30), (3000, 2000), (30, 40)]
     paths = [tmp_path / f"{index}.png" for index in range(3)]
     for path, size in zip(paths, sizes, strict=True):
@@ -60,29 +60,29 @@ def test_the_pixels_come_along_but_for_large_pictures(detector: Detector, tmp_pa
     paths.insert(1, tmp_path / "missing.png")
     small, missing, large, last = detector.look_through(paths, batch=2)
     assert [one.source for one in (small, missing, large, last)] == paths
-    assert small.picture is not None
-    assert small.picture.shape == (30, 40, 3)
-    assert missing.picture is None
-    assert isinstance(missing.answer, PictureError)
-    assert large.picture is None
+    assert small.image is not None
+    assert small.image.shape == (30, 40, 3)
+    assert missing.image is None
+    assert isinstance(missing.answer, ImageError)
+    assert large.image is None
     assert large.answer.image_size == (3000, 2000)
-    assert last.picture is not None
+    assert last.image is not None
 
 
 def test_a_caller_who_leaves_early_leaves_no_threads(detector: Detector, shared: Path):
     before = threading.active_count()
-    pictures = sorted((shared / "images").glob("*.jpg")) * 5
-    looks = detector.detect_many(pictures, batch=2)
-    assert next(looks)[0] == pictures[0]
+    images = sorted((shared / "images").glob("*.jpg")) * 5
+    looks = detector.detect_many(images, batch=2)
+    assert next(looks)[0] == images[0]
     looks.close()
     assert threading.active_count() == before
 
 
-def test_no_pictures_give_no_answers(detector: Detector):
+def test_no_images_give_no_answers(detector: Detector):
     assert list(detector.detect_many([])) == []
 
 
-def test_boxes_end_at_the_pictures_edge(detector: Detector, shared: Path):
+def test_boxes_end_at_the_images_edge(detector: Detector, shared: Path):
     pair = pair_of(shared)
     low = Detector(pair.pop("path"), **pair, conf=0.01)
     found = low.detect(shared / "images" / "horses.jpg")

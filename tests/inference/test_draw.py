@@ -4,7 +4,7 @@ import pytest
 from lookonce.core.detections import Detections
 from lookonce.inference import draw
 
-NAMES = ("dog", "Hündin кошка", "a very long name of a class that no small picture has room for")
+NAMES = ("dog", "Hündin кошка", "a very long name of a class that no small image has room for")
 
 
 def found(boxes, labels, size) -> Detections:
@@ -14,7 +14,7 @@ def found(boxes, labels, size) -> Detections:
     )
 
 
-def test_the_picture_itself_is_left_alone():
+def test_the_image_itself_is_left_alone():
     image = np.full((120, 200, 3), 90, np.uint8)
     drawn = draw(image, found([[20, 30, 150, 100]], [0], (200, 120)))
     assert (image == 90).all()

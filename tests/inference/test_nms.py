@@ -119,7 +119,7 @@ def test_equals_brute_force_pair_by_pair(case, iou, kind):
     iou=st.floats(0, 1, width=32),
     unit=st.sampled_from([1, 1 / 640, 1e-6]),
 )
-def test_equals_the_plain_loop_on_crowded_pictures(seed, count, places, classes, iou, unit):
+def test_equals_the_plain_loop_on_crowded_images(seed, count, places, classes, iou, unit):
     case = around_objects(count, classes, places, seed)
     case = (case[0] * np.float32(unit), *case[1:])
     assert nms(*case, iou).tolist() == by_the_loop(*case, iou)

@@ -38,7 +38,7 @@ def test_agrees_with_darknets_loops(size):
 
 @pytest.mark.parametrize("size", [(20, 50), (50, 20), (90, 70), (50, 30), (3, 40)])
 def test_strips_meet_and_views_are_read_in_place(size):
-    # More rows than are made at a time, of a picture that lies backwards and in steps in memory.
+    # More rows than are made at a time, of an image that lies backwards and in steps in memory.
     whole = np.random.default_rng(3).integers(0, 256, (60, 100, 3), dtype=np.uint8)
     view = whole[::-2, ::2, ::-1]
     expected = darknet_by_the_loop(view / 255, *size)
@@ -58,13 +58,13 @@ def test_uint8_comes_out_as_fractions_and_keeps_its_corners():
     )
 
 
-def test_a_picture_of_the_right_size_is_untouched():
+def test_a_image_of_the_right_size_is_untouched():
     image = np.random.default_rng(2).integers(0, 256, (32, 64, 3), dtype=np.uint8)
     np.testing.assert_allclose(to_input(image, (32, 64), STRETCH)[0], image / np.float32(255), atol=1e-7)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (3, 2000)])
-def test_very_small_and_very_flat_pictures_pass(shape):
+def test_very_small_and_very_flat_images_pass(shape):
     filled, geometry = to_input(np.full((*shape, 3), 255, np.uint8), (64, 96), LETTERBOX)
     assert filled.shape == (64, 96, 3)
     assert filled.max() == pytest.approx(1)
@@ -93,8 +93,8 @@ def test_the_input_is_darknets(shared: Path, case: str, resize: str):
     expected = np.load(shared / "reference" / f"yolo-fastest-1.1-xl_{case}.npz")["input_chw"].transpose(
         1, 2, 0
     )
-    picture = cv2.imread(str(shared / "images" / f"{case.rpartition('_')[2]}.jpg"))[..., ::-1]
-    found, _ = to_input(picture, expected.shape[:2], resize)
+    image = cv2.imread(str(shared / "images" / f"{case.rpartition('_')[2]}.jpg"))[..., ::-1]
+    found, _ = to_input(image, expected.shape[:2], resize)
     difference = np.abs(found - expected)
     # What is left comes from the two JPEG decoders.
     assert difference.mean() < 6e-4

@@ -1,4 +1,4 @@
-"""Each defect of a dataset is found, named and mended, dropped or fatal."""
+"""Each defect of a dataset is found, named and fixed, dropped or fatal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.labels import CheckedDataset, Dataset, Finding, LabelError, check, fatal
 from lookonce.labels.examine import turn_boxes
 
@@ -24,9 +24,9 @@ def add(
     boxes: list[Box],
     size: tuple[int, int] = (60, 40),
     exif: int = 1,
-    picture: bool = True,
+    image: bool = True,
 ) -> None:
-    """A 60x40 picture of its own colour with boxes."""
+    """A 60x40 image of its own colour with boxes."""
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     objects = "".join(
@@ -36,7 +36,7 @@ def add(
     )
     told = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
     (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{told}{objects}</annotation>")
-    if picture:
+    if image:
         tags = Image.Exif()
         tags[0x0112] = exif
         colour = tuple(np.random.default_rng(len(list(root.rglob("*")))).integers(0, 256, 3).tolist())
@@ -131,8 +131,8 @@ def test_an_unknown_class_is_fatal_and_guesses_what_was_meant(tmp_path: Path) ->
     (finding,) = told(result, "fatal")
     assert (finding.file, finding.object) == ("Annotations/a.xml", "Dog")
     assert "is 'dog' meant?" in finding.what
-    assert "1 boxes in 1 pictures" in finding.what
-    with pytest.raises(LabelError, match=r"one thing must be mended first.*\n.*'Dog'"):
+    assert "1 boxes in 1 images" in finding.what
+    with pytest.raises(LabelError, match=r"one thing must be fixed first.*\n.*'Dog'"):
         fatal(result)
 
 
@@ -146,13 +146,13 @@ def test_no_box_at_all_is_fatal(tmp_path: Path) -> None:
     add(tmp_path, "a", [])
     result = checked(tmp_path)
     assert "used as background" in told(result, "note")[0].what
-    with pytest.raises(LabelError, match="no usable box in 1 pictures"):
+    with pytest.raises(LabelError, match="no usable box in 1 images"):
         fatal(result)
 
 
-def test_unusable_pictures_are_dropped_and_stay_aligned(tmp_path: Path) -> None:
+def test_unusable_images_are_dropped_and_stay_aligned(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR])
-    add(tmp_path, "b_missing", [CAR], picture=False)
+    add(tmp_path, "b_missing", [CAR], image=False)
     add(tmp_path, "c_cut", [CAR])
     add(tmp_path, "d_text", [CAR])
     add(tmp_path, "f", [CAR])
@@ -199,14 +199,14 @@ def test_a_broken_label_file_is_fatal_and_all_are_told(tmp_path: Path) -> None:
         fatal(result)
 
 
-def test_a_wrong_size_tag_is_overruled_by_the_picture(tmp_path: Path) -> None:
+def test_a_wrong_size_tag_is_overruled_by_the_image(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], size=(600, 400))
     result = checked(tmp_path)
     assert result.records[0].size == (60, 40)
-    assert "says 600 x 400, the picture has 60 x 40" in told(result, "repaired")[0].what
+    assert "says 600 x 400, the image has 60 x 40" in told(result, "repaired")[0].what
 
 
-def test_labels_drawn_before_exif_turning_are_turned_with_the_picture(tmp_path: Path) -> None:
+def test_labels_drawn_before_exif_turning_are_turned_with_the_image(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], exif=6)
     result = checked(tmp_path)
     assert result.records[0].size == (40, 60)
@@ -214,7 +214,7 @@ def test_labels_drawn_before_exif_turning_are_turned_with_the_picture(tmp_path: 
     assert "swapped by EXIF" in told(result, "repaired")[0].what
 
 
-def test_labels_drawn_on_the_turned_picture_stay(tmp_path: Path) -> None:
+def test_labels_drawn_on_the_turned_image_stay(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], exif=6, size=(40, 60))
     result = checked(tmp_path)
     assert result.records[0].boxes.tolist() == [[5, 5, 20, 20]]
@@ -231,12 +231,12 @@ def test_turned_boxes_follow_their_pixels(tmp_path: Path, orientation: int) -> N
     x1, y1, x2, y2 = turn_boxes(np.asarray([[10, 5, 30, 12]], np.float32), (60, 40), orientation)[0].astype(
         int
     )
-    upright = read_picture(tmp_path / "a.png")
+    upright = read_image(tmp_path / "a.png")
     assert upright[y1:y2, x1:x2].min() == 255
     assert (upright == 255).all(axis=2).sum() == (x2 - x1) * (y2 - y1) == 140
 
 
-def test_the_same_picture_in_two_splits_is_told(tmp_path: Path) -> None:
+def test_the_same_image_in_two_splits_is_told(tmp_path: Path) -> None:
     for name in "abc":
         add(tmp_path, name, [CAR])
     shutil.copy(tmp_path / "JPEGImages" / "a.jpg", tmp_path / "JPEGImages" / "c.jpg")
@@ -246,7 +246,7 @@ def test_the_same_picture_in_two_splits_is_told(tmp_path: Path) -> None:
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\nb\nghost")
     (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("b\nc")
     notes = told(checked(tmp_path), "note")
-    assert "1 lines name no picture" in notes[0].what
+    assert "1 lines name no image" in notes[0].what
     assert "in both train and val" in notes[1].what
     assert notes[2].file == "JPEGImages/a.jpg"
     assert "JPEGImages/c.jpg: in train and val" in notes[2].what

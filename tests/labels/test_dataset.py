@@ -12,13 +12,13 @@ from lookonce.labels import Dataset, LabelError
 
 
 def make(
-    root: Path, labels: list[str], pictures: list[str], folder: str = "JPEGImages", inside: str = ""
+    root: Path, labels: list[str], images: list[str], folder: str = "JPEGImages", inside: str = ""
 ) -> Path:
     (root / "Annotations").mkdir(parents=True)
     (root / folder).mkdir()
     for name in labels:
         (root / "Annotations" / name).write_text(f"<annotation>{inside}</annotation>")
-    for name in pictures:
+    for name in images:
         (root / folder / name).touch()
     return root
 
@@ -30,7 +30,7 @@ def lists(root: Path, **files: str) -> None:
 
 
 def names(dataset: Dataset, split: str) -> list[str]:
-    return [dataset.items[index].picture.name for index in dataset.splits[split]]
+    return [dataset.items[index].image.name for index in dataset.splits[split]]
 
 
 def test_bccd_has_its_official_lists(shared: Path) -> None:
@@ -53,7 +53,7 @@ def test_vott_export_is_found_in_its_only_subfolder(shared: Path) -> None:
     dataset = Dataset.open(shared / "data" / "nuts_vott")
     assert (dataset.format, dataset.name, len(dataset)) == ("vott-voc", "物体検知", 121)
     assert dataset.class_names == ("nut", "washer", "springwasher")
-    assert all(record.picture.is_file() for record in dataset)
+    assert all(record.image.is_file() for record in dataset)
     assert {name: len(found) for name, found in dataset.splits.items()} == {"train": 96, "val": 25}
     assert not set(dataset.split("train")) & set(dataset.split("val"))
 
@@ -65,10 +65,10 @@ def test_label_studios_export_has_no_lists_and_is_drawn(shared: Path) -> None:
     assert sorted(dataset.split("train") + dataset.split("val")) == [0, 1]
 
 
-def test_label_files_may_lie_beside_the_pictures(tmp_path: Path) -> None:
+def test_label_files_may_lie_beside_the_images(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<annotation/>")
     (tmp_path / "a.png").touch()
-    assert Dataset.open(tmp_path)[0].picture == tmp_path / "a.png"
+    assert Dataset.open(tmp_path)[0].image == tmp_path / "a.png"
 
 
 def test_ten_thousand_names_are_indexed_without_opening_any(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_ten_thousand_names_are_indexed_without_opening_any(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("label", "picture"),
+    ("label", "image"),
     [
         ("data%2Fcar 1.xml", "car 1.jpg"),
         ("car 1.xml", "data%2Fcar%201.png"),
@@ -96,12 +96,10 @@ def test_ten_thousand_names_are_indexed_without_opening_any(tmp_path: Path) -> N
         ("UPPER.xml", "UPPER.JPG"),
     ],
 )
-def test_label_and_picture_meet_through_encoding_and_endings(
-    tmp_path: Path, label: str, picture: str
-) -> None:
-    dataset = Dataset.open(make(tmp_path / "set", [label], [picture]))
-    assert [(item.picture.name, item.annotation and item.annotation.name) for item in dataset.items] == [
-        (picture, label)
+def test_label_and_image_meet_through_encoding_and_endings(tmp_path: Path, label: str, image: str) -> None:
+    dataset = Dataset.open(make(tmp_path / "set", [label], [image]))
+    assert [(item.image.name, item.annotation and item.annotation.name) for item in dataset.items] == [
+        (image, label)
     ]
 
 
@@ -110,7 +108,7 @@ def test_filename_in_the_label_file_is_the_last_resort(tmp_path: Path) -> None:
         tmp_path / "set", ["0001.xml"], ["car.jpg", "other.jpg"], inside="<filename>car.jpg</filename>"
     )
     dataset = Dataset.open(root)
-    assert [(item.picture.name, item.annotation is None) for item in dataset.items] == [
+    assert [(item.image.name, item.annotation is None) for item in dataset.items] == [
         ("car.jpg", False),
         ("other.jpg", True),
     ]
@@ -120,12 +118,12 @@ def test_absolute_paths_in_labels_are_never_followed(tmp_path: Path) -> None:
     (tmp_path / "secret.jpg").touch()
     inside = f"<filename>{tmp_path / 'secret.jpg'}</filename><path>{tmp_path / 'secret.jpg'}</path>"
     dataset = Dataset.open(make(tmp_path / "set", ["a.xml"], ["b.jpg"], inside=inside))
-    assert all(item.picture.parent == tmp_path / "set" / "JPEGImages" for item in dataset.items)
+    assert all(item.image.parent == tmp_path / "set" / "JPEGImages" for item in dataset.items)
 
 
 def test_vott_lists_of_all_classes_are_merged(tmp_path: Path) -> None:
-    pictures = ["a 1.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    root = make(tmp_path / "p-PascalVOC-export", [f"{Path(name).stem}.xml" for name in pictures], pictures)
+    images = ["a 1.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    root = make(tmp_path / "p-PascalVOC-export", [f"{Path(name).stem}.xml" for name in images], images)
     lists(
         root,
         car_train="c.jpg 1\nd.jpg -1",
@@ -152,8 +150,8 @@ def test_plain_lists_win_over_class_lists_and_take_stems_ending_in_a_flag(tmp_pa
     "listed", [(), ("trainval", "test"), ("train", "test"), ("test",), ("val",), ("trainval", "train")]
 )
 def test_train_and_val_never_meet_nor_touch_test(tmp_path: Path, listed: tuple[str, ...]) -> None:
-    pictures = [f"{letter}.jpg" for letter in "abcdefghijklmnopqrst"]
-    root = make(tmp_path / "set", [f"{name[0]}.xml" for name in pictures], pictures)
+    images = [f"{letter}.jpg" for letter in "abcdefghijklmnopqrst"]
+    root = make(tmp_path / "set", [f"{name[0]}.xml" for name in images], images)
     parts = {
         "test": "q\nr\ns\nt",
         "val": "a\nb",

@@ -9,12 +9,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lookonce.labels.demo_set import CLASSES, HEIGHT, UNSEEN_PICTURES, WIDTH, make_demo_set, unseen_set
+from lookonce.labels.demo_set import CLASSES, HEIGHT, UNSEEN_IMAGES, WIDTH, make_demo_set, unseen_set
 
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo_set(tmp_path_factory.mktemp("drawn"), pictures=10)
+    return make_demo_set(tmp_path_factory.mktemp("drawn"), images=10)
 
 
 def digest(folder: Path) -> str:
@@ -33,16 +33,16 @@ def boxes(export: Path) -> list[tuple[str, list[float]]]:
 
 
 def test_same_seed_same_files_and_another_seed_others(export: Path, tmp_path: Path) -> None:
-    assert digest(make_demo_set(tmp_path / "again", pictures=10)) == digest(export)
-    assert digest(make_demo_set(tmp_path / "other", pictures=10, seed=1)) != digest(export)
+    assert digest(make_demo_set(tmp_path / "again", images=10)) == digest(export)
+    assert digest(make_demo_set(tmp_path / "other", images=10, seed=1)) != digest(export)
 
 
 def test_layout_is_votts(export: Path) -> None:
     assert export.name == "parts-PascalVOC-export"
     assert (export / "pascal_label_map.pbtxt").read_text().startswith("item {\n id: 1\n name: 'bolt'\n}\n")
-    pictures = sorted(path.name for path in (export / "JPEGImages").iterdir())
-    assert len(pictures) == 10
-    for name in pictures:
+    images = sorted(path.name for path in (export / "JPEGImages").iterdir())
+    assert len(images) == 10
+    for name in images:
         root = ElementTree.parse((export / "Annotations" / name).with_suffix(".xml")).getroot()
         assert root.get("verified") == "yes"
         assert root.findtext("filename") == name
@@ -50,12 +50,12 @@ def test_layout_is_votts(export: Path) -> None:
         lists = {
             split: (export / f"ImageSets/Main/{tag}_{split}.txt").read_text() for split in ("val", "train")
         }
-        assert [line.split()[0] for line in lists["val"].split("\n")] == pictures[:2]
-        assert [line.split()[0] for line in lists["train"].split("\n")] == pictures[2:]
+        assert [line.split()[0] for line in lists["val"].split("\n")] == images[:2]
+        assert [line.split()[0] for line in lists["train"].split("\n")] == images[2:]
         assert {line.split()[1] for text in lists.values() for line in text.split("\n")} <= {"1", "-1"}
 
 
-def test_boxes_are_floats_inside_the_picture_and_every_class_occurs(export: Path) -> None:
+def test_boxes_are_floats_inside_the_image_and_every_class_occurs(export: Path) -> None:
     found = boxes(export)
     assert {name for name, _ in found} == set(CLASSES)
     for _, (left, top, right, bottom) in found:
@@ -65,10 +65,10 @@ def test_boxes_are_floats_inside_the_picture_and_every_class_occurs(export: Path
     assert any(value != int(value) for _, corners in found for value in corners)
 
 
-def test_unseen_pictures_are_others(export: Path) -> None:
+def test_unseen_images_are_others(export: Path) -> None:
     unseen = unseen_set(export)
-    pictures = list((unseen / "JPEGImages").iterdir())
-    assert len(pictures) == UNSEEN_PICTURES
+    images = list((unseen / "JPEGImages").iterdir())
+    assert len(images) == UNSEEN_IMAGES
     seen = {path.read_bytes() for path in (export / "JPEGImages").iterdir()}
-    assert not seen & {path.read_bytes() for path in pictures}
-    assert cv2.imread(str(pictures[0])).shape == (HEIGHT, WIDTH, 3)
+    assert not seen & {path.read_bytes() for path in images}
+    assert cv2.imread(str(images[0])).shape == (HEIGHT, WIDTH, 3)

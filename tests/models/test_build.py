@@ -18,7 +18,7 @@ def net(body, height=12, width=20):
     return parse_cfg(f"[net]\nheight={height}\nwidth={width}\nchannels=3\n{body}", "test.cfg")
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     return np.random.default_rng(seed).random((2, height, width, 3), np.float32)
 
 
@@ -66,7 +66,7 @@ def test_max_pool_is_darknets(size, stride, padding, odd):
     # The input itself must be a multiple of the stride, so a first pool without padding makes odd grids.
     first = "[maxpool]\nsize=2\nstride=1\npadding=0\n" if odd else ""
     cfg = net(f"{first}[maxpool]\nsize={size}\nstride={stride}\n{option}", 12, 18)
-    image = picture(12, 18) - 2  # all negative: a zero from padding would win
+    image = random_image(12, 18) - 2  # all negative: a zero from padding would win
     expected = darknet_pool(image, 2, 1, 0) if odd else image
     np.testing.assert_array_equal(run(cfg, image)[0], darknet_pool(expected, size, stride, padding))
 
@@ -74,7 +74,7 @@ def test_max_pool_is_darknets(size, stride, padding, odd):
 def test_stride_two_convolution_pads_alike_on_all_sides():
     cfg = net("[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=linear\n")
     weights = random_weights(cfg, seed=1)
-    image = picture(12, 20)
+    image = random_image(12, 20)
     padded = np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
     expected = np.einsum("bijchw,ochw->bijo", windows, weights.layers[0].kernel) + weights.layers[0].bias
@@ -88,7 +88,7 @@ def test_grouped_convolutions_are_darknets(groups, filters):
     )
     cfg = net("[convolutional]\nfilters=8\nsize=1\nstride=1\npad=1\nactivation=linear\n" + body)
     weights = random_weights(cfg, seed=1)
-    image = picture(12, 20)
+    image = random_image(12, 20)
     first, second = weights.layers[0], weights.layers[1]
     middle = image @ first.kernel[:, :, 0, 0].T + first.bias
     windows = np.lib.stride_tricks.sliding_window_view(
@@ -112,7 +112,7 @@ def test_route_takes_the_group_of_each_input():
     one = "[convolutional]\nfilters={}\nsize=1\nstride=1\npad=1\nactivation=linear\n"
     cfg = net(one.format(6) + one.format(4) + "[route]\nlayers=-1,0\ngroups=2\ngroup_id=1\n")
     weights = random_weights(cfg, seed=2)
-    image = picture(12, 20)
+    image = random_image(12, 20)
     first = image @ weights.layers[0].kernel[:, :, 0, 0].T + weights.layers[0].bias
     second = first @ weights.layers[1].kernel[:, :, 0, 0].T + weights.layers[1].bias
     expected = np.concatenate([second[..., 2:], first[..., 3:]], -1)
@@ -124,7 +124,7 @@ def test_shortcut_adds_the_overlap_of_unequal_channels(first, second):
     one = "[convolutional]\nfilters={}\nsize=1\nstride=1\npad=1\nactivation=linear\n"
     cfg = net(one.format(first) + one.format(second) + "[shortcut]\nfrom=-2\nactivation=linear\n")
     weights = random_weights(cfg, seed=3)
-    image = picture(12, 20)
+    image = random_image(12, 20)
     a = image @ weights.layers[0].kernel[:, :, 0, 0].T + weights.layers[0].bias
     expected = a @ weights.layers[1].kernel[:, :, 0, 0].T + weights.layers[1].bias
     overlap = min(first, second)

@@ -16,7 +16,7 @@ from lookonce.darknet import parse_cfg, random_weights
 from lookonce.darknet.cfg import CfgError
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
-from lookonce.io.images import PictureError, read_picture
+from lookonce.io.images import ImageError, read_image
 from lookonce.models.keras import load_model
 from lookonce.models.onnx import network_graph, with_boxes, write_card
 from lookonce.models.open import open_graph
@@ -38,7 +38,7 @@ anchors=10,10
 num=1
 classes=2
 """
-PICTURE = np.zeros((20, 30, 3), np.uint8)
+IMAGE = np.zeros((20, 30, 3), np.uint8)
 
 
 def card(**changes) -> ModelCard:
@@ -57,19 +57,19 @@ def written(path: Path, card: ModelCard, boxes: bool = False) -> tuple[Path, onn
 
 
 def test_hundreds_of_damaged_files_are_read_or_reported(shared: Path):
-    command = [sys.executable, str(FUZZ), "--pictures", "300", "--models", "60", "--seed", "1"]
+    command = [sys.executable, str(FUZZ), "--images", "300", "--models", "60", "--seed", "1"]
     done = subprocess.run(
         [*command, "--shared", str(shared)], capture_output=True, text=True, timeout=300, env=os.environ
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "pictures: 300" in done.stdout
+    assert "images: 300" in done.stdout
     assert "models: 60" in done.stdout
 
 
 def test_a_sound_small_model_detects(tmp_path: Path):
     for boxes in (False, True):
         path, _ = written(tmp_path / "small.onnx", card(), boxes)
-        assert len(Detector(path, conf=0.0).detect(PICTURE)) > 0
+        assert len(Detector(path, conf=0.0).detect(IMAGE)) > 0
 
 
 @pytest.mark.parametrize("boxes", [False, True])
@@ -81,7 +81,7 @@ def test_a_card_of_another_network_is_named(tmp_path: Path, boxes: bool):
             tmp_path / "mixed_up.onnx", card(cfg=CFG.replace("classes=2", "classes=1"), classes=("a",)), True
         )
     with pytest.raises(LookonceError, match=r"mixed_up\.onnx.*Export the model again"):
-        Detector(path, conf=0.0).detect(PICTURE)
+        Detector(path, conf=0.0).detect(IMAGE)
 
 
 def test_a_card_whose_names_do_not_fit_its_cfg_is_refused(tmp_path: Path):
@@ -122,7 +122,7 @@ def test_a_network_that_fails_while_running_is_named(tmp_path: Path):
     side.dim_value = 64
     path.write_bytes(graph.SerializeToString())
     with pytest.raises(LookonceError, match=r"fails\.onnx: ONNX Runtime can't run it.*Export it again"):
-        Detector(path).detect(PICTURE)
+        Detector(path).detect(IMAGE)
 
 
 def test_metadata_that_is_no_text_is_named(tmp_path: Path):
@@ -137,8 +137,8 @@ def test_files_beyond_all_measure_are_not_read(tmp_path: Path):
     for name in ("huge.jpg", "huge.onnx"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**40)
-    with pytest.raises(PictureError, match=r"huge\.jpg"):
-        read_picture(tmp_path / "huge.jpg")
+    with pytest.raises(ImageError, match=r"huge\.jpg"):
+        read_image(tmp_path / "huge.jpg")
     with pytest.raises(LookonceError, match=r"huge\.onnx"):
         open_graph(tmp_path / "huge.onnx")
 

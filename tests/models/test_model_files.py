@@ -227,7 +227,7 @@ def test_a_darknet_pair_opens_like_a_model(darknet_pair, model):
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", "letterbox"), ("0", "stretch")])
-def test_the_cfg_says_how_pictures_are_resized(darknet_pair, value, expected):
+def test_the_cfg_says_how_images_are_resized(darknet_pair, value, expected):
     darknet_pair[0].write_text(CFG.format(net=f"letter_box={value}"))
     assert open_model(darknet_pair[0], weights=darknet_pair[1])[1].resize == expected
 

@@ -11,7 +11,7 @@ import pytest
 from lookonce.core.boxes import iou_matrix
 from lookonce.darknet import Cfg, ConvWeights, parse_cfg, random_weights, read_cfg, read_weights
 from lookonce.inference import decode, nms
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
 from lookonce.models.onnx import network_graph, with_boxes, with_free_size
 
@@ -79,7 +79,7 @@ def test_activations_are_what_they_are_called(activation: str):
     np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
-def test_a_free_size_takes_other_pictures(shared: Path):
+def test_a_free_size_takes_other_images(shared: Path):
     cfg, layers = fastest(shared)
     free = with_free_size(network_graph(cfg, layers))
     onnx.checker.check_model(free, full_check=True)
@@ -108,16 +108,16 @@ def test_boxes_inside_equal_those_found_outside(shared: Path, name: str):
     inside = with_boxes(raw, cfg.heads, cfg.input_size, conf=0.25, iou=0.45)
     onnx.checker.check_model(inside, full_check=True)
     # The boxes' graph takes whole numbers only, so the raw one is shown the same.
-    pixels, _ = to_input(read_picture(shared / "images" / name), cfg.input_size, "stretch")
+    pixels, _ = to_input(read_image(shared / "images" / name), cfg.input_size, "stretch")
     whole = np.rint(pixels * 255).astype(np.uint8)
     grey = np.full_like(whole, 128)
     session = onnxruntime.InferenceSession(inside.SerializeToString())
-    boxes, scores, classes, pictures = session.run(None, {"image": np.stack([grey, whole])})
+    boxes, scores, classes, images = session.run(None, {"image": np.stack([grey, whole])})
 
     heads = heads_of(raw, np.ascontiguousarray((whole / np.float32(255)).transpose(2, 0, 1)[None]))
     found = decode([head[0].transpose(1, 2, 0) for head in heads], cfg.heads, cfg.input_size, 0.25)
     kept = nms(*found, iou=0.45)
-    mine = np.flatnonzero(pictures == 1)
+    mine = np.flatnonzero(images == 1)
     mine = mine[np.argsort(-scores[mine], kind="stable")]
     assert len(mine) == len(kept) > 0
     np.testing.assert_array_equal(classes[mine], found[2][kept])

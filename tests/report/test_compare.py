@@ -103,18 +103,18 @@ def test_figures_of_the_best_epoch_and_settings_that_differ(
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_runs_validated_on_other_pictures_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_runs_validated_on_other_images_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first = make_run(tmp_path / "first")
     other = make_run(tmp_path / "other", val=("one.jpg", "four.jpg"), val_sha256="d" * 64)
     none = make_run(tmp_path / "none", val=())
     code, out, _ = compare(capsys, first, other, none)
     assert code == 0
-    assert "other was validated on other pictures than first" in out
-    assert "none had no validation pictures" in out
+    assert "other was validated on other images than first" in out
+    assert "none had no validation images" in out
     assert [line_of(out, name)[-1] for name in ("first", "other", "none")] == ["A", "B", "\N{EN DASH}"]
     labels = make_run(tmp_path / "labels", val_sha256="e" * 64)
     assert (
-        "labels was validated on the pictures of first, but with other labels"
+        "labels was validated on the images of first, but with other labels"
         in compare(capsys, first, labels)[1]
     )
 
@@ -142,11 +142,11 @@ def test_runs_of_older_versions_are_compared_as_far_as_they_tell(
     assert line_of(out, "older") == f"2 older 4 3 0.800 0.400 0.267 8.67 M {dash} {dash} A".split()
     assert line_of(out, "augmentation.hue") == ["augmentation.hue", dash, "0.1"]
     assert "warning" not in out
-    # Without fingerprints names alone tell that pictures are others.
+    # Without fingerprints names alone tell that images are others.
     (older / "split.json").write_text(json.dumps({"train": [], "val": ["one.jpg", "five.jpg"]}))
     out = compare(capsys, first, older)[1]
     assert line_of(out, "older")[-1] == "B"
-    assert "older was validated on other pictures" in out
+    assert "older was validated on other images" in out
 
 
 def test_a_run_that_goes_on_still_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from lookonce.core.detections import Detections
-from lookonce.evaluation import Truth
+from lookonce.evaluation import GroundTruth
 from lookonce.evaluation.calibration import calibrate
 from lookonce.labels.demo_set import make_demo_set
 from lookonce.report.page import report_page, write_report
@@ -25,7 +25,7 @@ from report_case import facts, write_set
 from report_pages import Elements, assert_self_contained, visit
 
 ALWAYS = ["summary", "curves", "anchors", "batches", "data", "labels", "settings", "machine"]
-MEASURED = ["classes", "confusion", "calibration", "pictures"]
+MEASURED = ["classes", "confusion", "calibration", "images"]
 MOST_BYTES = 6_000_000
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -62,7 +62,7 @@ def train(data: Path, out: Path, *options: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_demo_set(tmp_path_factory.mktemp("set"), pictures=12, seed=3)
+    return make_demo_set(tmp_path_factory.mktemp("set"), images=12, seed=3)
 
 
 def test_a_training_leaves_its_report_record_and_times(data: Path, tmp_path: Path):
@@ -77,7 +77,7 @@ def test_a_training_leaves_its_report_record_and_times(data: Path, tmp_path: Pat
     assert record is not None
     assert record.parameters == 8_674_496
     assert record.settings["augmentation.flip"] is True
-    assert {key: record.data[key]["pictures"] for key in ("train", "val")} == {"train": 10, "val": 2}
+    assert {key: record.data[key]["images"] for key in ("train", "val")} == {"train": 10, "val": 2}
     times = read_times(tmp_path / "run")
     assert [one.epoch for one in times] == [1, 2]
     assert all(one.seconds > one.validation > 0 for one in times)
@@ -115,7 +115,7 @@ def test_every_part_is_there_with_its_figures(plain: Path):
         "2026-01-02",
     ):
         assert words in elements.text, words
-    # Six worst or best validation pictures of four, and eight of the batch of four.
+    # Six worst or best validation images of four, and eight of the batch of four.
     assert len(elements.of("img")) == 4 + 4
     assert str(facts_digest(plain)) in elements.text
 
@@ -138,7 +138,7 @@ def test_hostile_names_stay_text(hostile: Path, browser: Browser):
     shown = page.inner_text("#classes")
     assert "<script>alert(1)</script>" in shown
     assert "{{7*7}}" in shown
-    assert "onerror=alert(3)" in page.inner_text("#pictures")
+    assert "onerror=alert(3)" in page.inner_text("#images")
     assert "W" * 100 not in page.inner_text("body")
 
 
@@ -188,10 +188,10 @@ def test_nothing_is_cut_off_in_print(name: str, browser: Browser, request: pytes
     assert len(page.pdf(format="A4")) > 10_000
 
 
-def test_without_validation_pictures_it_says_so(tmp_path: Path):
+def test_without_validation_images_it_says_so(tmp_path: Path):
     elements = Elements(report_page(facts(write_set(tmp_path / "set"), tmp_path, validated=False)))
     assert [one["id"] for one in elements.of("section")] == ALWAYS
-    assert "No validation pictures were used" in elements.text
+    assert "No validation images were used" in elements.text
     assert "best epoch, not" not in elements.text
     assert "validation objects" not in elements.text
 
@@ -206,7 +206,7 @@ def test_nothing_found_and_nothing_labelled(tmp_path: Path, browser: Browser):
     nothing = facts(write_set(tmp_path / "set"), tmp_path, detections=False)
     path = write_report(nothing)
     text = Elements(path.read_text()).text
-    assert "it finds nothing in 4 validation pictures" in text
+    assert "it finds nothing in 4 validation images" in text
     assert "No detection scores above 0.1" in text
     page, said = visit(browser, path, 375)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
@@ -243,16 +243,16 @@ def test_batches_are_those_of_the_training(tmp_path: Path):
     assert sum("epoch 5" in alt for alt in alts) == 4
 
 
-def test_a_training_picture_that_is_gone_is_said(tmp_path: Path):
+def test_a_training_image_that_is_gone_is_said(tmp_path: Path):
     run = facts(write_set(tmp_path / "set"), tmp_path)
     for path in (tmp_path / "set" / "JPEGImages").iterdir():
         path.unlink()
     text = Elements(report_page(run)).text
     assert "They can't be shown" in text
-    assert "picture00.jpg" in text
+    assert "image00.jpg" in text
 
 
-def test_large_noisy_pictures_full_of_boxes_stay_within_the_bound(tmp_path: Path):
+def test_large_noisy_images_full_of_boxes_stay_within_the_bound(tmp_path: Path):
     # At this size nothing is blurred by making it smaller.
     data = write_set(tmp_path / "set", ["fox"], 36, 900, size=(520, 390))
     path = write_report(facts(data, tmp_path, mosaic=1.0))
@@ -274,12 +274,12 @@ def test_hundreds_of_classes_stay_within_the_bound(tmp_path: Path, browser: Brow
     assert said == []
 
 
-def one_box(scores: list[float], right: list[bool]) -> tuple[list[Truth], list[Detections]]:
-    """A picture for each score, with one label; what isn't right lies beside it."""
+def one_box(scores: list[float], right: list[bool]) -> tuple[list[GroundTruth], list[Detections]]:
+    """An image for each score, with one label; what isn't right lies beside it."""
     truths, found = [], []
     for score, hit in zip(scores, right, strict=True):
         box = np.array([[10, 10, 50, 50]], np.float32)
-        truths.append(Truth(box, np.zeros(1, np.int64), np.zeros(1, bool), (100, 100)))
+        truths.append(GroundTruth(box, np.zeros(1, np.int64), np.zeros(1, bool), (100, 100)))
         place = box if hit else box + 45
         found.append(
             Detections(place, np.array([score], np.float32), np.zeros(1, np.int64), ("fox",), (100, 100))

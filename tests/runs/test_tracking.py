@@ -25,7 +25,7 @@ def out(tmp_path: Path) -> Path:
     folder = tmp_path / "outputs"
     folder.mkdir()
     (folder / "metrics.csv").write_text("epoch,loss\n")
-    (folder / "curves.png").write_bytes(b"picture")
+    (folder / "curves.png").write_bytes(b"image")
     return folder
 
 

@@ -15,7 +15,7 @@ import tritonclient.http as triton
 
 from lookonce.core.detections import Detections
 from lookonce.inference import Detector
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from serving_process import Serving, fastest
 
 MODEL = "yolo-fastest-1.1"
@@ -45,9 +45,9 @@ def files(shared: Path) -> list[bytes]:
 
 
 def check(answer: triton.InferResult, expected: list[Detections]) -> None:
-    pictures = answer.as_numpy("pictures")
+    images = answer.as_numpy("images")
     for index, found in enumerate(expected):
-        mine = pictures == index
+        mine = images == index
         np.testing.assert_allclose(answer.as_numpy("boxes")[mine], found.boxes, atol=0.05)
         np.testing.assert_allclose(answer.as_numpy("scores")[mine], found.scores, atol=1e-4)
         np.testing.assert_array_equal(answer.as_numpy("classes")[mine], found.classes)
@@ -76,12 +76,12 @@ def test_the_client_finds_server_and_model(client: triton.InferenceServerClient,
 
 
 @pytest.mark.parametrize("binary_output", [True, False])
-def test_picture_files_as_bytes(
+def test_image_files_as_bytes(
     client: triton.InferenceServerClient, shared: Path, expected: list[Detections], binary_output: bool
 ):
     given = triton.InferInput("image", [2], "BYTES")
     given.set_data_from_numpy(np.array(files(shared), object), binary_data=True)
-    names = ("boxes", "scores", "classes", "labels", "pictures")
+    names = ("boxes", "scores", "classes", "labels", "images")
     wanted = [triton.InferRequestedOutput(name, binary_data=binary_output) for name in names]
     answer = client.infer(MODEL, [given], outputs=wanted, request_id="seven")
     check(answer, expected)
@@ -92,7 +92,7 @@ def test_picture_files_as_bytes(
 def test_pixels_as_uint8(
     client: triton.InferenceServerClient, shared: Path, expected: list[Detections], binary: bool
 ):
-    pixels = read_picture(shared / "images" / "dog.jpg")
+    pixels = read_image(shared / "images" / "dog.jpg")
     given = triton.InferInput("image", list(pixels.shape), "UINT8")
     given.set_data_from_numpy(pixels, binary_data=binary)
     check(client.infer(MODEL, [given]), expected[:1])
@@ -102,15 +102,15 @@ def test_json_alone_as_the_protocol_has_it(serving: Serving, shared: Path, expec
     data = [base64.b64encode(file).decode() for file in files(shared)]
     asked = {
         "inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}],
-        "outputs": [{"name": "scores"}, {"name": "pictures"}],
+        "outputs": [{"name": "scores"}, {"name": "images"}],
         "parameters": {"conf": 0.6},
     }
     answer = httpx.post(f"{serving.url}/v2/models/{MODEL}/infer", json=asked).json()
-    assert [output["name"] for output in answer["outputs"]] == ["scores", "pictures"]
-    scores, pictures = (output["data"] for output in answer["outputs"])
+    assert [output["name"] for output in answer["outputs"]] == ["scores", "images"]
+    scores, images = (output["data"] for output in answer["outputs"])
     assert len(scores) == sum(int((found.scores > 0.6).sum()) for found in expected)
     assert min(scores) > 0.6
-    assert answer["outputs"][0]["shape"] == [len(scores)] == [len(pictures)]
+    assert answer["outputs"][0]["shape"] == [len(scores)] == [len(images)]
 
 
 def image(**changes: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from lookonce.serving.protocols.label_studio_config import LabelingConfig, predi
 CONFIG = """
 <View>
   <Header value="Cells"/>
-  <Image name="picture" value="$photo" zoom="true"/>
-  <RectangleLabels name="cells" toName="picture">
+  <Image name="image" value="$photo" zoom="true"/>
+  <RectangleLabels name="cells" toName="image">
     <Label value="Red cell" predicted_values="RBC, Platelets"/>
     <Label value="Platelets" background="#f00"/>
     <Label value="White cell" alias="WBC"/>
@@ -35,7 +35,7 @@ def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
 
 def test_config_names_and_labels():
     config = read_config(CONFIG)
-    assert (config.from_name, config.to_name, config.data_key) == ("cells", "picture", "photo")
+    assert (config.from_name, config.to_name, config.data_key) == ("cells", "image", "photo")
     assert config.label_of("RBC") == "Red cell"
     # With an alias, annotations hold the alias; a label's own name beats another's predicted_values.
     assert config.label_of("white CELL") == config.label_of("wbc") == "WBC"
@@ -55,7 +55,7 @@ def test_the_ways_to_name_a_variable(value: str):
         ("<View>", "not XML"),
         ("", "not XML"),
         ("<View/>", "no RectangleLabels"),
-        (CONFIG.replace('toName="picture"', 'toName="text"'), "whose toName is no Image"),
+        (CONFIG.replace('toName="image"', 'toName="text"'), "whose toName is no Image"),
         (CONFIG.replace('value="$photo"', 'valueList="$photos"'), 'without value="$'),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "not XML"),
     ],
@@ -66,7 +66,7 @@ def test_configs_without_boxes_are_told(text: str, said: str):
     assert said in str(caught.value)
 
 
-def test_prediction_in_percent_of_the_picture():
+def test_prediction_in_percent_of_the_image():
     answer = prediction(
         found((64, 48, 320, 240, 0.9, 0), (-3, 0, 700, 480, 0.5, 1), (0, 0, 9, 9, 0.8, 3)),
         read_config(CONFIG),
@@ -77,7 +77,7 @@ def test_prediction_in_percent_of_the_picture():
     assert answer["result"][0] == {
         "type": "rectanglelabels",
         "from_name": "cells",
-        "to_name": "picture",
+        "to_name": "image",
         "original_width": 640,
         "original_height": 480,
         "image_rotation": 0,

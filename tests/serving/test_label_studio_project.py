@@ -79,11 +79,11 @@ class LabelStudio:
         assert reply.is_success, f"{reply.status_code} {reply.text}"
         return reply.json()
 
-    def project(self, pictures: list[Path], config: str = CONFIG) -> int:
+    def project(self, images: list[Path], config: str = CONFIG) -> int:
         number = self.ask("POST", "/projects", json={"title": "Dogs", "label_config": config})["id"]
-        for picture in pictures:
-            with picture.open("rb") as content:
-                self.ask("POST", f"/projects/{number}/import", files={"file": (picture.name, content)})
+        for image in images:
+            with image.open("rb") as content:
+                self.ask("POST", f"/projects/{number}/import", files={"file": (image.name, content)})
         return number
 
     def connect(self, project: int, service: Serving, password: str = KEY) -> httpx.Response:
@@ -131,9 +131,9 @@ def service(model: Path, studio: LabelStudio, tmp_path_factory: pytest.TempPathF
 Boxes = list[tuple[str, list[float]]]
 
 
-def expected(model: Path, picture: Path) -> Boxes:
+def expected(model: Path, image: Path) -> Boxes:
     """Label and [x, y, width, height] in percent, of the classes that the project has."""
-    found = Detector(model, conf=0.3).detect(picture)
+    found = Detector(model, conf=0.3).detect(image)
     width, height = found.image_size
     names = {"dog": "Dog", "bicycle": "Bike"}
     answer = []
@@ -158,13 +158,13 @@ def test_a_project_gets_the_models_boxes(
 ):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes((shared / "images" / "eagle.jpg").read_bytes()[:2000])
-    pictures = [shared / "images" / "dog.jpg", shared / "images" / "eagle.jpg", broken]
-    project = studio.project(pictures)
+    images = [shared / "images" / "dog.jpg", shared / "images" / "eagle.jpg", broken]
+    project = studio.project(images)
     connected = studio.connect(project, service)
     assert connected.status_code == 201, connected.text
     studio.predict(project)
     dog, eagle, unread = studio.tasks(project)
-    wanted = expected(model, pictures[0])
+    wanted = expected(model, images[0])
     assert {label for label, _ in wanted} == {"Dog", "Bike"}
     for (label, box), (wanted_label, wanted_box) in zip(boxes(dog), wanted, strict=True):
         assert label == wanted_label

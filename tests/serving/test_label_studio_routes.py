@@ -1,4 +1,4 @@
-"""The routes that Label Studio asks, and where its pictures may come from."""
+"""The routes that Label Studio asks, and where its images may come from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
-from lookonce.serving.server.allowed_images import AllowedPictures, FetchError, checked_origin
+from lookonce.serving.server.allowed_images import AllowedImages, FetchError, checked_origin
 from serving_process import Serving, fastest
 
 CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">
@@ -22,9 +22,9 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 
 
 class Store:
-    """A web server with a picture, which notes who asked what with which key."""
+    """A web server with an image, which notes who asked what with which key."""
 
-    def __init__(self, picture: bytes) -> None:
+    def __init__(self, image: bytes) -> None:
         self.asked: list[tuple[str, str | None]] = []
         self.targets: dict[str, str] = {}
         store = self
@@ -39,9 +39,9 @@ class Store:
                     return
                 status = {"/secret.jpg": 403, "/gone.jpg": 404}.get(self.path, 200)
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(picture)))
+                self.send_header("Content-Length", str(len(image)))
                 self.end_headers()
-                self.wfile.write(picture)
+                self.wfile.write(image)
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
@@ -95,22 +95,22 @@ def ask(service: Serving, route: str, content: Any) -> httpx.Response:
 
 
 def test_fetch_by_path_by_address_and_from_the_text_itself(store: Store, dog: bytes):
-    pictures = AllowedPictures((store.url,), "the-token", 10**6)
+    images = AllowedImages((store.url,), "the-token", 10**6)
     for address in ("/data/dog.jpg", f"{store.url}/dog.jpg?x=1"):
-        assert pictures.fetch(address) == dog
-    assert pictures.fetch("data:image/jpeg;base64," + base64.b64encode(dog).decode()) == dog
+        assert images.fetch(address) == dog
+    assert images.fetch("data:image/jpeg;base64," + base64.b64encode(dog).decode()) == dog
     assert [key for _, key in store.asked] == ["Token the-token"] * 2
 
 
 def test_the_key_goes_to_label_studio_only(store: Store, elsewhere: Store, dog: bytes):
     store.targets["/dog.jpg"] = f"{elsewhere.url}/signed.jpg"
-    pictures = AllowedPictures((store.url, elsewhere.url), "the-token", 10**6)
-    assert pictures.fetch("/dog.jpg") == dog
+    images = AllowedImages((store.url, elsewhere.url), "the-token", 10**6)
+    assert images.fetch("/dog.jpg") == dog
     assert elsewhere.asked == [("/signed.jpg", None)]
 
 
 def test_nothing_is_fetched_from_elsewhere(store: Store, elsewhere: Store):
-    pictures = AllowedPictures((store.url,), None, 10**6)
+    images = AllowedImages((store.url,), None, 10**6)
     store.targets["/away.jpg"] = f"{elsewhere.url}/dog.jpg"
     port = store.url.rpartition(":")[2]
     for address in (
@@ -127,14 +127,14 @@ def test_nothing_is_fetched_from_elsewhere(store: Store, elsewhere: Store):
         "http://127.0.0.1:99999/dog.jpg",
     ):
         with pytest.raises(FetchError):
-            pictures.fetch(address)
+            images.fetch(address)
     assert elsewhere.asked == []
     with pytest.raises(FetchError, match="start with --label-studio URL"):
-        AllowedPictures((), None, 10**6).fetch("/dog.jpg")
+        AllowedImages((), None, 10**6).fetch("/dog.jpg")
 
 
-def test_what_else_keeps_a_picture_away(store: Store):
-    pictures = AllowedPictures((store.url,), None, 1000)
+def test_what_else_keeps_a_image_away(store: Store):
+    images = AllowedImages((store.url,), None, 1000)
     store.targets["/round.jpg"] = "/round.jpg"
     for address, said in {
         "/secret.jpg": "403; set LABEL_STUDIO_API_KEY",
@@ -144,11 +144,11 @@ def test_what_else_keeps_a_picture_away(store: Store):
         "data:image/jpeg,abc": "not base64",
     }.items():
         with pytest.raises(FetchError, match=said) as caught:
-            pictures.fetch(address)
+            images.fetch(address)
         assert "token" not in str(caught.value)
     store.close()
     with pytest.raises(FetchError, match="can't be reached"):
-        pictures.fetch("/dog.jpg")
+        images.fetch("/dog.jpg")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_each_task_has_its_answer(service: Serving, studio: Store):
     tasks = [
         {"id": 1, "data": {"image": "/dog.jpg"}},
         {"id": 2, "data": {"image": "http://169.254.169.254/latest"}},
-        {"id": 3, "data": {"text": "no picture"}},
+        {"id": 3, "data": {"text": "no image"}},
         {"id": 4},
         {"id": 5, "data": {"image": 7}},
         {"id": 6, "data": {"image": f"{studio.url}/dog.jpg"}},

@@ -63,7 +63,7 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.int16)
 
 
-def test_a_picked_picture_shows_the_services_boxes(
+def test_a_picked_image_shows_the_services_boxes(
     browser: Browser, serving: Serving, dog: Path, answer: dict[str, Any]
 ):
     with Visit(browser, serving.url, device_scale_factor=2) as visit:
@@ -78,14 +78,14 @@ def test_a_picked_picture_shows_the_services_boxes(
         middle = (best["box"]["topY"] + best["box"]["bottomY"]) / 2
         assert visit.colour_at("boxes", best["box"]["topX"] + 0.001, middle) == [*colour, 255]
         shape = visit.page.evaluate(
-            "() => { const c = document.getElementById('picture');"
+            "() => { const c = document.getElementById('image');"
             "return [c.width, c.getBoundingClientRect().width, c.height / c.width] }"
         )
         assert shape[0] == pytest.approx(2 * shape[1], abs=1)
         assert shape[2] == pytest.approx(576 / 768, abs=0.01)
-        with Image.open(dog) as picture:
-            seen = picture.resize((96, 72)).getpixel((70, 60))
-        assert visit.colour_at("picture", 70.5 / 96, 60.5 / 72)[:3] == pytest.approx(seen, abs=25)
+        with Image.open(dog) as image:
+            seen = image.resize((96, 72)).getpixel((70, 60))
+        assert visit.colour_at("image", 70.5 / 96, 60.5 / 72)[:3] == pytest.approx(seen, abs=25)
 
 
 def test_threshold_and_class_filters_act_without_a_request(
@@ -142,7 +142,7 @@ def give(visit: Visit, event: str, *files: Path) -> None:
             const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
             data.items.add(new File([bytes], name, {type: "image/jpeg"}));
           }
-          if (!files.length) data.setData("text/uri-list", "http://example.org/picture.jpg");
+          if (!files.length) data.setData("text/uri-list", "http://example.org/image.jpg");
           const made = event === "paste"
             ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true})
             : new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
@@ -156,7 +156,7 @@ def base64_of(file: Path) -> str:
     return base64.b64encode(file.read_bytes()).decode()
 
 
-def test_pictures_come_by_drop_paste_and_choice_two_at_a_time(
+def test_images_come_by_drop_paste_and_choice_two_at_a_time(
     browser: Browser, serving: Serving, shared: Path, dog: Path, answer: dict[str, Any]
 ):
     others = [shared / "images" / f"{name}.jpg" for name in ("eagle", "giraffe", "horses", "person")]
@@ -176,7 +176,7 @@ def test_pictures_come_by_drop_paste_and_choice_two_at_a_time(
         assert visit.most_at_once == 2
         assert len(visit.scored) == 7
         visit.thumbnails.nth(3).click()
-        expect(page.locator("#picture-name")).to_have_text("person.jpg")
+        expect(page.locator("#image-name")).to_have_text("person.jpg")
         assert "person" in {row[0] for row in visit.table()}
         visit.thumbnails.nth(3).press("Delete")
         expect(visit.thumbnails).to_have_count(6)
@@ -201,13 +201,13 @@ def test_the_json_holds_what_is_shown(
         assert everything[1]["boxes"] == boxes
 
 
-def test_the_annotated_picture_is_drawn_at_full_size(
+def test_the_annotated_image_is_drawn_at_full_size(
     browser: Browser, serving: Serving, dog: Path, answer: dict[str, Any]
 ):
     with Visit(browser, serving.url, viewport={"width": 500, "height": 700}) as visit:
         page = visit.open().ready().pick(dog).page
-        page.select_option("#picture-format", "image/png")
-        name, png = visit.saved("#save-picture")
+        page.select_option("#image-format", "image/png")
+        name, png = visit.saved("#save-image")
         assert name == "dog.boxes.png"
         drawn, plain = pixels(png), pixels(dog.read_bytes())
         assert drawn.shape == plain.shape
@@ -218,29 +218,29 @@ def test_the_annotated_picture_is_drawn_at_full_size(
         assert changed[300:460, left].mean() > 0.9
         assert changed[300:460, right - 1].mean() > 0.9
         assert changed[500:, 600:].mean() < 0.01
-        page.select_option("#picture-format", "image/jpeg")
-        assert Image.open(io.BytesIO(visit.saved("#save-picture")[1])).format == "JPEG"
+        page.select_option("#image-format", "image/jpeg")
+        assert Image.open(io.BytesIO(visit.saved("#save-image")[1])).format == "JPEG"
 
 
-def test_a_turned_picture_stands_as_the_service_saw_it(
+def test_a_turned_image_stands_as_the_service_saw_it(
     browser: Browser, serving: Serving, dog: Path, tmp_path: Path
 ):
-    with Visit(browser, serving.url) as visit, Image.open(dog) as picture:
+    with Visit(browser, serving.url) as visit, Image.open(dog) as image:
         page = visit.open().ready().pick(dog).page
-        page.select_option("#picture-format", "image/png")
+        page.select_option("#image-format", "image/png")
         visit.slide(1)
         for orientation in range(1, 9):
             file = tmp_path / f"turned-{orientation}.jpg"
             exif = Image.Exif()
             exif[0x0112] = orientation
-            picture.resize((240, 160)).save(file, exif=exif)
+            image.resize((240, 160)).save(file, exif=exif)
             visit.pick(file)
             with Image.open(file) as turned:
                 upright = np.asarray(ImageOps.exif_transpose(turned).convert("RGB"), np.int16)
             high, wide, _ = upright.shape
-            expect(page.locator("#picture-size")).to_have_text(f"{wide} {TIMES} {high} px")
+            expect(page.locator("#image-size")).to_have_text(f"{wide} {TIMES} {high} px")
             expect(page.locator("#mismatch")).to_be_hidden()
-            assert np.abs(pixels(visit.saved("#save-picture")[1]) - upright).mean() < 3, orientation
+            assert np.abs(pixels(visit.saved("#save-image")[1]) - upright).mean() < 3, orientation
 
 
 def test_the_key_is_asked_for_and_stays_out_of_sight(
@@ -274,11 +274,11 @@ def test_the_key_is_asked_for_and_stays_out_of_sight(
         assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_a_bad_picture_gets_the_services_words_and_disturbs_no_other(
+def test_a_bad_image_gets_the_services_words_and_disturbs_no_other(
     browser: Browser, serving: Serving, dog: Path, tmp_path: Path
 ):
     bad = tmp_path / "holiday.jpg"
-    bad.write_bytes(b"hello, no picture")
+    bad.write_bytes(b"hello, no image")
     headers = {"Content-Type": "image/jpeg"}
     said = httpx.post(f"{serving.url}/score", content=bad.read_bytes(), headers=headers)
     with Visit(browser, serving.url, expected=(422,)) as visit:
@@ -286,12 +286,12 @@ def test_a_bad_picture_gets_the_services_words_and_disturbs_no_other(
         text = page.locator("#failure-text").inner_text()
         assert text.lower() == said.json()["error"].removeprefix("image_0: ").lower()
         expect(page.locator("#failure")).to_be_visible()
-        expect(page.locator("#live")).to_contain_text("holiday.jpg: Not a readable picture")
+        expect(page.locator("#live")).to_contain_text("holiday.jpg: Not a readable image")
         page.click("#retry")
         expect(page.locator("#failure")).to_be_visible()
         assert len(visit.scored) == 3
         page.click("#drop-failed")
-        expect(page.locator("#picture-name")).to_have_text("dog.jpg")
+        expect(page.locator("#image-name")).to_have_text("dog.jpg")
         expect(page.locator("#failure")).to_be_hidden()
         assert len(visit.table()) == 5
 
@@ -304,7 +304,7 @@ def test_what_is_too_large_is_told_before_it_is_sent(browser: Browser, serving: 
     wanted = {
         "many-pixels.png": f"12000 {TIMES} 12000 pixels",
         "many-bytes.jpg": "more than the 4 MiB",
-        "film.mp4": "Not a picture but video/mp4",
+        "film.mp4": "Not an image but video/mp4",
         "empty.jpg": "empty",
     }
     with Visit(browser, serving.url) as visit:
@@ -318,8 +318,8 @@ def test_what_is_too_large_is_told_before_it_is_sent(browser: Browser, serving: 
 def test_a_format_that_browsers_do_not_know_keeps_its_boxes(
     browser: Browser, serving: Serving, dog: Path, answer: dict[str, Any], tmp_path: Path
 ):
-    with Image.open(dog) as picture:
-        picture.save(tmp_path / "dog.tiff")
+    with Image.open(dog) as image:
+        image.save(tmp_path / "dog.tiff")
     with Visit(browser, serving.url) as visit:
         page = visit.open().ready().pick(tmp_path / "dog.tiff").page
         assert [row[0] for row in visit.table()] == [row[0] for row in as_rows(answer, 0.3)]

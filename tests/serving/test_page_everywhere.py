@@ -97,7 +97,7 @@ def test_the_keyboard_alone_is_enough(browser: Browser, serving: Serving, dog: P
 
 
 def test_nothing_is_wider_than_a_phone(browser: Browser, shared: Path, dog: Path, tmp_path: Path):
-    (tmp_path / f"{'long' * 30}.jpg").write_bytes(b"no picture")
+    (tmp_path / f"{'long' * 30}.jpg").write_bytes(b"no image")
     service = Serving(tmp_path / "serve", *fastest(shared), env={"WEBSERVICE_KEY": "k"})
     with service, Visit(browser, service.url, expected=(401, 422), viewport=PHONE, has_touch=True) as visit:
         page = visit.open().page
@@ -111,7 +111,7 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, shared: Path, dog: Path
         page.click("#copy-curl")
         page.locator("#classes-count").click()
         assert visit.overflow_px() == 0
-        frame = page.locator("#picture").bounding_box()
+        frame = page.locator("#image").bounding_box()
         assert frame is not None
         assert frame["width"] > 330
         visit.pick(*(shared / "images" / f"{name}.jpg" for name in ("eagle", "horses", "person", "giraffe")))
@@ -130,12 +130,12 @@ def test_all_text_has_contrast(browser: Browser, serving: Serving, dog: Path, sc
         assert {one["text"] for one in found} >= set(wanted)
         assert [one for one in found if not one["enough"]] == []
 
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     with Visit(browser, serving.url, expected=(422,), color_scheme=scheme, reduced_motion="reduce") as visit:
         page = visit.open().ready().page
         dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (dark == "rgb(14, 17, 22)") == (scheme == "dark")
-        check("Ready", "Choose pictures")
+        check("Ready", "Choose images")
         visit.pick(dog)
         page.locator(".chip").first.click()
         page.locator("#classes-count").click()
@@ -154,24 +154,24 @@ def test_all_text_has_contrast(browser: Browser, serving: Serving, dog: Path, sc
         assert page.evaluate(moving) == 0
 
 
-def test_the_camera_gives_pictures_and_detects_on(browser: Browser, serving: Serving):
+def test_the_camera_gives_images_and_detects_on(browser: Browser, serving: Serving):
     with Visit(browser, serving.url) as visit:
         page = visit.open().ready().page
         page.locator("#welcome [data-camera]").click()
         expect(page.locator("#video")).to_be_visible()
         page.click("#capture")
         visit.answered(1)
-        expect(page.locator("#picture-name")).to_have_text("camera-1.jpg")
-        size = page.locator("#picture-size").inner_text()
-        assert visit.colour_at("picture", 0.5, 0.02)[3] == 255
+        expect(page.locator("#image-name")).to_have_text("camera-1.jpg")
+        size = page.locator("#image-size").inner_text()
+        assert visit.colour_at("image", 0.5, 0.02)[3] == 255
         page.click("#camera-detect")
-        expect(page.locator("#camera-rate")).to_contain_text("pictures/s")
-        expect(page.locator("#picture-size")).to_have_text(size)
+        expect(page.locator("#camera-rate")).to_contain_text("images/s")
+        expect(page.locator("#image-size")).to_have_text(size)
         first = len(visit.scored)
         while len(visit.scored) < first + 5:
             page.wait_for_timeout(20)
         assert visit.most_at_once == 1
-        assert visit.colour_at("picture", 0.5, 0.02)[3] == 255
+        assert visit.colour_at("image", 0.5, 0.02)[3] == 255
         page.click("#camera-detect")
         expect(page.locator("#camera-detect")).to_have_attribute("aria-pressed", "false")
         page.click("#camera-preview")
@@ -179,7 +179,7 @@ def test_the_camera_gives_pictures_and_detects_on(browser: Browser, serving: Ser
         page.click("#camera-stop")
         expect(page.locator("#camera-controls")).to_be_hidden()
         assert page.evaluate("document.getElementById('video').srcObject") is None
-        expect(page.locator("#picture-name")).to_have_text("camera-1.jpg")
+        expect(page.locator("#image-name")).to_have_text("camera-1.jpg")
         asked = len(visit.scored)
         page.wait_for_timeout(300)
         assert len(visit.scored) == asked
@@ -202,7 +202,7 @@ def test_behind_a_path_and_while_the_service_is_busy(browser: Browser, serving: 
         assert len(visit.table()) == 5
 
 
-def test_without_a_network_pictures_wait(browser: Browser, serving: Serving, dog: Path):
+def test_without_a_network_images_wait(browser: Browser, serving: Serving, dog: Path):
     with Visit(browser, serving.url) as visit:
         page = visit.open().ready().page
         visit.context.set_offline(True)
@@ -227,7 +227,7 @@ def hostile(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     card["classes"] = [NAMES.get(name, name) for name in card["classes"]]
     card |= {"name": f"<h1>{'x' * 300}", "created": "<b>once</b>"}
     card["metrics"] = {"val_ap50": 0.4567, "epoch": 12, "<u>": ["<s>"]}
-    card["trained_on"] = {"dataset": "<em>cats</em>", "pictures": {"train": 80, "val": 20}, "boxes": 1234}
+    card["trained_on"] = {"dataset": "<em>cats</em>", "images": {"train": 80, "val": 20}, "boxes": 1234}
     entry.value = json.dumps(card)
     onnx.save(graph, file)
     with Serving(folder / "serve", file) as running:
@@ -249,7 +249,7 @@ def test_hostile_names_are_text(browser: Browser, hostile: Serving, dog: Path, t
         assert visit.overflow_px() == 0
         assert page.locator("main *").count() > there
         assert page.locator("main :is(img, script, b:not(.timing b), u, s, h1, em)").count() == 0
-        expect(page.locator("#picture-name")).to_have_text(file.name)
+        expect(page.locator("#image-name")).to_have_text(file.name)
         assert visit.saved("#save-json")[0] == "it_s _id_ _b_amp_ _x_.json"
         page.click("#copy-curl")
         words = shlex.split(page.evaluate("navigator.clipboard.readText()"))
@@ -267,14 +267,14 @@ def test_the_card_tells_what_the_model_is(browser: Browser, hostile: Serving):
         assert facts["val AP50"] == "0.457"
         assert facts["epoch"] == "12"
         assert facts["Trained on"] == "<em>cats</em>"
-        assert facts["Pictures"] == "80 train, 20 val"
+        assert facts["Images"] == "80 train, 20 val"
         assert facts["Created"] == "<b>once</b>"
         assert "32 MiB" in facts["Limits"]
         page.locator("#classes-count").click()
         expect(page.locator("#class-list li")).to_have_count(80)
 
 
-def test_class_colours_start_as_in_drawn_pictures_and_never_repeat(browser: Browser, serving: Serving):
+def test_class_colours_start_as_in_drawn_images_and_never_repeat(browser: Browser, serving: Serving):
     with Visit(browser, serving.url) as visit:
         colours = visit.open().page.evaluate(
             "import('./page/palette.js').then((it) => Array.from({length: 150}, (_, i) => it.colourOf(i)))"

@@ -15,7 +15,7 @@ import pytest
 from lookonce.cli.main import main
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector, draw
-from lookonce.io.images import list_pictures, read_picture
+from lookonce.io.images import list_images, read_image
 from lookonce.serving.client.address import ScoringAddress
 from serving_process import Serving, fastest
 
@@ -41,19 +41,17 @@ def detector(shared: Path) -> Detector:
 
 
 def test_json_and_drawn_copies_are_those_of_the_detector(shared: Path, tmp_path: Path, detector: Detector):
-    pictures = tmp_path / "pictures"
-    shutil.copytree(shared / "images", pictures)
-    (pictures / "turned.png").write_bytes((pictures / "dog.jpg").read_bytes())
+    images = tmp_path / "images"
+    shutil.copytree(shared / "images", images)
+    (images / "turned.png").write_bytes((images / "dog.jpg").read_bytes())
     found, drawn = tmp_path / "found.json", tmp_path / "drawn"
-    code = main(["score", str(pictures), "--conf", "0.4", "--json", str(found), "--output", str(drawn)])
+    code = main(["score", str(images), "--conf", "0.4", "--json", str(found), "--output", str(drawn)])
     assert code == 0
-    expected = {path.name: detector.detect(path) for path in list_pictures(pictures)}
+    expected = {path.name: detector.detect(path) for path in list_images(images)}
     assert json.loads(found.read_text()) == [one.to_json(name) for name, one in expected.items()]
     assert sum(map(len, expected.values())) > 10
-    picture = read_picture(drawn / "turned.png")
-    np.testing.assert_array_equal(
-        picture, draw(read_picture(pictures / "turned.png"), expected["turned.png"])
-    )
+    image = read_image(drawn / "turned.png")
+    np.testing.assert_array_equal(image, draw(read_image(images / "turned.png"), expected["turned.png"]))
     assert {path.name for path in drawn.iterdir()} == set(expected)
 
 
@@ -61,17 +59,17 @@ def test_the_table_has_a_whole_line_for_each_box(shared: Path, capsys: pytest.Ca
     images = shared / "images"
     assert main(["score", str(images / "dog.jpg"), str(images / "eagle.jpg"), "--conf", "0.5"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert rows[0] == ["picture", "class", "score", "left", "top", "right", "bottom"]
+    assert rows[0] == ["image", "class", "score", "left", "top", "right", "bottom"]
     assert rows[2] == ["dog.jpg", "dog", "0.61", "115", "190", "406", "508"]
     assert [row[:2] for row in rows[3:-1]] == [
         ["dog.jpg", "bicycle"],
         ["dog.jpg", "car"],
         ["eagle.jpg", "bird"],
     ]
-    assert rows[-1][:4] == ["2", "pictures,", "4", "objects"]
+    assert rows[-1][:4] == ["2", "images,", "4", "objects"]
 
 
-def test_a_picture_without_objects_says_so(shared: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_image_without_objects_says_so(shared: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["score", str(shared / "images" / "dog.jpg"), "--conf", "0.99"]) == 0
     assert "nothing found" in capsys.readouterr().out
 
@@ -83,21 +81,21 @@ def test_patterns_folders_and_files_together_are_asked_once_each(
     named = [str(images / "d*.jpg"), str(images), str(images / "dog.jpg")]
     assert main(["score", *named, "--json", "-"]) == 0
     names = [one["filename"] for one in json.loads(capsys.readouterr().out)]
-    assert sorted(names) == [path.name for path in list_pictures(images)]
+    assert sorted(names) == [path.name for path in list_images(images)]
 
 
-def test_a_bad_picture_is_told_and_the_others_are_answered(
+def test_a_bad_image_is_told_and_the_others_are_answered(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     shutil.copy(shared / "images" / "dog.jpg", tmp_path / "a.jpg")
-    (tmp_path / "b.jpg").write_bytes(b"no picture at all")
+    (tmp_path / "b.jpg").write_bytes(b"no image at all")
     (tmp_path / "c.jpg").touch()
     shutil.copy(shared / "images" / "eagle.jpg", tmp_path / "d.jpg")
     assert main(["score", str(tmp_path), "--json", str(tmp_path / "found.json")]) == 1
     said = capsys.readouterr()
     assert "b.jpg: the service answered 422" in said.err
     assert "c.jpg: the file is empty" in said.err
-    assert "2 pictures without an answer" in said.out
+    assert "2 images without an answer" in said.out
     found = json.loads((tmp_path / "found.json").read_text())
     assert [one["filename"] for one in found] == ["a.jpg", "d.jpg"]
 
@@ -200,13 +198,13 @@ def test_bench_counts_and_times(shared: Path, tmp_path: Path, capsys: pytest.Cap
     times = load["milliseconds"]
     assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
     assert 0 < load["service_milliseconds"]["infer"] <= times["max"]
-    assert load["pictures"] == len(list_pictures(shared / "images"))
+    assert load["images"] == len(list_images(shared / "images"))
     shown = capsys.readouterr().out
     assert "requests/s" in shown
     assert f"200: {answered:,}" in shown
 
 
-def test_one_picture_needs_no_network_library(shared: Path, service: Serving):
+def test_one_image_needs_no_network_library(shared: Path, service: Serving):
     code = (
         "import sys\n"
         "from lookonce.cli.main import main\n"

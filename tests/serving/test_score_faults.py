@@ -107,7 +107,7 @@ def trickles(handler: BaseHTTPRequestHandler) -> None:
 
 
 @pytest.fixture
-def picture(shared: Path) -> str:
+def image(shared: Path) -> str:
     return str(shared / "images" / "dog.jpg")
 
 
@@ -129,7 +129,7 @@ def score(service: Scripted | str, *arguments: str) -> int:
     return main(["score", *arguments, "--uri", url])
 
 
-def test_the_file_goes_as_it_is_with_key_type_thresholds_and_deployment(picture: str, shared: Path):
+def test_the_file_goes_as_it_is_with_key_type_thresholds_and_deployment(image: str, shared: Path):
     png = str(shared / "images" / "dog.jpg")
     with Scripted(says(200, GOOD)) as service:
         assert score(service, png, "--conf", "0.25", "--iou", "0.5", "--deployment", "blue") == 0
@@ -142,25 +142,25 @@ def test_the_file_goes_as_it_is_with_key_type_thresholds_and_deployment(picture:
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_a_busy_service_is_asked_again_after_the_time_that_it_names(picture: str, status: int):
+def test_a_busy_service_is_asked_again_after_the_time_that_it_names(image: str, status: int):
     with Scripted(says(status, Retry_After="1"), says(200, GOOD)) as service:
-        assert score(service, picture) == 0
+        assert score(service, image) == 0
         first, second = service.times
     assert 1 <= second - first < 2
 
 
-def test_retry_after_may_be_a_date(picture: str):
+def test_retry_after_may_be_a_date(image: str):
     with Scripted(
         says(503, Retry_After=formatdate(time.time() + 2, usegmt=True)), says(200, GOOD)
     ) as service:
-        assert score(service, picture) == 0
+        assert score(service, image) == 0
         first, second = service.times
     assert 0.9 < second - first < 3
 
 
-def test_without_a_time_the_waits_grow(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_without_a_time_the_waits_grow(image: str, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(503)) as service:
-        assert score(service, picture, "--retries", "3") == 1
+        assert score(service, image, "--retries", "3") == 1
         waits = [after - before for before, after in zip(service.times, service.times[1:], strict=False)]
     assert len(waits) == 3
     for attempt, wait in enumerate(waits):
@@ -168,25 +168,25 @@ def test_without_a_time_the_waits_grow(picture: str, capsys: pytest.CaptureFixtu
     assert "dog.jpg: the service is busy (503: as told)" in capsys.readouterr().err
 
 
-def test_no_wait_goes_beyond_the_timeout(picture: str):
+def test_no_wait_goes_beyond_the_timeout(image: str):
     with Scripted(says(503, Retry_After="3600")) as service:
         begun = time.monotonic()
-        assert score(service, picture, "--timeout", "5") == 1
+        assert score(service, image, "--timeout", "5") == 1
         assert time.monotonic() - begun < 1
         assert len(service.requests) == 1
 
 
 @pytest.mark.parametrize("status", [400, 408, 413, 415, 422, 500])
-def test_other_refusals_are_final(picture: str, status: int, capsys: pytest.CaptureFixture[str]):
+def test_other_refusals_are_final(image: str, status: int, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(status)) as service:
-        assert score(service, picture) == 1
+        assert score(service, image) == 1
         assert len(service.requests) == 1
     assert f"the service answered {status}: as told." in capsys.readouterr().err
 
 
-def test_a_dropped_connection_is_tried_again(picture: str):
+def test_a_dropped_connection_is_tried_again(image: str):
     with Scripted(hangs_up, says(200, GOOD)) as service:
-        assert score(service, picture) == 0
+        assert score(service, image) == 0
         assert len(service.requests) == 2
 
 
@@ -200,37 +200,35 @@ def test_nobody_there_is_told_once_with_the_command(
     assert "lookonce serve MODEL" in said
 
 
-def test_a_service_that_starts_meanwhile_is_found(picture: str, free_port: int):
+def test_a_service_that_starts_meanwhile_is_found(image: str, free_port: int):
     started: list[Scripted] = []
     timer = threading.Timer(0.4, lambda: started.append(Scripted(says(200, GOOD), port=free_port)))
     timer.start()
-    assert score(f"127.0.0.1:{free_port}", picture, "--retries", "8") == 0
+    assert score(f"127.0.0.1:{free_port}", image, "--retries", "8") == 0
     timer.join()
     started[0].__exit__()
 
 
-def test_no_such_host_is_told(picture: str, capsys: pytest.CaptureFixture[str]):
-    assert score("http://nowhere.invalid", picture) == 1
+def test_no_such_host_is_told(image: str, capsys: pytest.CaptureFixture[str]):
+    assert score("http://nowhere.invalid", image) == 1
     assert "no such host" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_a_redirect_gets_neither_key_nor_picture(
-    picture: str, status: int, capsys: pytest.CaptureFixture[str]
-):
+def test_a_redirect_gets_neither_key_nor_image(image: str, status: int, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(200, GOOD)) as other:
         target = other.url.replace("http://", "http://user:secret@") + "/score?sig=secret"
         with Scripted(says(status, Location=target)) as service:
-            assert score(service, picture) == 1
+            assert score(service, image) == 1
         assert not other.requests
     said = capsys.readouterr().err
     assert f"{other.url}/score" in said
     assert "secret" not in said
 
 
-def test_a_page_is_told_from_a_service(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_a_page_is_told_from_a_service(image: str, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(200, b"<!doctype html><p>Welcome", content_type="text/html")) as service:
-        assert score(service, picture) == 1
+        assert score(service, image) == 1
     assert "answered, but not with detections (text/html)" in capsys.readouterr().err
 
 
@@ -246,9 +244,9 @@ def test_a_page_is_told_from_a_service(picture: str, capsys: pytest.CaptureFixtu
     ],
     ids=["object", "empty", "nest", "nan", "negative", "two"],
 )
-def test_other_json_is_no_answer(picture: str, body: bytes, capsys: pytest.CaptureFixture[str]):
+def test_other_json_is_no_answer(image: str, body: bytes, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(200, body)) as service:
-        assert score(service, picture) == 1
+        assert score(service, image) == 1
     assert "not with detections" in capsys.readouterr().err
 
 
@@ -266,19 +264,19 @@ def test_signs_that_move_the_cursor_are_not_printed(
     assert not {"\x1b", "\x07", "\u202e"} & set(said.out + said.err)
 
 
-def test_an_endless_answer_ends_with_the_timeout(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_an_endless_answer_ends_with_the_timeout(image: str, capsys: pytest.CaptureFixture[str]):
     with Scripted(trickles) as service:
         begun = time.monotonic()
-        assert score(service, picture, "--timeout", "1") == 1
+        assert score(service, image, "--timeout", "1") == 1
         assert time.monotonic() - begun < 3
     assert "no answer from" in capsys.readouterr().err
 
 
-def test_azures_endpoint_speaks_for_the_model_behind_it(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_azures_endpoint_speaks_for_the_model_behind_it(image: str, capsys: pytest.CaptureFixture[str]):
     told = b'{"error": {"code": "ModelError", "message": "too many"}}'
     behind = "ms_azureml_model_error_statuscode"
     with Scripted(says(424, told, **{behind: "503"}), says(424, told, **{behind: "422"})) as service:
-        assert score(service, picture) == 1
+        assert score(service, image) == 1
         assert len(service.requests) == 2
     assert "the service answered 422: too many" in capsys.readouterr().err
 
@@ -294,21 +292,21 @@ def test_answers_remain_when_the_key_expires_midway(
     assert len(json.loads((tmp_path / "found.json").read_text())) == 2
     said = capsys.readouterr()
     assert "refuses the key" in said.err
-    assert "3 pictures without an answer" in said.out
+    assert "3 images without an answer" in said.out
 
 
-def test_bench_counts_refusals_apart(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_bench_counts_refusals_apart(image: str, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(200, GOOD), says(200, GOOD), says(503)) as service:
-        assert score(service, picture, "--bench", "--clients", "1", "--seconds", "0.5", "--json", "-") == 0
+        assert score(service, image, "--bench", "--clients", "1", "--seconds", "0.5", "--json", "-") == 0
     load = json.loads(capsys.readouterr().out)
     assert load["outcomes"]["200"] == 1
     assert 2 <= load["outcomes"]["503"] <= 10
 
 
-def test_ctrl_c_ends_at_once_while_a_picture_is_under_way(picture: str):
+def test_ctrl_c_ends_at_once_while_a_image_is_under_way(image: str):
     with Scripted(trickles) as service:
         asking = subprocess.Popen(
-            [sys.executable, "-m", "lookonce", "score", picture, "--uri", service.url],
+            [sys.executable, "-m", "lookonce", "score", image, "--uri", service.url],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -338,43 +336,43 @@ def certificate(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_tls_is_checked_and_an_own_authority_can_be_named(
-    picture: str, certificate: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    image: str, certificate: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with Scripted(says(200, GOOD)) as service:
         service.socket = context.wrap_socket(service.socket, server_side=True)
         secure = service.url.replace("http://", "https://")
-        assert score(secure, picture) == 1
+        assert score(secure, image) == 1
         assert "no safe connection" in (said := capsys.readouterr().err)
         assert "SSL_CERT_FILE" in said
         assert not service.requests
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("only.pem")))
-        assert score(secure, picture) == 0
+        assert score(secure, image) == 0
         assert len(service.requests) == 1
 
 
-def test_https_to_a_plain_service_is_told(picture: str, capsys: pytest.CaptureFixture[str]):
+def test_https_to_a_plain_service_is_told(image: str, capsys: pytest.CaptureFixture[str]):
     with Scripted(says(200, GOOD)) as service:
-        assert score(service.url.replace("http://", "https://"), picture) == 1
+        assert score(service.url.replace("http://", "https://"), image) == 1
     assert "doesn't speak TLS" in capsys.readouterr().err
 
 
-def test_a_key_over_plain_http_to_elsewhere_is_warned_of(picture: str, capsys: pytest.CaptureFixture[str]):
-    assert score("http://nowhere.invalid", picture) == 1
+def test_a_key_over_plain_http_to_elsewhere_is_warned_of(image: str, capsys: pytest.CaptureFixture[str]):
+    assert score("http://nowhere.invalid", image) == 1
     said = capsys.readouterr().err
     assert "unencrypted" in said
     assert KEY not in said
 
 
 def test_a_proxy_of_the_surroundings_is_used_but_not_for_this_machine(
-    picture: str, monkeypatch: pytest.MonkeyPatch
+    image: str, monkeypatch: pytest.MonkeyPatch
 ):
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with Scripted(says(200, GOOD)) as proxy, Scripted(says(200, GOOD)) as service:
         monkeypatch.setenv("http_proxy", proxy.url)
-        assert score("http://somewhere.invalid/score", picture) == 0
+        assert score("http://somewhere.invalid/score", image) == 0
         assert [path for path, _, _ in proxy.requests] == ["http://somewhere.invalid/score"]
-        assert score(service, picture) == 0
+        assert score(service, image) == 0
         assert len(service.requests) == 1

@@ -45,8 +45,8 @@ def expected(shared: Path) -> list[dict[str, Any]]:
     return [found.to_json("image_0")]
 
 
-def in_base64(picture: bytes) -> str:
-    return base64.b64encode(picture).decode()
+def in_base64(image: bytes) -> str:
+    return base64.b64encode(image).decode()
 
 
 def test_each_form_of_request_gives_the_detectors_boxes(
@@ -70,7 +70,7 @@ def test_each_form_of_request_gives_the_detectors_boxes(
         assert answer.json() == expected
 
 
-def test_several_pictures_come_back_in_order_with_their_names(client: httpx.Client, shared: Path, dog: bytes):
+def test_several_images_come_back_in_order_with_their_names(client: httpx.Client, shared: Path, dog: bytes):
     person = (shared / "images" / "person.jpg").read_bytes()
     files = [("files", ("a dog.jpg", dog)), ("files", ("naïve.jpg", person)), ("files", ("dog2.jpg", dog))]
     answers = client.post("/score", files=files).json()
@@ -99,10 +99,10 @@ def test_the_other_forms_of_answer_say_the_same(
     )
     np.testing.assert_allclose(np.c_[sides[:, :2], sides[:, :2] + sides[:, 2:]], corners, atol=2e-6)
 
-    (picture,) = ask("ultralytics")["images"]
-    assert picture["shape"] == [576, 768]
-    assert [one["name"] for one in picture["results"]] == labels
-    found = [[one["box"][key] for key in ("x1", "y1", "x2", "y2")] for one in picture["results"]]
+    (image,) = ask("ultralytics")["images"]
+    assert image["shape"] == [576, 768]
+    assert [one["name"] for one in image["results"]] == labels
+    found = [[one["box"][key] for key in ("x1", "y1", "x2", "y2")] for one in image["results"]]
     np.testing.assert_allclose(found, pixels, atol=1e-3)
 
     old = ask("predecessor")
@@ -132,7 +132,7 @@ def test_a_threshold_of_nothing_is_bounded(client: httpx.Client, dog: bytes, exp
     assert client.post("/score?conf=0&iou=1&draw=1", content=dog, headers=JPEG).status_code == 200
 
 
-def test_draw_answers_the_annotated_picture(client: httpx.Client, dog: bytes):
+def test_draw_answers_the_annotated_image(client: httpx.Client, dog: bytes):
     answer = client.post("/score?draw=1", content=dog, headers=JPEG)
     assert answer.headers["content-type"] == "image/jpeg"
     drawn = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), np.int16)
@@ -167,7 +167,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("no body", {"headers": JPEG}, 400, "empty"),
     ("no type", {"content": b"x", "headers": {"Content-Type": ""}}, 415, "no Content-Type"),
     ("text", {"content": b"x", "headers": {"Content-Type": "text/plain"}}, 415, "'text/plain'"),
-    ("not a picture", {"content": b"hello", "headers": JPEG}, 422, "begins with"),
+    ("not an image", {"content": b"hello", "headers": JPEG}, 422, "begins with"),
     ("broken JSON", {"content": b'{"data":', "headers": {"Content-Type": "application/json"}}, 400, "JSON"),
     ("deep JSON", {"content": b"[" * 200_000, "headers": {"Content-Type": "application/json"}}, 400, "JSON"),
     (
@@ -182,7 +182,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("empty base64", {"json": {"data": ""}}, 400, "empty"),
     ("a number", {"json": {"data": [3]}}, 400, "no text"),
     ("no rows", {"json": {"input_data": {"columns": ["image"]}}}, 400, "no list"),
-    ("empty list", {"json": {"input_data": {"data": []}}}, 400, "no picture"),
+    ("empty list", {"json": {"input_data": {"data": []}}}, 400, "no image"),
     ("many", {"json": {"data": ["AAAA"] * 33}}, 413, "at most 32"),
     ("large", {"content": b"x" * (4 * 2**20 + 1), "headers": JPEG}, 413, "4,194,304 bytes"),
     ("bomb", {"content": png_bomb(), "headers": {"Content-Type": "image/png"}}, 413, "12000 x 12000"),
@@ -198,7 +198,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
         "boundary",
     ),
     ("fields", {"files": [("a", (None, "b"))] * 70}, 400, "64 fields"),
-    ("no file", {"files": [("a", (None, "b"))]}, 400, "no picture"),
+    ("no file", {"files": [("a", (None, "b"))]}, 400, "no image"),
     ("empty file", {"files": [("a", ("a.jpg", b""))]}, 400, "a.jpg"),
 ]
 
@@ -219,13 +219,13 @@ def test_what_is_wrong_gets_one_message(
     ).replace("text/", "")
 
 
-def test_one_bad_picture_of_several_is_named(client: httpx.Client, dog: bytes):
-    answer = client.post("/score", json={"input_data": {"data": [in_base64(dog), in_base64(b"no picture")]}})
+def test_one_bad_image_of_several_is_named(client: httpx.Client, dog: bytes):
+    answer = client.post("/score", json={"input_data": {"data": [in_base64(dog), in_base64(b"no image")]}})
     assert answer.status_code == 422
     assert answer.json()["error"].startswith("image_1: ")
 
 
-def test_several_pictures_cannot_be_drawn_at_once(client: httpx.Client, dog: bytes):
+def test_several_images_cannot_be_drawn_at_once(client: httpx.Client, dog: bytes):
     answer = client.post("/score?draw=1", files=[("f", ("a", dog)), ("f", ("b", dog))])
     assert answer.status_code == 400
     assert "one by one" in answer.json()["error"]
@@ -261,8 +261,8 @@ def test_the_figures_count_requests_stages_and_batches(client: httpx.Client, dog
     names = (
         'lookonce_requests_total{route="/score",status="200"}',
         'lookonce_stage_seconds_count{stage="infer"}',
-        "lookonce_batch_pictures_count",
-        'lookonce_pictures_total{result="answered"}',
+        "lookonce_batch_images_count",
+        'lookonce_images_total{result="answered"}',
     )
     before = [figure(name) for name in names]
     client.post("/score", content=dog, headers=JPEG)
@@ -272,4 +272,4 @@ def test_the_figures_count_requests_stages_and_batches(client: httpx.Client, dog
         1,
         1,
     ]
-    assert figure("lookonce_queue_pictures") == 0
+    assert figure("lookonce_queue_images") == 0

@@ -43,8 +43,8 @@ def models(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 class Traffic:
     """Clients that ask without a pause, each on one connection, until the block ends."""
 
-    def __init__(self, url: str, picture: bytes, clients: int = 4, fresh: bool = False) -> None:
-        self._url, self._picture, self._fresh = url, picture, fresh
+    def __init__(self, url: str, image: bytes, clients: int = 4, fresh: bool = False) -> None:
+        self._url, self._image, self._fresh = url, image, fresh
         self._end = threading.Event()
         self.statuses: list[int] = []
         self.broken: list[Exception] = []
@@ -55,7 +55,7 @@ class Traffic:
         with httpx.Client(timeout=30) as client:
             while not self._end.is_set():
                 try:
-                    answer = client.post(f"{self._url}/score", content=self._picture, headers=JPEG)
+                    answer = client.post(f"{self._url}/score", content=self._image, headers=JPEG)
                     self.statuses.append(answer.status_code)
                     self.versions.add(answer.headers["x-model-version"])
                 except httpx.TransportError as error:
@@ -191,7 +191,7 @@ def test_sigterm_answers_what_is_inside(shared: Path, tmp_path: Path, dog: bytes
         for thread in threads:
             thread.start()
         until = time.monotonic() + 20
-        while "lookonce_queue_pictures 64" not in httpx.get(f"{serving.url}/metrics").text:
+        while "lookonce_queue_images 64" not in httpx.get(f"{serving.url}/metrics").text:
             if answers:
                 break
             assert time.monotonic() < until

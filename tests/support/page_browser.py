@@ -30,7 +30,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """One browser, with a camera that sends a test picture; skips where there is none."""
+    """One browser, with a camera that sends a test image; skips where there is none."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         missing("Chromium is not installed")

@@ -1,4 +1,4 @@
-"""Runs made without training: labelled pictures on disk, detections made up, the report of them."""
+"""Runs made without training: labelled images on disk, detections made up, the report of them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ NAMES = ("fox", "hen", "cat")
 def write_set(
     folder: Path,
     names: Sequence[str] = NAMES,
-    pictures: int = 12,
+    images: int = 12,
     objects: int = 4,
     size: tuple[int, int] = (160, 120),
-    files: str = "picture",
+    files: str = "image",
 ) -> Path:
-    """A Pascal VOC set of noise with `objects` boxes a picture; one box has no area."""
+    """A Pascal VOC set of noise with `objects` boxes an image; one box has no area."""
     rng = np.random.default_rng(0)
     for part in ("Annotations", "JPEGImages"):
         (folder / part).mkdir(parents=True)
     width, height = size
-    for number in range(pictures):
+    for number in range(images):
         name = f"{files}{number:02d}.jpg"
         noise = rng.integers(0, 255, (height, width, 3), np.uint8)
         Image.fromarray(noise).save(folder / "JPEGImages" / name, quality=95)
@@ -93,7 +93,7 @@ def facts(
     mosaic: float = 0.0,
     rows: list[dict[str, float]] | None = None,
 ) -> RunFacts:
-    """The report's facts of a run on `data`: every third picture is validated on."""
+    """The report's facts of a run on `data`: every third image is validated on."""
     checked = check(Dataset.open(data))
     lists = {
         "train": [index for index in range(len(checked.records)) if index % 3],

@@ -35,7 +35,7 @@ def test_box_follows_its_pixels_through_scale_shift_and_flips(seed, resize):
     np.testing.assert_allclose(bounds(image), boxes[0], atol=1.6)
 
 
-def test_without_augmentation_the_picture_is_only_fitted():
+def test_without_augmentation_the_image_is_only_fitted():
     box = [100, 100, 300, 200]
     image, boxes, _ = augment(
         bright_rectangle(box),
@@ -73,7 +73,7 @@ def test_colour_changes_but_black_stays_black():
     assert (out[40:] != image[40:]).any()
 
 
-def test_what_surrounds_the_picture_stays_grey_whatever_its_colours_become():
+def test_what_surrounds_the_image_stays_grey_whatever_its_colours_become():
     image = np.full((300, 500, 3), (200, 90, 30), np.uint8)
     how = Augmentation(smallest=0.5, largest=0.6, exposure=3.0, saturation=3.0)
     changed = 0
@@ -82,7 +82,7 @@ def test_what_surrounds_the_picture_stays_grey_whatever_its_colours_become():
             image, np.zeros((0, 4), np.float32), np.random.default_rng(seed), (320, 416), "letterbox", how
         )
         grey = (found == 128).all(axis=2)
-        # At most 0.6 of each side is picture; a line of mixed pixels lies between.
+        # At most 0.6 of each side is image; a line of mixed pixels lies between.
         assert 0.55 < grey.mean() < 0.95
         changed += not (found == image[0, 0]).all(axis=2).any()
     assert changed > 15

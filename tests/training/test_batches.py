@@ -22,7 +22,7 @@ def make(seed=1, augmentation=None, **options):
     return Batches(samples(), 4, (64, 64), "letterbox", augmentation or Augmentation(), seed, **options)
 
 
-def test_every_batch_is_full_and_every_picture_comes_once_before_any_comes_twice():
+def test_every_batch_is_full_and_every_image_comes_once_before_any_comes_twice():
     batches = make(augmentation=NONE)
     assert len(batches) == 3
     images = np.concatenate([batches[number][0] for number in range(3)])

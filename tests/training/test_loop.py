@@ -167,9 +167,9 @@ def test_out_of_memory_says_which_batch_size_to_try(tmp_path):
         train(tmp_path, Recipe(epochs=1, batch_size=2), [greedy] * 4)
 
 
-def test_a_picture_that_vanishes_while_training_is_named(tmp_path):
+def test_a_image_that_vanishes_while_training_is_named(tmp_path):
     def gone():
-        raise LookonceError("cat.jpg: no such picture")
+        raise LookonceError("cat.jpg: no such image")
 
     with pytest.raises(LookonceError, match=r"cat\.jpg"):
         train(tmp_path, Recipe(epochs=1, batch_size=2), [sample(gone)] * 4)

@@ -96,10 +96,10 @@ def test_v3_loss_equals_darknets_loop(seed, iou_thresh):
     expected = np.mean(
         [
             sum(
-                plain_loss(head, output[picture], labels[picture])
+                plain_loss(head, output[image], labels[image])
                 for head, output in zip(heads, outputs, strict=True)
             )
-            for picture in range(2)
+            for image in range(2)
         ]
     )
     found = float(YoloLoss(heads, SIZE)(labels, [ops.convert_to_tensor(output) for output in outputs]))

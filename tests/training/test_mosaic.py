@@ -1,4 +1,4 @@
-"""Pictures made of several keep every box on its object, and end with the closing epochs."""
+"""Images made of several keep every box on its object, and end with the closing epochs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIXUP = Augmentation(mixup=1.0, smallest=1.0, largest=1.0, flip=False, **PLAIN)
 
 
 def part(level: int, number: int):
-    """A picture with one bright square, its box, its class."""
+    """An image with one bright square, its box, its class."""
     image = np.zeros((96, 128, 3), np.uint8)
     image[30:60, 40:80] = level
     return image, np.array([[40, 30, 80, 60]], np.float32), np.array([number])
@@ -70,7 +70,7 @@ def test_mixup_keeps_the_boxes_of_both():
     assert 100 < image[45, 60, 0] < 200
 
 
-def test_the_closing_epochs_see_whole_pictures():
+def test_the_closing_epochs_see_whole_images():
     batches = Batches(samples(), 2, SIZE, "stretch", Augmentation(mosaic=1.0, **PLAIN), 0, closing_from=3)
     counts = []
     for epoch in (2, 3):

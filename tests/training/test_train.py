@@ -1,4 +1,4 @@
-"""The whole job as its users run it: a process of its own, on pictures made on the spot."""
+"""The whole job as its users run it: a process of its own, on images made on the spot."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ QUICK = ["--size", "64x96", "--bs", "4", "--lr", "0.003"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return make_demo_set(tmp_path_factory.mktemp("set"), pictures=20, seed=3)
+    return make_demo_set(tmp_path_factory.mktemp("set"), images=20, seed=3)
 
 
 def command(data, out, *options, epochs=3):
@@ -79,9 +79,9 @@ def test_evaluate_and_detect_take_the_trained_model(unbroken, data, tmp_path):
         "pr.png",
         "worst.png",
     ]
-    picture = next((data / "JPEGImages").glob("*.jpg"))
+    image = next((data / "JPEGImages").glob("*.jpg"))
     done = lookonce(
-        "detect", unbroken / "model.keras", picture, "--output", tmp_path / "drawn.jpg", "--conf", "0.01"
+        "detect", unbroken / "model.keras", image, "--output", tmp_path / "drawn.jpg", "--conf", "0.01"
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "drawn.jpg").exists()

@@ -1,4 +1,4 @@
-"""A folder of pictures through a batch endpoint: brought there, scored by a job, the rows fetched."""
+"""A folder of images through a batch endpoint: brought there, scored by a job, the rows fetched."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def score(
     client: MLClient,
     service: str,
     deployment: str | None,
-    pictures: Mapping[str, Path],
+    images: Mapping[str, Path],
     stages: Stages,
 ) -> dict[str, dict[str, Any]]:
-    """The row of each picture, by the name that it has in `pictures`. Raises LookonceError.
+    """The row of each image, by the name that it has in `images`. Raises LookonceError.
 
     `deployment` None is the endpoint's default.
     """
-    address = _send(client, pictures, stages)
+    address = _send(client, images, stages)
     job = _invoke(client, service, deployment, address)
     wait(client, job, stages)
-    return read(client, job, pictures)
+    return read(client, job, images)
 
 
 def wait(client: MLClient, job: str, stages: Stages) -> None:
@@ -69,7 +69,7 @@ def wait(client: MLClient, job: str, stages: Stages) -> None:
         stage.told = f"job {job} completed"
 
 
-def read(client: MLClient, job: str, pictures: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+def read(client: MLClient, job: str, images: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """What a completed job found, as `score`. Raises LookonceError."""
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
         ask(client, lambda: client.jobs.download(job, download_path=folder, output_name=OUTPUT))
@@ -81,7 +81,7 @@ def read(client: MLClient, job: str, pictures: Mapping[str, Path]) -> dict[str, 
         rows = _rows(files[0])
     named: dict[str, dict[str, Any]] = {}
     for row in rows:
-        if (name := _named(str(row.get("filename", "")), pictures)) is not None:
+        if (name := _named(str(row.get("filename", "")), images)) is not None:
             named[name] = row
     return named
 
@@ -103,14 +103,14 @@ def _steps(client: MLClient, job: str) -> list[str]:
     return [str(one.name) for one in ask(client, lambda: list(client.jobs.list(parent_job_name=job)))]
 
 
-def _send(client: MLClient, pictures: Mapping[str, Path], stages: Stages) -> str:
-    """The pictures, and nothing beside them, in the workspace's own storage; where that is."""
+def _send(client: MLClient, images: Mapping[str, Path], stages: Stages) -> str:
+    """The images, and nothing beside them, in the workspace's own storage; where that is."""
     with (
         tempfile.TemporaryDirectory(prefix="lookonce-") as place,
-        stages.stage("sending the pictures") as stage,
+        stages.stage("sending the images") as stage,
     ):
         folder = Path(place)
-        for name, path in pictures.items():
+        for name, path in images.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -123,10 +123,10 @@ def _send(client: MLClient, pictures: Mapping[str, Path], stages: Stages) -> str
         if summary.failed:
             lines = [f"{name}: {reason}" for name, reason in sorted(summary.failed.items())[:_SHOWN]]
             raise LookonceError(
-                f"{len(summary.failed)} pictures did not reach the workspace's storage. The same command "
+                f"{len(summary.failed)} images did not reach the workspace's storage. The same command "
                 "goes on from there.\n  " + "\n  ".join(lines)
             )
-        count = f"{len(pictures):,} picture{'s are' if len(pictures) > 1 else ' is'}"
+        count = f"{len(images):,} image{'s are' if len(images) > 1 else ' is'}"
         stage.told = f"{count} in datastore {store.name}, at {prefix}"
         return store.address(f"{prefix}/")
 
@@ -195,8 +195,8 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _named(path: str, pictures: Mapping[str, Path]) -> str | None:
-    """Which picture a path on the node is: the longest end of it that is a picture's name."""
+def _named(path: str, images: Mapping[str, Path]) -> str | None:
+    """Which image a path on the node is: the longest end of it that is an image's name."""
     parts = path.split("/")
     ends = ("/".join(parts[number:]) for number in range(len(parts)))
-    return next((end for end in ends if end in pictures), None)
+    return next((end for end in ends if end in images), None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 RAW, TRAINING = "STORAGE_CONTAINER_NAME_RAWDATA", "STORAGE_CONTAINER_NAME_TRAINDATA"
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
-_MEND = (
+_FIX = (
     "Set STORAGE_CONNECTION_STRING, or STORAGE_ACCOUNT_NAME with STORAGE_ACCOUNT_KEY, or "
     "STORAGE_ACCOUNT_NAME alone and sign in (az login, or the AZURE_… variables of a service principal)"
 )
@@ -40,7 +40,7 @@ class BlobAccount:
         if text:
             return cls(connection_string=text)
         if not name:
-            raise LookonceError(f"no storage account is named. {_MEND}.")
+            raise LookonceError(f"no storage account is named. {_FIX}.")
         suffix = given.get("STORAGE_ENDPOINT_SUFFIX", "").strip() or "core.windows.net"
         url = name if "://" in name else f"https://{name}.blob.{suffix}"
         return cls(account_url=url, key=key or None)
@@ -82,7 +82,7 @@ class BlobAccount:
         except (ValueError, KeyError, TypeError) as error:
             raise LookonceError(
                 f"the storage account's connection string or key can't be read "
-                f"({type(error).__name__}). {_MEND}."
+                f"({type(error).__name__}). {_FIX}."
             ) from None
 
     def __repr__(self) -> str:

@@ -92,7 +92,7 @@ def _storage() -> Iterator[Line]:
     for variable in (RAW, TRAINING):
         name = os.environ.get(variable, "").strip()
         if not name:
-            yield Line("storage", False, f"{variable} is not set; it names the container for its pictures")
+            yield Line("storage", False, f"{variable} is not set; it names the container for its images")
             continue
         try:
             check_container_name(name)

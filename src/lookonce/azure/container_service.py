@@ -86,12 +86,12 @@ def deploy(
             address = containers.address(containers.make(client, wanted))
             _wait_ready(client, service, address)
             stage.told = f"the container of {service} is ready"
-        with stages.stage("asking it about a picture") as stage:
+        with stages.stage("asking it about an image") as stage:
             asking = ScoringClient(
                 ScoringAddress.parse(address), key, timeout_seconds=_SMOKE_SECONDS, retries=5
             )
-            answer = asking.score(ready.picture)
-            stage.told = f"it answers: {len(answer['boxes'])} found in {ready.picture.name}"
+            answer = asking.score(ready.image)
+            stage.told = f"it answers: {len(answer['boxes'])} found in {ready.image.name}"
         _keep_key(client, service, address, key, must_keep, stages)
     except Exception as error:
         raise LookonceError(_undone(client, service, ready.model, image, error, stages)) from error

@@ -1,6 +1,6 @@
-"""An entry script run once as Azure runs it: `python -m lookonce.azure.entry_trial SCRIPT PICTURE [NAME…]`.
+"""An entry script run once as Azure runs it: `python -m lookonce.azure.entry_trial SCRIPT IMAGE [NAME…]`.
 
-`init()`, then `run` on the picture. The answer is the last line on the output stream, as JSON. Imports of the
+`init()`, then `run` on the image. The answer is the last line on the output stream, as JSON. Imports of the
 packages NAME… fail, for the deployment doesn't have them. Azure's inference server needn't be installed:
 what the script takes from it is put in its place.
 """
@@ -27,7 +27,7 @@ class _Response:
 
 
 class _Request:
-    """One POST of a picture, with as much of Flask's request as a script reads."""
+    """One POST of an image, with as much of Flask's request as a script reads."""
 
     method = "POST"
 
@@ -43,7 +43,7 @@ class _Arguments(dict[str, str]):
         return dict(self)
 
 
-def main(script: Path, picture: Path, missing: Sequence[str]) -> int:
+def main(script: Path, image: Path, missing: Sequence[str]) -> int:
     """Run it; the exit code."""
     for name in missing:
         # None makes the import system say that there is no such module.
@@ -52,9 +52,9 @@ def main(script: Path, picture: Path, missing: Sequence[str]) -> int:
     entry = _load(script)
     entry.init()
     if _takes_paths(entry.run):
-        print(json.dumps({"rows": entry.run([str(picture)])}))
+        print(json.dumps({"rows": entry.run([str(image)])}))
         return 0
-    reply = entry.run(_Request(picture.read_bytes()))
+    reply = entry.run(_Request(image.read_bytes()))
     body = reply.body.decode() if isinstance(reply.body, bytes) else str(reply.body)
     print(json.dumps({"status": reply.status, "body": body}))
     return 0

@@ -1,4 +1,4 @@
-"""The labelled pictures of a job: brought to a datastore, once, and named as a version of a data asset."""
+"""The labelled images of a job: brought to a datastore, once, and named as a version of a data asset."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def place_data(
     elif not folder.is_dir():
         raise LookonceError(
             f"{data}: {'is a file' if folder.exists() else 'no such folder'}; expected a folder of labelled "
-            "pictures, azureml:NAME:VERSION, or with --ds-name a path in that datastore."
+            "images, azureml:NAME:VERSION, or with --ds-name a path in that datastore."
         )
     print_ = fingerprint(folder)
     if ds_name is None:
@@ -107,7 +107,7 @@ def _asset(client: MLClient, store: Datastore, path: str, name: str, version: st
             found: Any = ask(client, lambda: client.data.get(name, version))
             if str(found.path).rstrip("/").endswith(f"/{path}"):
                 return JobData(f"azureml:{name}:{version}", f"{name}:{version}")
-            # The same pictures in another place; the version can't be moved.
+            # The same images in another place; the version can't be moved.
             return JobData(address)
         except ResourceNotFoundError:
             pass

@@ -17,7 +17,7 @@ from lookonce.azure.run_history import Details, RunHistory
 # What a person wants to know of a state; the others speak for themselves or last for a moment.
 _MEANINGS = {
     "Provisioning": "a machine is started",
-    "Preparing": "the machine gets image, code and pictures; a new image takes about ten minutes",
+    "Preparing": "the machine gets image, code and images; a new image takes about ten minutes",
     "Queued": "it waits for a machine",
     "Running": "the log follows",
     "Finalizing": "outputs are saved",

@@ -39,7 +39,7 @@ class Training:
         options: the words after `lookonce train DATA`, without --out and --resume.
         files: files that the words name, by the names they have there.
         inputs: of each option such as "--weights", the address of what it takes.
-        data: address of the labelled pictures.
+        data: address of the labelled images.
     """
 
     experiment: str
@@ -75,7 +75,7 @@ def submit(client: MLClient, training: Training) -> Any:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = f"{check_experiment(training.experiment)}-{stamp}-{secrets.token_hex(2)}"
     words = ["python -m lookonce train ${{inputs.data}}", shlex.join(training.options)]
-    # A download, for every epoch reads every picture.
+    # A download, for every epoch reads every image.
     inputs = {"data": Input(type="uri_folder", path=training.data, mode="download")}
     for option, address in training.inputs.items():
         key = option.strip("-").replace("-", "_")

@@ -1,4 +1,4 @@
-"""A deployment tried here before anything of it goes to Azure: the same code, model and script, one picture.
+"""A deployment tried here before anything of it goes to Azure: the same code, model and script, one image.
 
 What a deployment fails of is mostly in these, and Azure takes minutes to say no more than ResourceNotReady.
 """
@@ -33,7 +33,7 @@ _HIDDEN = ("AZURE_", "AZUREML_", "AML_", "LOOKONCE_MODEL", "WEBSERVICE_", "STORA
 
 @dataclass(frozen=True)
 class Tried:
-    """The answer to the picture, and by what it was given."""
+    """The answer to the image, and by what it was given."""
 
     answer: Mapping[str, Any]
     by: str
@@ -59,7 +59,7 @@ class Trial:
     code: Path
     script: str
     model: Path
-    picture: Path
+    image: Path
     variables: Mapping[str, str]
     missing: Sequence[str]
     folder: Path
@@ -76,7 +76,7 @@ def try_script(trial: Trial) -> Tried:
         port = free_port("127.0.0.1", 0)
         command = [server, "--entry_script", str(trial.code / trial.script), "--port", str(port)]
         try:
-            answer = _ask_server(command, port, "/", trial.code, trial.environment, trial.picture)
+            answer = _ask_server(command, port, "/", trial.code, trial.environment, trial.image)
             return Tried(answer, Path(server).name)
         except ModuleNotFoundError:
             # A server in an environment of its own needn't have what lookonce needs.
@@ -84,23 +84,23 @@ def try_script(trial: Trial) -> Tried:
     reply = _child(trial)
     if reply["status"] != 200:
         raise _failed(f"run() answered {reply['status']}: {reply['body']}")
-    return Tried({"filename": trial.picture.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
+    return Tried({"filename": trial.image.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
 
 
-def try_service(model: Path, picture: Path, folder: Path) -> Tried:
+def try_service(model: Path, image: Path, folder: Path) -> Tried:
     """Run `lookonce serve` as our image does. Raises LookonceError."""
     port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "lookonce", "serve", "--port", str(port), "--log", "json"]
     environment = _environment(None, model, folder)
-    return Tried(_ask_server(command, port, "/ready", folder, environment, picture), "lookonce serve")
+    return Tried(_ask_server(command, port, "/ready", folder, environment, image), "lookonce serve")
 
 
 def try_batch(trial: Trial) -> Tried:
-    """Run a batch deployment's script on a picture. Raises LookonceError."""
+    """Run a batch deployment's script on an image. Raises LookonceError."""
     (row,) = _child(trial)["rows"]
     answer = json.loads(row)
     if "error" in answer:
-        raise LookonceError(f"the scoring script refuses the picture: {answer['error']}")
+        raise LookonceError(f"the scoring script refuses the image: {answer['error']}")
     return Tried(answer, _BY_CHILD)
 
 
@@ -125,7 +125,7 @@ def _azure_server() -> str | None:
 
 
 def _ask_server(
-    command: list[str], port: int, ready: str, cwd: Path, environment: dict[str, str], picture: Path
+    command: list[str], port: int, ready: str, cwd: Path, environment: dict[str, str], image: Path
 ) -> dict[str, Any]:
     log = cwd.parent / "local-check.log"
     with log.open("wb") as said:
@@ -143,7 +143,7 @@ def _ask_server(
                 raise _failed(said_text)
             time.sleep(0.1)
         client = ScoringClient(ScoringAddress.parse(base), timeout_seconds=_SECONDS)
-        return client.score(picture)
+        return client.score(image)
     except (NoAnswerError, ServiceError) as error:
         raise _failed(f"{log.read_text(encoding='utf-8', errors='replace')}\n{error}") from error
     finally:
@@ -155,10 +155,10 @@ def _ask_server(
 
 def _child(trial: Trial) -> dict[str, Any]:
     """What `entry_trial` says."""
-    script, picture = str(trial.code / trial.script), str(trial.picture.resolve())
+    script, image = str(trial.code / trial.script), str(trial.image.resolve())
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "lookonce.azure.entry_trial", script, picture, *trial.missing],
+            [sys.executable, "-m", "lookonce.azure.entry_trial", script, image, *trial.missing],
             cwd=trial.code,
             env=trial.environment,
             stdin=subprocess.DEVNULL,

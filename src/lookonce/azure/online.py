@@ -1,6 +1,6 @@
 """Online endpoints, managed by Azure or on Kubernetes: a new deployment beside the old one, tried, then used.
 
-The old one has all the traffic until the new one has answered a picture. Whatever fails before that is taken
+The old one has all the traffic until the new one has answered an image. Whatever fails before that is taken
 away again.
 """
 
@@ -75,7 +75,7 @@ def look(client: MLClient, service: str, compute: str | None) -> Before:
     return Before(endpoint, current, new if new in names else None, new)
 
 
-def deploy(client: MLClient, wanted: Wanted, before: Before, picture: Path, stages: Stages) -> str:
+def deploy(client: MLClient, wanted: Wanted, before: Before, image: Path, stages: Stages) -> str:
     """Do it; the service's address. Raises LookonceError with the traffic as it was and nothing left behind.
 
     What can't be taken away again is named in the message.
@@ -96,9 +96,9 @@ def deploy(client: MLClient, wanted: Wanted, before: Before, picture: Path, stag
             make_deployment(client, wanted, before.new)
             stage.told = f"{place} has started"
         endpoint = ask(client, lambda: client.online_endpoints.get(wanted.service))
-        with stages.stage(f"asking {before.new} about a picture") as stage:
-            answer = smoke_test(client, wanted.service, endpoint.scoring_uri, before.new, picture)
-            stage.told = f"{before.new} answers: {len(answer['boxes'])} found in {picture.name}"
+        with stages.stage(f"asking {before.new} about an image") as stage:
+            answer = smoke_test(client, wanted.service, endpoint.scoring_uri, before.new, image)
+            stage.told = f"{before.new} answers: {len(answer['boxes'])} found in {image.name}"
         with stages.stage("moving the traffic", f"with moving the traffic to {before.new}") as stage:
             shares = _shares(wanted, before)
             set_traffic(client, wanted.service, shares, wanted.description)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_MS, _SMOKE_SECONDS = 60_000, 180.0
 _UNKNOWN_SECONDS, _AGAIN_SECONDS = 20.0, 2.0
-# A picture at a time is what the entry script works on; our own service gathers batches.
+# An image at a time is what the entry script works on; our own service gathers batches.
 _AT_ONCE_SCRIPT, _AT_ONCE_SERVICE = 4, 32
 
 
@@ -141,8 +141,8 @@ def key(client: MLClient, service: str) -> str | None:
     return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", None) or "") or None
 
 
-def smoke_test(client: MLClient, service: str, uri: str, name: str, picture: Path) -> dict[str, Any]:
-    """One picture to one deployment, past the traffic's rules. Raises LookonceError.
+def smoke_test(client: MLClient, service: str, uri: str, name: str, image: Path) -> dict[str, Any]:
+    """One image to one deployment, past the traffic's rules. Raises LookonceError.
 
     What has just started isn't known everywhere at once: no answer is asked for again.
     """
@@ -157,7 +157,7 @@ def smoke_test(client: MLClient, service: str, uri: str, name: str, picture: Pat
     until = time.monotonic() + _UNKNOWN_SECONDS
     while True:
         try:
-            return asking.score(picture)
+            return asking.score(image)
         except NoAnswerError:
             if time.monotonic() > until:
                 raise

@@ -1,4 +1,4 @@
-"""All that comes before a deployment: the model, the code, a picture, and a try on this machine."""
+"""All that comes before a deployment: the model, the code, an image, and a try on this machine."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Prepared:
         file: the same on this disk, .onnx.
         environment: `name:version`; empty where there is none, for an image that is built elsewhere.
         code: the folder that travels.
-        picture: to be asked about.
+        image: to be asked about.
     """
 
     model: str
     file: Path
     environment: str
     code: Path
-    picture: Path
+    image: Path
 
 
 def prepare(
@@ -45,7 +45,7 @@ def prepare(
     given: str,
     service: str,
     way: Way | None,
-    picture: Path | None,
+    image: Path | None,
     folder: Path,
     stages: Stages,
 ) -> Prepared:
@@ -57,39 +57,39 @@ def prepare(
     with stages.stage(f"getting {given}") as stage:
         model = fetch(client, given, service, folder)
         stage.told = f"{given}: {model.file.stat().st_size / 1e6:.1f} MB of ONNX"
-    picture = _checked(picture) if picture else _drawn(folder / "drawn.png")
+    image = _checked(image) if image else _drawn(folder / "drawn.png")
     code = folder / "code"
     with stages.stage("trying it here first") as stage:
-        tried = _try(way, code, model.file, picture, folder)
-        stage.told = f"tried here: {tried.objects} in {picture.name}, by {tried.by}"
+        tried = _try(way, code, model.file, image, folder)
+        stage.told = f"tried here: {tried.objects} in {image.name}, by {tried.by}"
     with stages.stage("registering the model") as stage:
         registered = register(client, model)
         name = f"{registered.name}:{registered.version}"
         stage.told = f"model {name}"
     if way is None:
-        return Prepared(name, model.file, "", code, picture)
+        return Prepared(name, model.file, "", code, image)
     with stages.stage("registering the environment") as stage:
         environment = ensure_environment(client, way, way.script == BATCH_SCRIPT)
         stage.told = f"environment {environment}"
-    return Prepared(name, model.file, environment, code, picture)
+    return Prepared(name, model.file, environment, code, image)
 
 
-def _try(way: Way | None, code: Path, model: Path, picture: Path, folder: Path) -> Tried:
+def _try(way: Way | None, code: Path, model: Path, image: Path, folder: Path) -> Tried:
     if way is None or way.script is None:
-        return local_check.try_service(model, picture, folder)
+        return local_check.try_service(model, image, folder)
     write_snapshot(code, {way.script: Path(entry_scripts).with_name(way.script)})
-    trial = Trial(code, way.script, model, picture, way.variables, UNUSED, folder)
+    trial = Trial(code, way.script, model, image, way.variables, UNUSED, folder)
     return local_check.try_batch(trial) if way.script == BATCH_SCRIPT else local_check.try_script(trial)
 
 
-def _checked(picture: Path) -> Path:
-    from lookonce.io.images import PictureError, read_picture
+def _checked(image: Path) -> Path:
+    from lookonce.io.images import ImageError, read_image
 
     try:
-        read_picture(picture)
-    except PictureError as error:
-        raise LookonceError(f"--picture {error}") from error
-    return picture.resolve()
+        read_image(image)
+    except ImageError as error:
+        raise LookonceError(f"--image {error}") from error
+    return image.resolve()
 
 
 def _drawn(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What Azure's refusals mean and what mends them, by the words that the services use for them."""
+"""What Azure's refusals mean and what fixes them, by the words that the services use for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUOTA = (
 _BUSY = "try again later, or with fewer at once"
 _SIGN_IN = "run az login again, or check the service principal's secret and this machine's clock"
 # What is searched for in the codes, the narrowest first, and in the reason; what to say. {reason} is Azure's.
-_MENDS = (
+_FIXES = (
     (r"quota", "{reason}; " + _QUOTA),
     (r"imagebuildfail|image build fail", "the environment's image can't be built{log}"),
     (
@@ -58,15 +58,15 @@ _PLACES = ("subscriptionnotfound", "invalidsubscriptionid", "resourcegroupnotfou
 
 
 def refusal(error: HttpResponseError) -> str:
-    """Code, meaning and mend, in one line that may hold what the service repeated of the request."""
+    """Code, meaning and fix, in one line that may hold what the service repeated of the request."""
     known = [*codes(error)]
     said = _ADVICE.sub("", " ".join(reason(error).partition("\n")[0].split()))
     said = said.removeprefix(f"{known[0]}: " if known else "").strip().rstrip(".")
     searched = [*(code.lower() for code in known), said.lower()]
-    mend = next((text for pattern, text in _MENDS if any(re.search(pattern, one) for one in searched)), None)
+    fix = next((text for pattern, text in _FIXES if any(re.search(pattern, one) for one in searched)), None)
     if leads_nowhere(error):
-        mend = "{reason}; check config.json, and that the sign-in is for its tenant"
-    mend = mend or _BY_STATUS.get(error.status_code or 0, "{reason}")
+        fix = "{reason}; check config.json, and that the sign-in is for its tenant"
+    fix = fix or _BY_STATUS.get(error.status_code or 0, "{reason}")
     words = {
         "reason": said,
         "log": _log(said),
@@ -77,7 +77,7 @@ def refusal(error: HttpResponseError) -> str:
     code = known[0] if known else str(error.reason or "")
     # The answer to "how did it end" is 200, whatever the end.
     status = error.status_code or 0
-    return f"Azure answered {f'{status} ' if status >= 400 else ''}{code}: {mend.format(**words)}"
+    return f"Azure answered {f'{status} ' if status >= 400 else ''}{code}: {fix.format(**words)}"
 
 
 def codes(error: HttpResponseError) -> Iterator[str]:

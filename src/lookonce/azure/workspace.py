@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _KEYS = ("subscription_id", "resource_group", "workspace_name")
 _PLACES = ("config.json", ".azureml/config.json", "aml_config/config.json")
-_MEND = (
+_FIX = (
     "Download it from the workspace's page in the Azure portal (Overview > Download config.json), or run "
     "lookonce azure provision"
 )
@@ -45,16 +45,16 @@ def find_config(named: Path | None = None) -> Place:
     file = next((one for one in files if one.is_file()), None)
     if file is None:
         where = str(named) if named else "this folder and those above it"
-        raise LookonceError(f"no config.json of a workspace in {where}. {_MEND}.")
+        raise LookonceError(f"no config.json of a workspace in {where}. {_FIX}.")
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
         values = [content[key] for key in _KEYS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LookonceError(
-            f"{file}: can't be read ({type(error).__name__}: {error}); expected {', '.join(_KEYS)}. {_MEND}."
+            f"{file}: can't be read ({type(error).__name__}: {error}); expected {', '.join(_KEYS)}. {_FIX}."
         ) from error
     if not all(isinstance(value, str) and value.strip() for value in values):
-        raise LookonceError(f"{file}: {', '.join(_KEYS)} must be text and not empty. {_MEND}.")
+        raise LookonceError(f"{file}: {', '.join(_KEYS)} must be text and not empty. {_FIX}.")
     subscription, group, workspace = (value.strip() for value in values)
     return Place(subscription, group, workspace, file)
 

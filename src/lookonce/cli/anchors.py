@@ -21,17 +21,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DATA", help="folder of labelled pictures")
+    parser.add_argument("data", metavar="DATA", help="folder of labelled images")
     parser.add_argument("-k", "--num-clusters", type=int, default=6, metavar="K", help="default: 6")
     parser.add_argument(
-        "--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the pictures"
+        "--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the images"
     )
     parser.add_argument(
         "--resize", choices=("letterbox", "stretch"), default="letterbox", help="default: letterbox"
     )
     parser.add_argument("--split", default="train", metavar="LIST", help="default: train")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--plot", metavar="FILE", help="write a picture of boxes and anchors")
+    parser.add_argument("--plot", metavar="FILE", help="write an image of boxes and anchors")
     parser.set_defaults(run=run_command)
 
 
@@ -48,7 +48,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     size = choose_size(arguments.size, checked, 416)
     anchors = anchors_for(checked, indices, size, arguments.resize, arguments.num_clusters, arguments.seed)
     print(anchors.to_text())
-    print(f"average IoU {anchors.average_iou:.4f} over {len(indices)} pictures at {size[1]}x{size[0]}")
+    print(f"average IoU {anchors.average_iou:.4f} over {len(indices)} images at {size[1]}x{size[0]}")
     if arguments.plot:
         from lookonce.evaluation.plots import plot_anchors
 

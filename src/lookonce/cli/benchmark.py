@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     )
     add_model_arguments(parser, several_engines=True)
     parser.add_argument("--image", metavar="FILE", help="default: a 640x480 JPEG drawn on the spot")
-    parser.add_argument("--batch", type=int, default=1, help="pictures at a time (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="images at a time (default %(default)s)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--seconds", type=float, default=5.0, help="to measure each engine for (default %(default)s)"
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from lookonce.inference.benchmark import measure
     from lookonce.io.atomic import write_text
-    from lookonce.io.images import picture_size
+    from lookonce.io.images import image_size
 
     options = {
         "model_path": arguments.model,
@@ -67,13 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
     engines = list(dict.fromkeys(arguments.engine)) or ["auto"]
     with tempfile.TemporaryDirectory() as folder:
         image = Path(arguments.image) if arguments.image else _drawn(Path(folder))
-        width, height = picture_size(image)
+        width, height = image_size(image)
         measured = measure(engines, options, image, arguments.batch, arguments.seconds, arguments.repeats)
-    shown = arguments.image or "a drawn picture"
+    shown = arguments.image or "a drawn image"
     console = Console()
     console.print(
         f"{Path(arguments.model).name} on {shown} ({width}x{height}), batch {arguments.batch}, "
-        "milliseconds per picture:",
+        "milliseconds per image:",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"\n{one.name}", style="bold", highlight=False, markup=False)
         console.print(_table(one))
         console.print(
-            f"  {one.pictures_per_second:.1f} pictures/s one after the other "
+            f"  {one.images_per_second:.1f} images/s one after the other "
             f"({len(one.totals) * one.batch} measured), {one.objects} objects found, "
             f"ready in {one.opening:.1f} s",
             highlight=False,
@@ -126,11 +126,11 @@ def _drawn(folder: Path) -> Path:
     random = np.random.default_rng(0)
     ramp = np.linspace(40, 200, 640)[None, :, None] + np.linspace(-30, 30, 480)[:, None, None]
     pixels = np.clip(ramp + random.normal(0, 4, (480, 640, 3)), 0, 255).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    pen = ImageDraw.Draw(picture)
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
     for _ in range(30):
         left, top, wide, high = random.integers(0, (560, 400, 160, 160)).tolist()
         pen.rectangle((left, top, left + wide, top + high), fill=tuple(random.integers(0, 256, 3).tolist()))
     path = folder / "drawn.jpg"
-    picture.save(path, quality=90)
+    image.save(path, quality=90)
     return path

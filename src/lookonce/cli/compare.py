@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="trainings side by side: figures, data, settings that differ",
         description="Set trainings against each other: their best epoch's average precision, whether they "
-        "learned from and were validated on the same pictures, and the settings that differ.",
+        "learned from and were validated on the same images, and the settings that differ.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

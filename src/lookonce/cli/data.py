@@ -1,4 +1,4 @@
-"""`lookonce data`: look at labelled pictures before training."""
+"""`lookonce data`: look at labelled images before training."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register the command."""
     parser = commands.add_parser(
         "data",
-        help="check labelled pictures",
-        description="Look at labelled pictures before training.",
+        help="check labelled images",
+        description="Look at labelled images before training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     checking = actions.add_parser(
         "check",
-        help="findings, each with file, object and mend",
-        description="Check every label and picture; nothing on disk is changed. Exit 1 if one is fatal.",
+        help="findings, each with file, object and fix",
+        description="Check every label and image; nothing on disk is changed. Exit 1 if one is fatal.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    checking.add_argument("data", metavar="DATA", help="folder of labelled pictures")
+    checking.add_argument("data", metavar="DATA", help="folder of labelled images")
     checking.add_argument("--class-path", metavar="FILE", help="the classes to learn, one name a line")
     checking.add_argument("--json", metavar="FILE", help="write all findings and counts there")
-    checking.add_argument("--full", action="store_true", help="decode every picture; default: headers only")
+    checking.add_argument("--full", action="store_true", help="decode every image; default: headers only")
     checking.set_defaults(run=run_check)
 
 
@@ -76,20 +76,20 @@ def _print_findings(checked: CheckedDataset, console: Console) -> None:
     order = list(_STYLES)
     findings = sorted(checked.findings, key=lambda finding: order.index(finding.outcome))
     if not findings:
-        console.print("Nothing found: every label and picture is sound.")
+        console.print("Nothing found: every label and image is sound.")
         return
-    table = Table("outcome", "where", "found; mend")
+    table = Table("outcome", "where", "found; fix")
     # A cut file name could not be looked for: fold the very long ones, keep room for the others.
     table.columns[1].overflow = "fold"
     table.columns[1].min_width = min(console.width // 2 - 8, max(len(finding.file) for finding in findings))
     shown: dict[tuple[str, str], int] = {}
     rows = 0
     for finding in findings:
-        kind = (finding.outcome, finding.mend)
+        kind = (finding.outcome, finding.fix)
         shown[kind] = shown.get(kind, 0) + 1
         if rows < _ROWS and shown[kind] <= _ROWS // 4:
             where = "\n".join(filter(None, (finding.file, finding.object)))
-            cells = (where, "; ".join(filter(None, (finding.what, finding.mend))))
+            cells = (where, "; ".join(filter(None, (finding.what, finding.fix))))
             table.add_row(finding.outcome, *map(Text, cells), style=_STYLES[finding.outcome])
             rows += 1
     console.print(table)
@@ -102,7 +102,7 @@ def _print_counts(checked: CheckedDataset, console: Console) -> None:
     from rich.text import Text
 
     splits = _split_indices(checked)
-    title = f"{checked.dataset.name}: {len(checked.records)} pictures, {checked.dataset.format}"
+    title = f"{checked.dataset.name}: {len(checked.records)} images, {checked.dataset.format}"
     console.print(Text(title))
     table = Table("class", *splits)
     for column in table.columns[1:]:
@@ -112,7 +112,7 @@ def _print_counts(checked: CheckedDataset, console: Console) -> None:
         table.add_row(Text(name), *(str(counts[split][name]) for split in splits))
     table.add_section()
     table.add_row("boxes", *(str(sum(counts[split].values())) for split in splits))
-    table.add_row("pictures", *(str(len(indices)) for indices in splits.values()))
+    table.add_row("images", *(str(len(indices)) for indices in splits.values()))
     console.print(table)
     if not checked.dataset.splits:
         console.print("The dataset has no lists of its own: train and val are a seeded 80/20 draw.")
@@ -121,7 +121,7 @@ def _print_counts(checked: CheckedDataset, console: Console) -> None:
     )
     console.print(
         f"{fatal} fatal, {dropped} dropped, {repaired} repaired, {notes} note{'s' * (notes != 1)}; "
-        f"{len(checked.dropped)} pictures left out"
+        f"{len(checked.dropped)} images left out"
     )
 
 
@@ -155,7 +155,7 @@ def _write_json(checked: CheckedDataset, file: str) -> None:
         "dataset": checked.dataset.name,
         "format": checked.dataset.format,
         "classes": checked.class_names,
-        "pictures": {name: len(indices) for name, indices in _split_indices(checked).items()},
+        "images": {name: len(indices) for name, indices in _split_indices(checked).items()},
         "boxes": _box_counts(checked),
         "dropped": [checked.records[index].name for index in sorted(checked.dropped)],
         "findings": [asdict(finding) for finding in checked.findings],

@@ -12,12 +12,12 @@ from lookonce.models.backend import choose_backend
 if TYPE_CHECKING:
     from lookonce.evaluation import Metrics
 
-# Height, width: the pictures' own 3:4, small enough for two cores.
+# Height, width: the images' own 3:4, small enough for two cores.
 INPUT_SIZE = (192, 256)
 EPOCHS = 80
 # From nothing, the number of steps decides; small batches give many.
 BATCH = 4
-PICTURES = 100
+IMAGES = 100
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,18 +25,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "demo",
         help="a small set drawn on the spot, trained, evaluated, detected",
-        description="Draw labelled pictures of bolts, nuts and washers, train yolov3-tiny on them from "
-        "nothing, measure it on pictures that it never saw, and draw what it finds there.",
+        description="Draw labelled images of bolts, nuts and washers, train yolov3-tiny on them from "
+        "nothing, measure it on images that it never saw, and draw what it finds there.",
         epilog="example:\n  lookonce demo --output lookonce-demo --epochs 80",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", default="lookonce-demo", metavar="DIR", help="default: lookonce-demo")
-    parser.add_argument(
-        "--pictures", type=positive, default=PICTURES, metavar="N", help=f"default: {PICTURES}"
-    )
+    parser.add_argument("--images", type=positive, default=IMAGES, metavar="N", help=f"default: {IMAGES}")
     parser.add_argument("--epochs", type=positive, default=EPOCHS, metavar="N", help=f"default: {EPOCHS}")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="same seed, same pictures (default: 0)"
+        "--seed", type=int, default=0, metavar="N", help="same seed, same images (default: 0)"
     )
     parser.add_argument(
         "--backend", choices=("tensorflow", "jax", "torch"), help="Keras backend (default: tensorflow)"
@@ -51,9 +49,9 @@ def run_command(arguments: argparse.Namespace) -> int:
     from lookonce.training.train import evaluate, train
 
     output = Path(arguments.output)
-    data = make_demo_set(output, arguments.pictures, arguments.seed)
+    data = make_demo_set(output, arguments.images, arguments.seed)
     unseen = unseen_set(data)
-    print(f"Drew {arguments.pictures} labelled pictures: {data}")
+    print(f"Drew {arguments.images} labelled images: {data}")
     result = train(
         data,
         model="yolov3-tiny",
@@ -70,31 +68,31 @@ def run_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _draw_detections(model: Path, pictures: Path, folder: Path) -> Path:
-    """Every picture of a folder, detected and drawn under the same name in another."""
+def _draw_detections(model: Path, images: Path, folder: Path) -> Path:
+    """Every image of a folder, detected and drawn under the same name in another."""
     import cv2
 
     from lookonce.inference import Detector
     from lookonce.inference.draw import draw
-    from lookonce.io.images import PictureError, read_picture
+    from lookonce.io.images import ImageError, read_image
 
     folder.mkdir(parents=True, exist_ok=True)
-    paths = sorted(pictures.glob("*.jpg"))
+    paths = sorted(images.glob("*.jpg"))
     for path, (_, found) in zip(paths, Detector(model).detect_many(paths), strict=True):
-        if isinstance(found, PictureError):
+        if isinstance(found, ImageError):
             raise found
-        picture = cv2.cvtColor(draw(read_picture(path), found), cv2.COLOR_RGB2BGR)
-        (folder / path.name).write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+        image = cv2.cvtColor(draw(read_image(path), found), cv2.COLOR_RGB2BGR)
+        (folder / path.name).write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
     return folder
 
 
 def _summary(metrics: Metrics, model: Path, run: Path, unseen: Path, drawn: Path) -> str:
     return f"""
-On pictures that training never saw ({unseen}): AP50 {metrics.ap50:.3f}, AP {metrics.ap:.3f}
+On images that training never saw ({unseen}): AP50 {metrics.ap50:.3f}, AP {metrics.ap:.3f}
   model and curves    {run}
   detections drawn    {drawn}
 
 Next:
   lookonce detect {model} {unseen / "JPEGImages"} --output found
-  lookonce data check MY-VOTT-EXPORT          your own labelled pictures: is everything in order?
+  lookonce data check MY-VOTT-EXPORT          your own labelled images: is everything in order?
   lookonce train MY-VOTT-EXPORT --out my-run  and a detector of your own"""

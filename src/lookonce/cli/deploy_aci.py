@@ -38,7 +38,7 @@ def _aci(arguments: argparse.Namespace) -> int:
     key = given or secrets.token_urlsafe(32)
     with deploying(service) as (stages, folder):
         registry = look(client, service)
-        ready = prepare(client, arguments.model, service, None, arguments.picture, folder, stages)
+        ready = prepare(client, arguments.model, service, None, arguments.image, folder, stages)
         address = deploy(
             client,
             service,

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   lookonce deploy online outputs/model.keras --service-name cells
-  lookonce deploy online cells:4 --service-name cells --picture slide.jpg --traffic 10
+  lookonce deploy online cells:4 --service-name cells --image slide.jpg --traffic 10
   lookonce deploy traffic cells green=100
   lookonce deploy kubernetes cells:4 --service-name cells-k8s --compute my-cluster
   lookonce score photo.jpg --service cells
   lookonce deploy logs cells --on azure
   lookonce deploy delete cells --on azure
 
-The model is tried here first, then served beside the old one without traffic, asked about a picture, and
+The model is tried here first, then served beside the old one without traffic, asked about an image, and
 only then used. config.json names the workspace.
 """
 
@@ -72,7 +72,7 @@ def service_parser(actions: Any, name: str, about: str) -> argparse.ArgumentPars
     parser.add_argument("model", metavar="MODEL", help=".onnx, .keras, or a registered NAME[:VERSION|:ALIAS]")
     parser.add_argument("--service-name", required=True, metavar="NAME")
     parser.add_argument("--description", default="", metavar="TEXT")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="to try it on (default: a drawn one)")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="to try it on (default: a drawn one)")
     parser.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
     return parser
 
@@ -131,7 +131,7 @@ def _online(arguments: argparse.Namespace) -> int:
         before = look(client, service, compute)
         if before.current is None and arguments.traffic < 100:
             raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
-        ready = prepare(client, arguments.model, service, way, arguments.picture, folder, stages)
+        ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
         wanted = Wanted(
             service,
             ready.model,
@@ -145,15 +145,15 @@ def _online(arguments: argparse.Namespace) -> int:
             arguments.traffic,
             arguments.keep_old,
         )
-        address = deploy(client, wanted, before, ready.picture, stages)
+        address = deploy(client, wanted, before, ready.image, stages)
     key = services.key(client, services.found(client, service)) if arguments.show_key else None
     return tell_ready(service, address, "photo.jpg", key)
 
 
-def tell_ready(service: str, address: str, pictures: str, key: str | None) -> int:
+def tell_ready(service: str, address: str, images: str, key: str | None) -> int:
     """How to use and end a service; its key if it is given."""
     print(f"{service} is ready: {address}")
-    print(f"Ask it: lookonce score {pictures} --service {service}")
+    print(f"Ask it: lookonce score {images} --service {service}")
     if key:
         print(f"Its key: {key}")
     print(f"End it: lookonce deploy delete {service} --on azure")

@@ -15,11 +15,11 @@ def add_parser(actions: Any) -> None:
     batch = service_parser(actions, "batch", "an endpoint in Azure for whole folders: lookonce score FOLDER")
     batch.add_argument("--compute", required=True, metavar="NAME", help="the cluster that its jobs run on")
     batch.add_argument("--instances", type=int, default=1, metavar="N", help="nodes of a job (default: 1)")
-    batch.add_argument("--mini-batch", type=int, default=16, metavar="N", help="pictures a node gets at once")
+    batch.add_argument("--mini-batch", type=int, default=16, metavar="N", help="images a node gets at once")
     batch.add_argument("--conf", type=float, default=0.3, help="lowest score (default: %(default)s)")
     batch.add_argument("--iou", type=float, default=0.45, help="overlap for NMS (default: %(default)s)")
     batch.add_argument(
-        "--smoke-test", action="store_true", help="a job with the picture before it is used: takes minutes"
+        "--smoke-test", action="store_true", help="a job with the image before it is used: takes minutes"
     )
     batch.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
     batch.set_defaults(run=_batch)
@@ -56,11 +56,11 @@ def _batch(arguments: argparse.Namespace) -> int:
     with deploying(service) as (stages, folder):
         before = look(client, service, arguments.compute)
         way = Way(BATCH_SCRIPT, variables=variables)
-        ready = prepare(client, arguments.model, service, way, arguments.picture, folder, stages)
+        ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
 
         def ask_it(deployment: str) -> str:
-            name = Path(ready.picture).name
-            row = score(client, service, deployment, {name: ready.picture}, stages).get(name)
+            name = Path(ready.image).name
+            row = score(client, service, deployment, {name: ready.image}, stages).get(name)
             if row is None or "error" in row:
                 raise LookonceError(f"{deployment} has no answer: {row['error'] if row else 'no row of it'}")
             return f"{deployment} answers: {len(row['boxes'])} found in {name}"

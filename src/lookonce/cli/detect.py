@@ -1,4 +1,4 @@
-"""`lookonce detect`: find objects in pictures and video, draw them, and write them as JSON."""
+"""`lookonce detect`: find objects in images and video, draw them, and write them as JSON."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from lookonce.core.detections import Detections
     from lookonce.inference import Seen
 
-# For more pictures than these, more a second count for more than the first one's answer.
+# For more images than these, more a second count for more than the first one's answer.
 _FEW = 4
 # Drawing and JPEG's arithmetic leave the interpreter's lock for most of their time.
 _DRAWERS = 2
 
-# What Pillow writes as well as it reads; a picture of another format is drawn on a JPEG.
+# What Pillow writes as well as it reads; an image of another format is drawn on a JPEG.
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _EXAMPLES = """examples:
   lookonce detect outputs/model.keras photo.jpg
   lookonce detect model.onnx photos/ --output drawn/ --json found.json
   lookonce detect yolov3-tiny.cfg "photos/*.png" --weights yolov3-tiny.weights --classes coco.names
   lookonce detect model.onnx street.mp4 --track --output drawn.mp4 --json found.jsonl
-  lookonce detect model.onnx az://pictures/2026 --engine ray --output az://found/2026
+  lookonce detect model.onnx az://images/2026 --engine ray --output az://found/2026
   lookonce detect model.onnx rtsp://camera.local/stream --show --seconds 60
 """
 
@@ -41,8 +41,8 @@ def add_parser(commands: Any) -> None:
     """Add `detect` to the command line."""
     parser = commands.add_parser(
         "detect",
-        help="find objects in pictures and video",
-        description="Find objects in pictures and video; draw them on copies, and write them as JSON.",
+        help="find objects in images and video",
+        description="Find objects in images and video; draw them on copies, and write them as JSON.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a picture, a folder of them, a quoted pattern, a video file, a camera's index, or an address",
+        help="an image, a folder of them, a quoted pattern, a video file, a camera's index, or an address",
     )
     parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
     parser.add_argument(
@@ -62,36 +62,36 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--json", metavar="FILE", help="write what was found: a JSON array, of video a JSON object a line"
     )
-    parser.add_argument("--batch", type=int, default=8, help="pictures at a time (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="images at a time (default %(default)s)")
     add_video_arguments(parser)
     detect_ray.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detect, draw and write; 1 when any picture could not be read."""
+    """Detect, draw and write; 1 when any image could not be read."""
     if arguments.engine == "ray":
         return detect_ray.run(arguments)
     detect_ray.refuse_flags(arguments)
     if is_video(arguments.source):
         return run_video(arguments)
     refuse_video_flags(arguments)
-    from lookonce.io.images import PictureError, list_pictures
+    from lookonce.io.images import ImageError, list_images
 
-    pictures = list_pictures(arguments.source)
+    images = list_images(arguments.source)
     draws = arguments.output != "none"
-    targets = _targets(pictures, Path(arguments.output)) if draws else {}
+    targets = _targets(images, Path(arguments.output)) if draws else {}
     from lookonce.io.atomic import write_text
 
-    detector = open_detector(arguments, arguments.conf, many=len(pictures) > _FEW)
+    detector = open_detector(arguments, arguments.conf, many=len(images) > _FEW)
     print(f"{detector.card.name}: {detector.engine.name}")
-    root = _common_folder(pictures)
+    root = _common_folder(images)
     answers: list[dict[str, Any]] = []
     failed = 0
     with ThreadPoolExecutor(_DRAWERS) as drawers:
         drawings: deque[Future[None]] = deque()
-        for seen in detector.look_through(pictures, arguments.batch):
-            if isinstance(seen.answer, PictureError):
+        for seen in detector.look_through(images, arguments.batch):
+            if isinstance(seen.answer, ImageError):
                 failed += 1
                 print(f"lookonce: {seen.answer}", file=sys.stderr)
                 continue
@@ -109,24 +109,20 @@ def run(arguments: argparse.Namespace) -> int:
     objects = sum(len(answer["boxes"]) for answer in answers)
     drawn = f", drawn in {arguments.output}" if answers and draws else ""
     unread = f"; {failed} could not be read" if failed else ""
-    print(
-        f"{len(answers)} {'picture' if len(answers) == 1 else 'pictures'}, {objects} objects{drawn}{unread}"
-    )
+    print(f"{len(answers)} {'image' if len(answers) == 1 else 'images'}, {objects} objects{drawn}{unread}")
     return 1 if failed else 0
 
 
-def _targets(pictures: list[Path], output: Path) -> dict[Path, Path]:
-    """Where each picture's drawn copy goes; never onto a picture that is read."""
+def _targets(images: list[Path], output: Path) -> dict[Path, Path]:
+    """Where each image's drawn copy goes; never onto an image that is read."""
     if output.suffix.lower() in _WRITTEN and not output.is_dir():
-        if len(pictures) > 1:
-            raise LookonceError(
-                f"--output {output} is one file, {len(pictures)} pictures given; name a folder."
-            )
-        targets = {pictures[0]: output}
+        if len(images) > 1:
+            raise LookonceError(f"--output {output} is one file, {len(images)} images given; name a folder.")
+        targets = {images[0]: output}
     else:
-        root = _common_folder(pictures)
-        targets = {path: output / _written_name(path.relative_to(root)) for path in pictures}
-    sources = {path.resolve() for path in pictures}
+        root = _common_folder(images)
+        targets = {path: output / _written_name(path.relative_to(root)) for path in images}
+    sources = {path.resolve() for path in images}
     for target in targets.values():
         if target.resolve() in sources:
             raise LookonceError(f"--output {output} would overwrite {target}; choose another folder.")
@@ -137,8 +133,8 @@ def _written_name(name: Path) -> Path:
     return name if name.suffix.lower() in _WRITTEN else name.with_name(f"{name.name}.jpg")
 
 
-def _common_folder(pictures: list[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in pictures]))
+def _common_folder(images: list[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in images]))
 
 
 def _write_drawn(seen: Seen[Path], target: Path) -> None:
@@ -147,11 +143,11 @@ def _write_drawn(seen: Seen[Path], target: Path) -> None:
     from lookonce.core.detections import Detections
     from lookonce.inference import draw
     from lookonce.io.atomic import atomic_file
-    from lookonce.io.images import read_picture
+    from lookonce.io.images import read_image
 
     assert isinstance(seen.answer, Detections)
-    picture = read_picture(seen.source) if seen.picture is None else seen.picture
-    drawn = Image.fromarray(draw(picture, seen.answer))
+    image = read_image(seen.source) if seen.image is None else seen.image
+    drawn = Image.fromarray(draw(image, seen.answer))
     with atomic_file(target) as temporary:
         drawn.save(temporary, quality=92)
 

@@ -1,4 +1,4 @@
-"""`lookonce detect --engine ray`: folders of millions of pictures, on this machine or a cluster."""
+"""`lookonce detect --engine ray`: folders of millions of images, on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     graph = onnx.load_from_string(content)
     write_card(graph, adjusted(card, Path(arguments.model), arguments.classes, arguments.resize))
     with Progress(console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("Pictures", total=None)
+        task = bar.add_task("Images", total=None)
         summary = detect_fleet(
             graph.SerializeToString(),
             arguments.source,
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    rate = summary.pictures / max(summary.seconds, 1e-9)
+    rate = summary.images / max(summary.seconds, 1e-9)
     before = f", {summary.before} were done before" if summary.before else ""
     print(
-        f"{summary.pictures} pictures, {summary.objects} objects, {summary.rejects} rejected, "
-        f"{rate:.1f} pictures a second{before}; Parquet files in {arguments.output}"
+        f"{summary.images} images, {summary.objects} objects, {summary.rejects} rejected, "
+        f"{rate:.1f} images a second{before}; Parquet files in {arguments.output}"
     )
     return 1 if summary.rejects else 0
 
@@ -88,7 +88,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
     for flag in ("track", "show", "max_frames", "seconds"):
         if getattr(arguments, flag):
             raise LookonceError(
-                f"--{flag.replace('_', '-')} is for video; --engine ray looks at pictures. Leave it out."
+                f"--{flag.replace('_', '-')} is for video; --engine ray looks at images. Leave it out."
             )
 
 

@@ -42,7 +42,7 @@ def is_video(source: str) -> bool:
 
 
 def refuse_video_flags(arguments: argparse.Namespace) -> None:
-    """Raise LookonceError for flags that mean nothing for pictures."""
+    """Raise LookonceError for flags that mean nothing for images."""
     for flag in ("track", "show", "max_frames", "seconds"):
         if getattr(arguments, flag):
             raise LookonceError(

@@ -1,4 +1,4 @@
-"""Where drawn copies of pictures go, and their writing."""
+"""Where drawn copies of images go, and their writing."""
 
 from __future__ import annotations
 
@@ -12,36 +12,34 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What Pillow writes as well as it reads; a picture of another format is drawn on a JPEG.
+# What Pillow writes as well as it reads; an image of another format is drawn on a JPEG.
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-def common_folder(pictures: list[Path]) -> Path:
-    """The folder that all pictures are in or below."""
-    return Path(os.path.commonpath([path.absolute().parent for path in pictures]))
+def common_folder(images: list[Path]) -> Path:
+    """The folder that all images are in or below."""
+    return Path(os.path.commonpath([path.absolute().parent for path in images]))
 
 
-def names_of(pictures: list[Path]) -> dict[Path, str]:
-    """What each picture is called: its path below the folder that all have in common, with slashes."""
-    root = common_folder(pictures)
-    return {path: path.absolute().relative_to(root).as_posix() for path in pictures}
+def names_of(images: list[Path]) -> dict[Path, str]:
+    """What each image is called: its path below the folder that all have in common, with slashes."""
+    root = common_folder(images)
+    return {path: path.absolute().relative_to(root).as_posix() for path in images}
 
 
-def targets(pictures: list[Path], output: Path) -> dict[Path, Path]:
-    """Where each picture's drawn copy goes: a file's name for one, a folder for any number.
+def targets(images: list[Path], output: Path) -> dict[Path, Path]:
+    """Where each image's drawn copy goes: a file's name for one, a folder for any number.
 
-    Raises LookonceError for one file and several pictures, for two with one target, and for a target that is
-    itself a picture to be read.
+    Raises LookonceError for one file and several images, for two with one target, and for a target that is
+    itself an image to be read.
     """
     if output.suffix.lower() in _WRITTEN and not output.is_dir():
-        if len(pictures) > 1:
-            raise LookonceError(
-                f"--output {output} is one file, {len(pictures)} pictures given; name a folder."
-            )
-        found = {pictures[0]: output}
+        if len(images) > 1:
+            raise LookonceError(f"--output {output} is one file, {len(images)} images given; name a folder.")
+        found = {images[0]: output}
     else:
-        found = {path: output / _written_name(Path(name)) for path, name in names_of(pictures).items()}
-    sources = {path.resolve() for path in pictures}
+        found = {path: output / _written_name(Path(name)) for path, name in names_of(images).items()}
+    sources = {path.resolve() for path in images}
     taken: dict[Path, Path] = {}
     for path, target in found.items():
         if target.resolve() in sources:

@@ -1,4 +1,4 @@
-"""`lookonce evaluate`: hold a model against labelled pictures."""
+"""`lookonce evaluate`: hold a model against labelled images."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def add_parser(commands: Any) -> None:
     """Add `evaluate` to the command line."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure a model on labelled pictures",
+        help="measure a model on labelled images",
         description="COCO AP, AP50, AP75, VOC mAP, and precision and recall at one confidence, per class.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser)
-    parser.add_argument("data", metavar="DATA", help="the folder of labelled pictures")
+    parser.add_argument("data", metavar="DATA", help="the folder of labelled images")
     parser.add_argument(
         "--split",
         default="test",
-        help="the list to measure on; 'all' takes every picture (default %(default)s)",
+        help="the list to measure on; 'all' takes every image (default %(default)s)",
     )
     parser.add_argument(
         "--conf",
@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON")
     parser.add_argument(
-        "--plots", metavar="DIR", help="write precision-recall, confusion, worst and best pictures"
+        "--plots", metavar="DIR", help="write precision-recall, confusion, worst and best images"
     )
     parser.set_defaults(run=run)
 
@@ -84,7 +84,7 @@ def _print(metrics: Metrics) -> None:
     from rich.table import Table
 
     heads = ("objects", "AP", "AP50", "AP75", "precision", "recall", "F1")
-    table = Table("class", box=box.SIMPLE_HEAD, title=f"{metrics.pictures} pictures")
+    table = Table("class", box=box.SIMPLE_HEAD, title=f"{metrics.images} images")
     for name in heads:
         table.add_column(name, justify="right")
     shown = [one for one in metrics.classes if one.truths or one.false_positives]

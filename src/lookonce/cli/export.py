@@ -11,7 +11,7 @@ from lookonce.errors import LookonceError
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "litert": ".tflite", "darknet": ".cfg"}
 _EXAMPLES = """examples:
   lookonce export outputs/model.keras                                 model.onnx, raw heads
-  lookonce export outputs/model.keras --nms --output boxes.onnx       resized picture in, boxes out
+  lookonce export outputs/model.keras --nms --output boxes.onnx       resized image in, boxes out
   lookonce export outputs/model.keras --int8 --calibrate data/voc     smaller, faster; AP50 before and after
   lookonce export outputs/model.keras --format darknet                model.cfg, model.weights, model.names
   lookonce export yolov3-tiny.cfg --weights yolov3-tiny.weights --classes coco.names --format openvino
@@ -36,9 +36,7 @@ def add_parser(commands: Any) -> None:
         "--output", metavar="FILE", help="default: beside the model, with the format's suffix"
     )
     onnx = parser.add_argument_group("ONNX")
-    onnx.add_argument(
-        "--nms", action="store_true", help="uint8 picture in; decoding and NMS inside; boxes out"
-    )
+    onnx.add_argument("--nms", action="store_true", help="uint8 image in; decoding and NMS inside; boxes out")
     onnx.add_argument("--conf", type=float, default=0.25, help="of --nms: lowest score (default %(default)s)")
     onnx.add_argument(
         "--iou", type=float, default=0.45, help="of --nms: largest overlap (default %(default)s)"
@@ -46,7 +44,7 @@ def add_parser(commands: Any) -> None:
     onnx.add_argument("--dynamic-size", action="store_true", help="leave height and width free")
     int8 = parser.add_argument_group("int8")
     int8.add_argument("--int8", action="store_true", help="whole numbers of 8 bits; needs --calibrate")
-    int8.add_argument("--calibrate", metavar="DATA", help="labelled pictures: ranges from its train list")
+    int8.add_argument("--calibrate", metavar="DATA", help="labelled images: ranges from its train list")
     int8.add_argument("--split", default="val", help="list on which AP50 is compared (default %(default)s)")
     int8.add_argument(
         "--max-drop", type=float, default=1.0, metavar="POINTS", help="AP50 that may be lost (default 1)"
@@ -111,6 +109,6 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         flag = onnx_only[0].replace("_", "-")
         raise LookonceError(f"--{flag} goes with --format onnx, not with {arguments.format}.")
     if arguments.int8 and not arguments.calibrate:
-        raise LookonceError("--int8 needs --calibrate DATA: labelled pictures like those it will see.")
+        raise LookonceError("--int8 needs --calibrate DATA: labelled images like those it will see.")
     if arguments.calibrate and not arguments.int8:
         raise LookonceError("--calibrate goes with --int8.")

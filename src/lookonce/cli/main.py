@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole tree of commands; importing it costs milliseconds."""
     parser = argparse.ArgumentParser(
         prog="lookonce",
-        description="From labelled pictures to an object detector that provably works.",
+        description="From labelled images to an object detector that provably works.",
         epilog="Start with `lookonce demo`. Each command has its own help: lookonce train -h",
     )
     parser.add_argument("--version", action="version", version=f"lookonce {__version__}")

@@ -66,7 +66,7 @@ def add_model_arguments(
 
 
 def open_detector(arguments: argparse.Namespace, conf: float, many: bool = False) -> Detector:
-    """The Detector that the arguments ask for, made for `many` pictures or for one. Raises LookonceError."""
+    """The Detector that the arguments ask for, made for `many` images or for one. Raises LookonceError."""
     from lookonce.inference import Detector
 
     on_processor = arguments.engine in ("auto", "onnx") and arguments.device in ("auto", "cpu")

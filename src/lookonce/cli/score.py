@@ -1,4 +1,4 @@
-"""`lookonce score`: send pictures to a running service, here or on Azure."""
+"""`lookonce score`: send images to a running service, here or on Azure."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def add_parser(commands: Any) -> None:
     """Add `score` to the command line."""
     parser = commands.add_parser(
         "score",
-        help="send pictures to a running service",
-        description="Send pictures to a running service; print, draw and write what it finds.",
+        help="send images to a running service",
+        description="Send images to a running service; print, draw and write what it finds.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a picture, a folder of them, or a quoted pattern; several of these",
+        help="an image, a folder of them, or a quoted pattern; several of these",
     )
     service = parser.add_argument_group("the service")
     service.add_argument(
@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for one picture, with all attempts (default %(default)s)",
+        help="for one image, with all attempts (default %(default)s)",
     )
     service.add_argument(
         "--retries",
@@ -77,7 +77,7 @@ def add_parser(commands: Any) -> None:
         help="further attempts while it is busy or starting (default %(default)s)",
     )
     service.add_argument(
-        "--at-once", type=int, default=4, metavar="N", help="pictures under way (default %(default)s)"
+        "--at-once", type=int, default=4, metavar="N", help="images under way (default %(default)s)"
     )
     parser.add_argument("--conf", type=float, help="lowest score (default: the service's)")
     parser.add_argument(
@@ -86,7 +86,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--output", metavar="FILE|DIR", help="write drawn copies there")
     parser.add_argument("--json", metavar="FILE", help="write the answers as a JSON array; - prints it")
     bench = parser.add_argument_group("measuring")
-    bench.add_argument("--bench", action="store_true", help="send the pictures over and over, and count")
+    bench.add_argument("--bench", action="store_true", help="send the images over and over, and count")
     bench.add_argument(
         "--clients", type=int, default=4, metavar="N", help="asking at the same time (default %(default)s)"
     )
@@ -97,25 +97,25 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, print and write; 1 when any picture has no answer."""
+    """Send, print and write; 1 when any image has no answer."""
     _refuse(arguments)
-    pictures = _pictures(arguments.images)
+    images = _images(arguments.images)
     begun = time.monotonic()
     named = score_service.find_named(arguments) if arguments.service else None
     if named is not None and named.batch is not None:
         from lookonce.cli.score_batch import ask_batch
 
-        return _tell(ask_batch(arguments, named, pictures), pictures, arguments, begun)
+        return _tell(ask_batch(arguments, named, images), images, arguments, begun)
     client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)
     if arguments.bench:
-        return _bench(client, pictures, arguments)
-    return _tell(client, pictures, arguments, time.monotonic())
+        return _bench(client, images, arguments)
+    return _tell(client, images, arguments, time.monotonic())
 
 
-def _tell(client: Answering, pictures: list[Path], arguments: argparse.Namespace, begun: float) -> int:
+def _tell(client: Answering, images: list[Path], arguments: argparse.Namespace, begun: float) -> int:
     from lookonce.cli.score_answers import send, show
 
-    answers, failed = send(client, pictures, arguments.at_once, arguments.output)
+    answers, failed = send(client, images, arguments.at_once, arguments.output)
     if arguments.json:
         _write_json(answers, arguments.json)
     if arguments.json != "-":
@@ -143,7 +143,7 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise LookonceError("--bench draws nothing. Leave --output out, or --bench.")
 
 
-def _pictures(named: Sequence[str]) -> list[Path]:
+def _images(named: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for name in named:
         place = Path(name)
@@ -151,9 +151,9 @@ def _pictures(named: Sequence[str]) -> list[Path]:
             found[place] = None
         else:
             # Not above: it loads OpenCV, which takes longer than asking the service.
-            from lookonce.io.images import list_pictures
+            from lookonce.io.images import list_images
 
-            found.update(dict.fromkeys(list_pictures(name)))
+            found.update(dict.fromkeys(list_images(name)))
     return list(found)
 
 
@@ -184,23 +184,23 @@ def _client(arguments: argparse.Namespace, named: Named | None, connections: int
     )
 
 
-def _bench(client: ScoringClient, pictures: list[Path], arguments: argparse.Namespace) -> int:
+def _bench(client: ScoringClient, images: list[Path], arguments: argparse.Namespace) -> int:
     from lookonce.serving.client.client import read_file
     from lookonce.serving.client.load_test import measure
 
     contents, size = [], 0
-    for picture in pictures:
-        contents.append(read_file(picture))
+    for image in images:
+        contents.append(read_file(image))
         size += len(contents[-1])
         if size > _MOST_BENCH_BYTES:
             raise LookonceError(
-                f"--bench keeps the pictures in memory, and these are more than {_MOST_BENCH_BYTES:,} bytes. "
+                f"--bench keeps the images in memory, and these are more than {_MOST_BENCH_BYTES:,} bytes. "
                 "Give fewer."
             )
-    # Once in peace: what is wrong with address, key or picture is told as it is without --bench.
-    client.score(pictures[0])
+    # Once in peace: what is wrong with address, key or image is told as it is without --bench.
+    client.score(images[0])
     load = measure(client, contents, arguments.clients, arguments.seconds)
-    figures = {"uri": client.address.shown, "pictures": len(pictures), "bytes": size, **load.to_json()}
+    figures = {"uri": client.address.shown, "images": len(images), "bytes": size, **load.to_json()}
     if arguments.json:
         _write_json(figures, arguments.json)
     if arguments.json != "-":

@@ -1,4 +1,4 @@
-"""`lookonce score`'s pictures sent and drawn, and its answers shown."""
+"""`lookonce score`'s images sent and drawn, and its answers shown."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 
-# More pictures than these show how far they are.
+# More images than these show how far they are.
 _FEW = 8
 _WIDE = 400
 _NOTHING = "nothing found"
@@ -34,35 +34,33 @@ _LABEL, _SHORTEST = 20, 8
 
 
 class Answering(Protocol):
-    """Who answers pictures: a client of a service, or a job's answers."""
+    """Who answers images: a client of a service, or a job's answers."""
 
-    def score(self, picture: Path) -> dict[str, Any]:
+    def score(self, image: Path) -> dict[str, Any]:
         """A file's answer. Raises ServiceError or NoAnswerError."""
 
     def classes(self) -> list[str]:
         """The model's class names in their order; none where they aren't told."""
 
 
-def send(
-    client: Answering, pictures: list[Path], at_once: int, output: str | None
-) -> tuple[list[Answer], int]:
-    """The answers, and how many pictures have none; drawn copies go to `output`.
+def send(client: Answering, images: list[Path], at_once: int, output: str | None) -> tuple[list[Answer], int]:
+    """The answers, and how many images have none; drawn copies go to `output`.
 
-    What goes wrong with one picture is printed, and so is a service that stops working after some answers;
+    What goes wrong with one image is printed, and so is a service that stops working after some answers;
     Raises ServiceError when it gave none.
     """
-    names = names_of(pictures)
-    copies = targets(pictures, Path(output)) if output else {}
+    names = names_of(images)
+    copies = targets(images, Path(output)) if output else {}
     answers: list[Answer] = []
     classes: list[str] | None = None
     failed = 0
-    with _progress(len(pictures)) as (say, advance):
-        for picture, future in in_order(client.score, pictures, at_once):
+    with _progress(len(images)) as (say, advance):
+        for image, future in in_order(client.score, images, at_once):
             try:
-                answers.append(future.result() | {"filename": names[picture]})
+                answers.append(future.result() | {"filename": names[image]})
                 if copies:
                     classes = client.classes() if classes is None else classes
-                    _draw(picture, answers[-1], classes, copies[picture])
+                    _draw(image, answers[-1], classes, copies[image])
             except NoAnswerError as error:
                 failed += 1
                 say(error)
@@ -70,7 +68,7 @@ def send(
                 if not answers:
                     raise
                 say(error)
-                return answers, len(pictures) - len(answers)
+                return answers, len(images) - len(answers)
             advance()
     return answers, failed
 
@@ -82,8 +80,8 @@ def show(answers: list[Answer], failed: int, seconds: float, output: str | None)
         console.print(_table(answers, console.width if console.is_terminal else None))
     objects = sum(len(answer["boxes"]) for answer in answers)
     drawn = f", drawn in {output}" if output and answers else ""
-    without = f"; {_counted(failed, 'picture')} without an answer" if failed else ""
-    found = f"{_counted(len(answers), 'picture')}, {_counted(objects, 'object')}"
+    without = f"; {_counted(failed, 'image')} without an answer" if failed else ""
+    found = f"{_counted(len(answers), 'image')}, {_counted(objects, 'object')}"
     console.print(
         f"{found} in {seconds:.2f} s{drawn}{without}",
         highlight=False,
@@ -95,10 +93,10 @@ def show(answers: list[Answer], failed: int, seconds: float, output: str | None)
 def show_load(figures: dict[str, Any]) -> None:
     """What `Load.to_json` holds, for people."""
     console = _console()
-    pictures, times = figures["pictures"], figures["milliseconds"]
+    images, times = figures["images"], figures["milliseconds"]
     console.print(
         f"{figures['uri']}: {_counted(figures['clients'], 'client')} for {figures['seconds']:.1f} s, "
-        f"{_counted(pictures, 'picture')} of {figures['bytes'] / pictures / 1000:,.0f} KB",
+        f"{_counted(images, 'image')} of {figures['bytes'] / images / 1000:,.0f} KB",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -123,7 +121,7 @@ def _table(answers: list[Answer], width: int | None) -> Table:
     labels = [found["label"] for answer in answers for found in answer["boxes"]] or [_NOTHING]
     label_width = min(_LABEL, max(map(cell_len, labels)))
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("picture", no_wrap=True)
+    table.add_column("image", no_wrap=True)
     table.add_column("class", no_wrap=True, overflow="ellipsis", min_width=label_width)
     for heading in _NUMBERS:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
@@ -150,14 +148,14 @@ def _shortened(name: str, width: int | None) -> str:
     return f"…{name}"
 
 
-def _draw(picture: Path, answer: Answer, classes: list[str], target: Path) -> None:
+def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None:
     # Not above: it loads OpenCV, and most runs draw nothing.
     from lookonce.inference.draw import draw
-    from lookonce.io.images import PictureError, read_picture
+    from lookonce.io.images import ImageError, read_image
 
     try:
-        pixels = read_picture(picture)
-    except PictureError as error:
+        pixels = read_image(image)
+    except ImageError as error:
         raise NoAnswerError(f"{error} (to be drawn; its answer is there)") from error
     write_drawn(draw(pixels, _detections(answer, classes)), target)
 
@@ -183,19 +181,19 @@ def _detections(answer: Answer, classes: list[str]) -> Detections:
 
 
 @contextmanager
-def _progress(pictures: int) -> Iterator[tuple[Callable[[object], None], Callable[[], None]]]:
-    """How to tell of an error, and of a picture that is done; a bar for many pictures, in a terminal."""
+def _progress(images: int) -> Iterator[tuple[Callable[[object], None], Callable[[], None]]]:
+    """How to tell of an error, and of an image that is done; a bar for many images, in a terminal."""
     console = Console(stderr=True)
 
     def say(error: object) -> None:
         console.print(f"lookonce: {error}", highlight=False, markup=False, soft_wrap=True)
 
-    if pictures <= _FEW or not console.is_terminal:
+    if images <= _FEW or not console.is_terminal:
         yield say, lambda: None
         return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("pictures"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=pictures)
+        task = progress.add_task("", total=images)
         yield say, lambda: progress.advance(task)
 
 

@@ -1,4 +1,4 @@
-"""`lookonce score --service NAME` of a batch endpoint: all pictures in one job, then as any other answers."""
+"""`lookonce score --service NAME` of a batch endpoint: all images in one job, then as any other answers."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class BatchAnswers:
     def __init__(self, names: dict[Path, str], rows: dict[str, dict[str, Any]]) -> None:
         self._names, self._rows = names, rows
 
-    def score(self, picture: Path) -> dict[str, Any]:
+    def score(self, image: Path) -> dict[str, Any]:
         """A file's answer. Raises NoAnswerError."""
-        row = self._rows.get(self._names[picture])
+        row = self._rows.get(self._names[image])
         if row is None:
-            raise NoAnswerError(f"{picture}: the job has no answer. Its log may tell why.")
+            raise NoAnswerError(f"{image}: the job has no answer. Its log may tell why.")
         if "error" in row:
             # The node's own path says nothing here.
-            raise NoAnswerError(f"{picture}: {str(row['error']).rpartition(picture.name)[2].lstrip(': ')}")
-        return {"filename": picture.name, **{key: row[key] for key in ("width", "height", "boxes")}}
+            raise NoAnswerError(f"{image}: {str(row['error']).rpartition(image.name)[2].lstrip(': ')}")
+        return {"filename": image.name, **{key: row[key] for key in ("width", "height", "boxes")}}
 
     def classes(self) -> list[str]:
         """Not told by a job."""
         return []
 
 
-def ask_batch(arguments: argparse.Namespace, named: Named, pictures: list[Path]) -> BatchAnswers:
-    """Run a job over the pictures, and wait for its end. Raises LookonceError."""
+def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -> BatchAnswers:
+    """Run a job over the images, and wait for its end. Raises LookonceError."""
     assert named.client is not None
     assert named.batch is not None
     if arguments.bench:
@@ -50,7 +50,7 @@ def ask_batch(arguments: argparse.Namespace, named: Named, pictures: list[Path])
     from lookonce.azure import batch_jobs
     from lookonce.cli.deploy_azure import telling
 
-    names = names_of(pictures)
+    names = names_of(images)
     by_name = {name: path for path, name in names.items()}
     with telling(out=sys.stderr if arguments.json == "-" else None) as (stages, _):
         if arguments.job:

@@ -25,7 +25,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         help="a REST API and a page for one model",
-        description="Answer pictures sent over HTTP with detections, and show a page to try it on.",
+        description="Answer images sent over HTTP with detections, and show a page to try it on.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="URL",
-        help="the Label Studio that asks for predictions, to fetch its pictures (its key in "
+        help="the Label Studio that asks for predictions, to fetch its images (its key in "
         "LABEL_STUDIO_API_KEY); again for each store its tasks point to",
     )
     load = parser.add_argument_group("load")
@@ -62,14 +62,14 @@ def add_parser(commands: Any) -> None:
         help="processes that share the port (default 1: it uses all cores)",
     )
     load.add_argument(
-        "--max-batch", type=int, default=8, metavar="N", help="pictures at a time (default %(default)s)"
+        "--max-batch", type=int, default=8, metavar="N", help="images at a time (default %(default)s)"
     )
     load.add_argument(
         "--max-queue",
         type=int,
         default=128,
         metavar="N",
-        help="pictures under way, beyond which clients are told to wait (default %(default)s)",
+        help="images under way, beyond which clients are told to wait (default %(default)s)",
     )
     load.add_argument(
         "--deadline",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from lookonce.azure.transfer import Summary
 
 _EXAMPLES = """examples:
-  lookonce storage upload pictures/                          # into $STORAGE_CONTAINER_NAME_RAWDATA
-  lookonce storage upload pictures/ --container raw --delete # the container is to hold nothing else
+  lookonce storage upload images/                          # into $STORAGE_CONTAINER_NAME_RAWDATA
+  lookonce storage upload images/ --container raw --delete # the container is to hold nothing else
   lookonce storage download labelled/                        # from $STORAGE_CONTAINER_NAME_TRAINDATA
 
 account: STORAGE_CONNECTION_STRING, or STORAGE_ACCOUNT_NAME with STORAGE_ACCOUNT_KEY, or the name alone and

@@ -12,7 +12,7 @@ EXAMPLES = """examples:
   lookonce train my-vott-export
   lookonce train data/voc --model yolov3-tiny --weights yolov3-tiny.weights --epochs 40
   lookonce train data/voc --model my.cfg --weights my.weights --size 320x416 --num-clusters 6
-  lookonce train data/voc --train-split trainval --val-split none     (every labelled picture, no choosing)
+  lookonce train data/voc --train-split trainval --val-split none     (every labelled image, no choosing)
   lookonce train data/voc --out outputs --resume                      (go on after Ctrl-C or a power cut)
   lookonce train data/voc --on azure --experiment-name cells --gpu-num 1 --low-priority   (in the cloud)
 """
@@ -38,14 +38,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register the command."""
     parser = commands.add_parser(
         "train",
-        help="labelled pictures in, a trained detector out",
+        help="labelled images in, a trained detector out",
         description="Check the labels, cluster anchors, write the cfg, transplant pretrained weights, train, "
         "validate every epoch, and leave the best model with its figures in one folder.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "data", metavar="DATA", nargs="?", help="folder of labelled pictures (Pascal VOC or VoTT)"
+        "data", metavar="DATA", nargs="?", help="folder of labelled images (Pascal VOC or VoTT)"
     )
     parser.add_argument("--data-dir", dest="data_dir", metavar="DATA", help="the same, by its older name")
     model = parser.add_argument_group("model")
@@ -55,7 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--weights-cfg", metavar="FILE", help="the cfg that the weights belong to, if not --model's"
     )
     model.add_argument(
-        "--size", type=size_argument, metavar="N|HxW", help="input size (default: fits the pictures)"
+        "--size", type=size_argument, metavar="N|HxW", help="input size (default: fits the images)"
     )
     model.add_argument(
         "--resize", choices=("letterbox", "stretch"), help="default: the cfg's, else letterbox"
@@ -113,7 +113,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Train; Ctrl-C leaves a run that --resume goes on with."""
     data = arguments.data or arguments.data_dir
     if not data:
-        arguments.parser.error("DATA is missing: the folder of labelled pictures")
+        arguments.parser.error("DATA is missing: the folder of labelled images")
     if arguments.on == "azure":
         return train_azure.run(arguments, data)
     if number := process_number():

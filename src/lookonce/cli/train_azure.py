@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     client = open_workspace(place, who)
     with _data_progress() as progress:
         found = place_data(client, data, arguments.ds_name, _say, progress)
-    _say(f"Pictures: {found.asset or found.address}")
+    _say(f"Images: {found.asset or found.address}")
     inputs = _weights(client, arguments)
     backend = arguments.backend or "tensorflow"
     environment, count = ensure_environment(client, backend, arguments.gpu_num > 0)
@@ -140,7 +140,7 @@ def _check_data(data: str, arguments: argparse.Namespace) -> None:
     checked = check(Dataset.open(Path(data)), names)
     fatal(checked)
     boxes = sum(len(record.boxes) for record in checked.records)
-    _say(f"{checked.dataset.name}: {len(checked.records)} pictures, {boxes} boxes, checked.")
+    _say(f"{checked.dataset.name}: {len(checked.records)} images, {boxes} boxes, checked.")
 
 
 def _weights(client: Any, arguments: argparse.Namespace) -> dict[str, str]:

@@ -162,7 +162,7 @@ def _print_weights(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     end = "all layers" if about["complete"] else "partial: the last layers are not in the file"
-    print(f"{about['file']}: Darknet weights {about['version']}, trained on {about['seen']:,} pictures")
+    print(f"{about['file']}: Darknet weights {about['version']}, trained on {about['seen']:,} images")
     print(f"{about['floats']:,} floats, read with {about['cfg']}; {end}")
     table = Table("layer", "kernel (out, in, h, w)", "batch norm", "floats", "mean", "std")
     for column in table.columns[3:]:

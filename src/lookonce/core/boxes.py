@@ -1,4 +1,4 @@
-"""Box formats, IoU, and the geometry between an original picture and the network's input."""
+"""Box formats, IoU, and the geometry between an original image and the network's input."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def centred_iou(sizes: Array, anchors: Array) -> Array:
 
 
 def clip_boxes(boxes: Array, width: float, height: float) -> Array:
-    """The part of each xyxy box (n, 4) that lies inside a picture; may end with no area."""
+    """The part of each xyxy box (n, 4) that lies inside an image; may end with no area."""
     boxes = np.asarray(boxes, np.float32)
     return np.clip(boxes, 0, np.asarray([width, height, width, height], np.float32))
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How one picture was laid into the network's input (Darknet's letterbox_image or resize_image).
+    """How one image was laid into the network's input (Darknet's letterbox_image or resize_image).
 
-    `pasted_*` is the whole-pixel rectangle that the resized picture covers in the input. Boxes go back by
+    `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes go back by
     the scale of that rectangle and the unrounded half of what it leaves free, as in Darknet's
-    correct_yolo_boxes: with an odd rest the offset is half a pixel more than where the picture was pasted.
+    correct_yolo_boxes: with an odd rest the offset is half a pixel more than where the image was pasted.
     """
 
     width: int
@@ -77,7 +77,7 @@ class Geometry:
 
     @classmethod
     def fit(cls, width: int, height: int, input_size: tuple[int, int], resize: str) -> Geometry:
-        """Geometry of a (width, height) picture in `input_size` (height, width), letterbox or stretch."""
+        """Geometry of a (width, height) image in `input_size` (height, width), letterbox or stretch."""
         input_height, input_width = input_size
         if resize == STRETCH:
             scales = (input_width / width, input_height / height)
@@ -103,7 +103,7 @@ class Geometry:
             [self.offset_x, self.offset_y] * 2, np.float32
         )
 
-    def to_picture(self, boxes: Array) -> Array:
+    def to_image(self, boxes: Array) -> Array:
         """Boxes (n, 4) xyxy in network-input pixels -> xyxy in original pixels, not clipped."""
         scale = np.asarray([self.scale_x, self.scale_y] * 2, np.float32)
         return (

@@ -1,4 +1,4 @@
-"""The colours of classes, in drawn pictures and plots alike."""
+"""The colours of classes, in drawn images and plots alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PALETTE: tuple[RGB, ...] = (
 
 
 def colour_of(label: int) -> RGB:
-    """The RGB colour (0..255) of a class, the same in every picture."""
+    """The RGB colour (0..255) of a class, the same in every image."""
     return PALETTE[label % len(PALETTE)]
 
 

@@ -1,4 +1,4 @@
-"""What a detector says of one picture."""
+"""What a detector says of one image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes found in one picture, best score first.
+    """Boxes found in one image, best score first.
 
     `boxes` (n, 4) float32 xyxy in original pixels, `scores` (n,) float32 in 0..1, `classes` (n,) int64
     indexing `names`, `image_size` (width, height) in pixels.
@@ -33,7 +33,7 @@ class Detections:
         return replace(self, boxes=self.boxes[:most], scores=self.scores[:most], classes=self.classes[:most])
 
     def to_json(self, filename: str) -> dict[str, Any]:
-        """The picture's answer in the Azure AutoML-for-images form, corners as fractions of the picture."""
+        """The image's answer in the Azure AutoML-for-images form, corners as fractions of the image."""
         width, height = self.image_size
         fractions = self.boxes / np.asarray([width, height, width, height], np.float32)
         corners = ("topX", "topY", "bottomX", "bottomY")

@@ -22,7 +22,7 @@ KINDS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "dropout",
 
 
 class CfgError(LookonceError):
-    """A cfg that cannot be used; the message names file, line, what was found and the mend."""
+    """A cfg that cannot be used; the message names file, line, what was found and the fix."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Head:
         if len(values) != 2 * num:
             raise section.error(
                 f"has num={num}, and anchors holds {len(values)} numbers; expected {2 * num}, a width and a "
-                f"height for each. Set num={len(values) // 2} or mend the list",
+                f"height for each. Set num={len(values) // 2} or fix the list",
                 "anchors",
             )
         anchors = np.asarray(values, np.float32).reshape(-1, 2)

@@ -1,4 +1,4 @@
-"""Which known network a count of floats belongs to: what turns "bytes left over" into a mend."""
+"""Which known network a count of floats belongs to: what turns "bytes left over" into a fix."""
 
 from __future__ import annotations
 

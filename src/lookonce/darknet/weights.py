@@ -26,7 +26,7 @@ class WeightsError(LookonceError):
 
 @dataclass(frozen=True)
 class Header:
-    """The file's first bytes. `seen` is how many pictures it was trained on; 8 or 4 bytes wide."""
+    """The file's first bytes. `seen` is how many images it was trained on; 8 or 4 bytes wide."""
 
     major: int = 0
     minor: int = 2
@@ -205,15 +205,15 @@ def _split(floats: Array, conv: ConvShape) -> ConvWeights:
 def _check_values(
     path: str | os.PathLike[str], cfg: Cfg, layer: Layer, conv: ConvShape, values: ConvWeights
 ) -> None:
-    mend = "The file is damaged, or was made for another cfg: read it with its own."
+    fix = "The file is damaged, or was made for another cfg: read it with its own."
     for array in values.arrays():
         if not np.isfinite(array).all():
-            raise WeightsError(f"{path}: {_place(cfg, layer, conv)} holds values that are not finite. {mend}")
+            raise WeightsError(f"{path}: {_place(cfg, layer, conv)} holds values that are not finite. {fix}")
     if values.variance is not None and values.variance.min() < 0:
         worst = int(values.variance.argmin())
         raise WeightsError(
             f"{path}: {_place(cfg, layer, conv)} has variance {values.variance[worst]:.3g} in filter "
-            f"{worst}; a variance is never below 0. {mend}"
+            f"{worst}; a variance is never below 0. {fix}"
         )
 
 

@@ -22,7 +22,7 @@ _MOST_LOG_BYTES = 20 * 2**20
 # Of a service that has never been up for so long, as many starts are tried.
 _STEADY_SECONDS, _MOST_STARTS = 60.0, 5
 _LONGEST_WAIT_SECONDS = 10.0
-# Ended as told, or for a reason that another start doesn't mend: the input is at fault, or the command.
+# Ended as told, or for a reason that another start doesn't fix: the input is at fault, or the command.
 _FINAL = (0, 1, 2)
 
 

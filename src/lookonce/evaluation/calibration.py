@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.evaluation.matching import Predictions, Truth, rank_class
+from lookonce.evaluation.matching import GroundTruth, Predictions, rank_class
 
 # Below it are thousands, nearly all of them wrong and rightly rated so: they would hide all the others.
 LOWEST = 0.1
@@ -34,7 +34,7 @@ class Calibration:
 
 
 def calibrate(
-    truths: Sequence[Truth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
+    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
 ) -> Calibration:
     """Hold scores against what came of them, all classes together; right is a hit at `iou`."""
     ranked = [rank_class(truths, predictions, label, iou) for label in range(classes)]

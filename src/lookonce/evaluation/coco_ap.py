@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from lookonce.evaluation.matching import Predictions, Truth
+from lookonce.evaluation.matching import GroundTruth, Predictions
 
 # Rows of coco_ap's answer: IoU 0.50, 0.55, ... 0.95.
 IOUS = np.linspace(0.5, 0.95, 10)
 
 
-def coco_ap(truths: Sequence[Truth], predictions: Sequence[Predictions], classes: int) -> NDArray[np.float64]:
+def coco_ap(
+    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int
+) -> NDArray[np.float64]:
     """AP (10, classes) at each IoU of `IOUS` for each class; NaN for a class that never occurs.
 
-    101 points, at most 100 detections of a class a picture, objects of any size. Difficult truths are
+    101 points, at most 100 detections of a class an image, objects of any size. Difficult truths are
     ignored: not missed when not found, and no error when found once or more. Overlap with them is plain
     IoU, other than with COCO's crowds.
     """

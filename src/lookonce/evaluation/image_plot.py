@@ -1,4 +1,4 @@
-"""Pictures side by side, with what is labelled and what was found."""
+"""Images side by side, with what is labelled and what was found."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from lookonce.core.colours import colour_of, ink_on
 from lookonce.core.detections import Detections
-from lookonce.evaluation.matching import Truth
+from lookonce.evaluation.matching import GroundTruth
 from lookonce.io.atomic import atomic_file
 
-Tile = tuple[NDArray[np.uint8], Truth, Detections, str]
+Tile = tuple[NDArray[np.uint8], GroundTruth, Detections, str]
 
 _COLUMNS = 3
 _TILE_PX = 560
 
 
-def plot_pictures(tiles: Sequence[Tile], path: Path, confidence: float = 0.3) -> None:
+def plot_images(tiles: Sequence[Tile], path: Path, confidence: float = 0.3) -> None:
     """(image uint8 RGB, truth, detections, title) tiles; of the detections those above `confidence`."""
     columns = max(1, min(_COLUMNS, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
@@ -52,7 +52,7 @@ def plot_pictures(tiles: Sequence[Tile], path: Path, confidence: float = 0.3) ->
 
 
 def _draw_tile(
-    axes: Any, image: NDArray[np.uint8], truth: Truth, found: Detections, title: str, confidence: float
+    axes: Any, image: NDArray[np.uint8], truth: GroundTruth, found: Detections, title: str, confidence: float
 ) -> None:
     scale = min(1.0, _TILE_PX / max(image.shape[:2]))
     if scale < 1:
@@ -71,7 +71,7 @@ def _draw_tile(
         box, label = found.boxes[index] * scale, int(found.classes[index])
         colour = [value / 255 for value in colour_of(label)]
         axes.add_patch(_rectangle(box, edgecolor=colour, linewidth=2))
-        # The label grows away from the nearer edge, so that it stays in the picture.
+        # The label grows away from the nearer edge, so that it stays in the image.
         right = box[0] > image.shape[1] * 0.7
         axes.annotate(
             f"{found.names[label]} {found.scores[index]:.2f}",

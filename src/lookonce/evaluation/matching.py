@@ -15,8 +15,8 @@ MISS, HIT, IGNORED = 0, 1, -1
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is labelled in one picture.
+class GroundTruth:
+    """What is labelled in one image.
 
     `boxes` (n, 4) xyxy in pixels, `classes` (n,) int, `difficult` (n,) bool, `size` (width, height).
     """
@@ -58,7 +58,7 @@ def match(
     boxes: NDArray[np.float32],
     iou: float = 0.5,
 ) -> NDArray[np.int8]:
-    """HIT, MISS or IGNORED for each of `boxes` (n, 4), best first, of one class in one picture.
+    """HIT, MISS or IGNORED for each of `boxes` (n, 4), best first, of one class in one image.
 
     Each goes to the truth (m, 4) that it overlaps most, if by `iou` or more. The first there is a hit, any
     further one a miss; what goes to a `difficult` (m,) truth is not counted (Pascal VOC, and Darknet's
@@ -80,9 +80,9 @@ def match(
 
 
 def rank_class(
-    truths: Sequence[Truth], predictions: Sequence[Predictions], label: int, iou: float = 0.5
+    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], label: int, iou: float = 0.5
 ) -> Ranked:
-    """Every detection of class `label` in all pictures, ranked by score, with whether it is right."""
+    """Every detection of class `label` in all images, ranked by score, with whether it is right."""
     scores, outcomes, count = [np.empty(0, np.float32)], [np.empty(0, np.int8)], 0
     for truth, found in zip(truths, predictions, strict=True):
         wanted, mine = truth.classes == label, np.nonzero(found.classes == label)[0]
@@ -97,12 +97,15 @@ def rank_class(
     return Ranked(all_scores[order], all_outcomes[order] == HIT, count)
 
 
-def rank_pictures(
-    truths: Sequence[Truth], predictions: Sequence[Predictions], confidence: float = 0.3, iou: float = 0.5
+def rank_images(
+    truths: Sequence[GroundTruth],
+    predictions: Sequence[Predictions],
+    confidence: float = 0.3,
+    iou: float = 0.5,
 ) -> list[tuple[float, int]]:
-    """(F1 at `confidence`, index) of every picture, worst first; of equal ones those with more errors first.
+    """(F1 at `confidence`, index) of every image, worst first; of equal ones those with more errors first.
 
-    A picture with nothing in it and nothing found has F1 1.
+    An image with nothing in it and nothing found has F1 1.
     """
     ranked = []
     for index, (truth, found) in enumerate(zip(truths, predictions, strict=True)):
@@ -120,7 +123,7 @@ def rank_pictures(
 
 
 def confusion_matrix(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     classes: int,
     confidence: float = 0.3,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.evaluation.coco_ap import coco_ap
-from lookonce.evaluation.matching import Predictions, Ranked, Truth, rank_class
+from lookonce.evaluation.matching import GroundTruth, Predictions, Ranked, rank_class
 from lookonce.evaluation.voc_ap import average_precision, precision_recall
 
 
@@ -48,14 +48,14 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """A detector's figures on a set of pictures; means go over the classes that occur in it.
+    """A detector's figures on a set of images; means go over the classes that occur in it.
 
     `ap`, `ap50`, `ap75`: COCO. `voc_area`, `voc_11`, `voc_101`: mAP at IoU 0.5 by the area under the curve,
     11 and 101 points (Darknet's `detector map -points 0|11|101`). `precision`, `recall`, `f1`: all classes'
     detections together, above `confidence`; `best_f1` is reached above `best_confidence`.
     """
 
-    pictures: int
+    images: int
     truths: int
     ap: float
     ap50: float
@@ -82,19 +82,19 @@ class Metrics:
 
 
 def evaluate(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     class_names: Sequence[str],
     confidence: float = 0.3,
 ) -> Metrics:
-    """Hold detections against truths, picture by picture in the same order.
+    """Hold detections against truths, image by image in the same order.
 
     Give detections down to a low score (0.001): AP needs them. `confidence` is where precision, recall and
     F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without
     ground are NaN. Raises ValueError when the lists differ in length.
     """
     if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} pictures with truths, {len(predictions)} with predictions")
+        raise ValueError(f"{len(truths)} images with truths, {len(predictions)} with predictions")
     coco = coco_ap(truths, predictions, len(class_names))
     ranked = [rank_class(truths, predictions, label) for label in range(len(class_names))]
     classes = tuple(
@@ -105,7 +105,7 @@ def evaluate(
     precision, recall, f1 = _at(together, confidence)
     best_f1, best_confidence = _best(together)
     return Metrics(
-        pictures=len(truths),
+        images=len(truths),
         truths=together.truths,
         ap=_mean([one.ap for one in classes]),
         ap50=_mean([one.ap50 for one in classes]),

@@ -1,4 +1,4 @@
-"""Plots of a run: precision and recall, confusion, training curves, anchors, pictures."""
+"""Plots of a run: precision and recall, confusion, training curves, anchors, images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import centred_iou
 from lookonce.core.colours import colour_of
-from lookonce.evaluation.image_plot import plot_pictures
-from lookonce.evaluation.matching import Predictions, Truth, confusion_matrix, rank_pictures
+from lookonce.evaluation.image_plot import plot_images
+from lookonce.evaluation.matching import GroundTruth, Predictions, confusion_matrix, rank_images
 from lookonce.evaluation.metrics import Curve, Metrics
 from lookonce.io.atomic import atomic_file
 
-__all__ = ["plot_anchors", "plot_confusion", "plot_curves", "plot_pictures", "plot_pr", "rank_pictures"]
+__all__ = ["plot_anchors", "plot_confusion", "plot_curves", "plot_images", "plot_pr", "rank_images"]
 
 _DPI = 120
 _LEGEND_CLASSES = 12
@@ -65,14 +65,12 @@ def plot_pr(metrics: Metrics, path: Path) -> None:
     else:
         _say(axes, "no labelled objects")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.set_title(
-        f"Precision and recall at IoU 0.5: {metrics.truths} objects in {metrics.pictures} pictures"
-    )
+    axes.set_title(f"Precision and recall at IoU 0.5: {metrics.truths} objects in {metrics.images} images")
     _finish(figure, [axes], path)
 
 
 def plot_confusion(
-    truths: Sequence[Truth],
+    truths: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     names: Sequence[str],
     path: Path,

@@ -1,4 +1,4 @@
-"""A list of labelled pictures that detectors are held against: while training, after it, and on its own."""
+"""A list of labelled images that detectors are held against: while training, after it, and on its own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from lookonce.core.detections import Detections
 from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
-from lookonce.evaluation import Metrics, Truth, evaluate, plots, rank_pictures
-from lookonce.evaluation.image_plot import plot_pictures
+from lookonce.evaluation import GroundTruth, Metrics, evaluate, plots, rank_images
+from lookonce.evaluation.image_plot import plot_images
 from lookonce.inference import Detector
-from lookonce.io.images import PictureError, read_picture
+from lookonce.io.images import ImageError, read_image
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
 
 if TYPE_CHECKING:
@@ -22,47 +22,48 @@ if TYPE_CHECKING:
 # Nothing below changes the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001
 NMS_IOU = 0.45
-SHOWN_PICTURES = 6
+SHOWN_IMAGES = 6
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures, and the detections (down to AP_CONFIDENCE, one a picture) that they come from."""
+    """Figures, and the detections (down to AP_CONFIDENCE, one an image) that they come from."""
 
     metrics: Metrics
     predictions: list[Detections]
 
 
 class Validation:
-    """The pictures of `indices` with their truths."""
+    """The images of `indices` with their truths."""
 
     def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
         self.records = [checked.records[index] for index in indices]
         self.names = checked.class_names
         self.truths = [
-            Truth(record.boxes, record.classes, record.difficult, record.size) for record in self.records
+            GroundTruth(record.boxes, record.classes, record.difficult, record.size)
+            for record in self.records
         ]
 
     @classmethod
     def of_split(
         cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
-        """One list of a labelled folder, every picture for None. Raises LookonceError."""
+        """One list of a labelled folder, every image for None. Raises LookonceError."""
         checked = check(Dataset.open(Path(data)), class_names)
         fatal(checked)
         wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
         indices = checked.indices(list(wanted))
         if not indices:
-            raise LookonceError(f"{data}: the list {split or 'of all'!r} has no usable picture.")
+            raise LookonceError(f"{data}: the list {split or 'of all'!r} has no usable image.")
         return cls(checked, indices)
 
     def measure(
         self, detector: Detector, confidence: float = 0.3, progress: Callable[[int, int], None] | None = None
     ) -> Measurement:
-        """All pictures through `detector`; an unreadable one is raised: its truths would count as missed."""
+        """All images through `detector`; an unreadable one is raised: its truths would count as missed."""
         predictions: list[Detections] = []
-        for _, answer in detector.detect_many([record.picture for record in self.records]):
-            if isinstance(answer, PictureError):
+        for _, answer in detector.detect_many([record.image for record in self.records]):
+            if isinstance(answer, ImageError):
                 raise answer
             predictions.append(answer)
             if progress is not None:
@@ -86,15 +87,15 @@ class Validation:
         plots.plot_confusion(
             self.truths, measured.predictions, self.names, folder / "confusion.png", confidence
         )
-        ranked = rank_pictures(self.truths, measured.predictions, confidence)
+        ranked = rank_images(self.truths, measured.predictions, confidence)
         for name, chosen in (("worst", ranked), ("best", ranked[::-1])):
             tiles = [
                 (
-                    read_picture(self.records[index].picture),
+                    read_image(self.records[index].image),
                     self.truths[index],
                     measured.predictions[index],
                     f"{self.records[index].name}: F1 {score:.2f}",
                 )
-                for score, index in chosen[:SHOWN_PICTURES]
+                for score, index in chosen[:SHOWN_IMAGES]
             ]
-            plot_pictures(tiles, folder / f"{name}.png", confidence)
+            plot_images(tiles, folder / f"{name}.png", confidence)

@@ -19,12 +19,12 @@ from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
 from lookonce.inference import Detector
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
 from lookonce.models.onnx import write_card
 
 # More change the ranges no further, and each costs a pass through the network.
-CALIBRATION_PICTURES = 100
+CALIBRATION_IMAGES = 100
 # A loss of AP below this is the evaluation's own grain: no further choice is tried.
 GOOD_ENOUGH = 0.005
 
@@ -51,7 +51,7 @@ CHOICES = (
 
 @dataclass(frozen=True)
 class Quantized:
-    """The int8 graph, and (AP, AP50) before and after on the pictures of `split`."""
+    """The int8 graph, and (AP, AP50) before and after on the images of `split`."""
 
     graph: onnx.ModelProto
     choice: str
@@ -75,7 +75,7 @@ def quantize(
     force: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
-    """A raw float graph as static QDQ int8, weights per channel, calibrated on pictures of `data`.
+    """A raw float graph as static QDQ int8, weights per channel, calibrated on images of `data`.
 
     The choices are tried in turn until one loses next to no AP. Of those that lose at most `max_drop` of AP50
     on `split` the one with the best AP stays. Raises LookonceError when there is none, unless `force`, and
@@ -83,9 +83,9 @@ def quantize(
     """
     validation = Validation.of_split(data, card.classes, split)
     calibration = Validation.of_split(data, card.classes, calibrate_split)
-    pictures = [record.picture for record in calibration.records]
-    picked = np.random.default_rng(0).permutation(len(pictures))[:CALIBRATION_PICTURES]
-    chosen = [pictures[index] for index in sorted(picked)]
+    images = [record.image for record in calibration.records]
+    picked = np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]
+    chosen = [images[index] for index in sorted(picked)]
 
     def measured(candidate: onnx.ModelProto) -> tuple[float, float]:
         write_card(candidate, card)
@@ -94,7 +94,7 @@ def quantize(
         return metrics.ap, metrics.ap50
 
     before = measured(graph)
-    say(f"float: AP {before[0]:.4f}, AP50 {before[1]:.4f} on {len(validation.records)} pictures of {split}")
+    say(f"float: AP {before[0]:.4f}, AP50 {before[1]:.4f} on {len(validation.records)} images of {split}")
     tried: list[Quantized] = []
     for choice in CHOICES:
         candidate = _quantized(graph, card, chosen, choice)
@@ -108,7 +108,7 @@ def quantize(
         raise LookonceError(
             f"int8 loses {100 * best.drops[1]:.1f} points of AP50 ({before[1]:.3f} to {best.after[1]:.3f}, "
             f"{best.choice}); --max-drop allows {100 * max_drop:.1f}. Nothing was written. Give more varied "
-            "pictures to --calibrate, allow more with --max-drop, or write it all the same with --force."
+            "images to --calibrate, allow more with --max-drop, or write it all the same with --force."
         )
     best = max(allowed or tried, key=lambda one: one.after)
     say(f"Chosen: {best.choice}")
@@ -116,7 +116,7 @@ def quantize(
 
 
 def _quantized(
-    graph: onnx.ModelProto, card: ModelCard, pictures: Sequence[Path], choice: Choice
+    graph: onnx.ModelProto, card: ModelCard, images: Sequence[Path], choice: Choice
 ) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_static
 
@@ -129,7 +129,7 @@ def _quantized(
             quantize_static(
                 source,
                 target,
-                _Pictures(card, pictures),
+                _Images(card, images),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -151,19 +151,19 @@ def _without_warnings() -> Iterator[None]:
         logging.disable(before)
 
 
-class _Pictures:
+class _Images:
     """ONNX Runtime's CalibrationDataReader: one network input after another, then None."""
 
-    def __init__(self, card: ModelCard, pictures: Sequence[Path]) -> None:
-        self._inputs = self._read(card, pictures)
+    def __init__(self, card: ModelCard, images: Sequence[Path]) -> None:
+        self._inputs = self._read(card, images)
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._inputs, None)
 
     @staticmethod
-    def _read(card: ModelCard, pictures: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        for picture in pictures:
-            pixels, _ = to_input(read_picture(picture), card.input_size, card.resize)
+    def _read(card: ModelCard, images: Sequence[Path]) -> Iterator[dict[str, Any]]:
+        for image in images:
+            pixels, _ = to_input(read_image(image), card.input_size, card.resize)
             yield {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
 
 

@@ -41,7 +41,7 @@ def export_litert(
 ) -> Path:
     """Write NAME.tflite and NAME.lookonce.json for `output` NAME.tflite, for phones and small boards.
 
-    Input and outputs are those of `export_openvino`, for one picture at a time. Raises LookonceError.
+    Input and outputs are those of `export_openvino`, for one image at a time. Raises LookonceError.
     """
     return _export("litert", ".tflite", model, output, weights, classes, resize)
 

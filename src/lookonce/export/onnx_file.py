@@ -1,4 +1,4 @@
-"""MODEL as an ONNX file: the raw network, or from a resized picture to boxes."""
+"""MODEL as an ONNX file: the raw network, or from a resized image to boxes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def export_onnx(
 
     Raw: `image` float32 (batch, 3, height, width) RGB 0..1 in, the raw heads out, for OpenCV, OpenVINO and
     the like. With `nms`: `image` uint8 (batch, height, width, 3) RGB in, and `boxes` (n, 4) xyxy in input
-    pixels, `scores`, `classes`, `pictures` (n,) out, above `conf` and apart by `iou`. `dynamic_size` leaves
+    pixels, `scores`, `classes`, `images` (n,) out, above `conf` and apart by `iou`. `dynamic_size` leaves
     height and width of a raw network free. The model card travels inside. Raises LookonceError.
     """
     graph, card = read_raw(model, weights, classes, resize)

@@ -20,7 +20,7 @@ import numpy as np
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Detector
 from lookonce.inference.draw import draw
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
 
 STAGES = ("read", "preprocess", "infer", "decode+NMS", "draw")
@@ -34,9 +34,9 @@ Seconds = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Measured:
-    """One engine's seconds: of each stage, per picture, one value a batch; `opening` covers MODEL to ready.
+    """One engine's seconds: of each stage, per image, one value a batch; `opening` covers MODEL to ready.
 
-    `name` is what ran; `engine` what was asked for; `objects` were found in the picture.
+    `name` is what ran; `engine` what was asked for; `objects` were found in the image.
     """
 
     engine: str
@@ -48,25 +48,25 @@ class Measured:
 
     @property
     def totals(self) -> list[float]:
-        """Seconds per picture for all stages, one value a batch."""
+        """Seconds per image for all stages, one value a batch."""
         return [sum(stages) for stages in zip(*self.seconds.values(), strict=True)]
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """One stage after the other, as at the median; `lookonce detect` overlaps them."""
         return 1 / float(np.median(self.totals))
 
     def to_json(self) -> dict[str, Any]:
-        """Milliseconds per picture and stage, and what they were measured on."""
+        """Milliseconds per image and stage, and what they were measured on."""
         rows = {**self.seconds, "all": self.totals}
         return {
             "engine": self.engine,
             "name": self.name,
             "opening_seconds": round(self.opening, 3),
             "batch": self.batch,
-            "pictures": len(self.totals) * self.batch,
+            "images": len(self.totals) * self.batch,
             "objects": self.objects,
-            "pictures_per_second": round(self.pictures_per_second, 2),
+            "images_per_second": round(self.images_per_second, 2),
             "milliseconds": {stage: percentiles(values) for stage, values in rows.items()},
         }
 
@@ -85,12 +85,12 @@ def measure(
     seconds: float = 5.0,
     repeats: int | None = None,
 ) -> list[Measured]:
-    """Measure each of `engines` on the picture `image`, `batch` at a time, for `seconds` each.
+    """Measure each of `engines` on the image `image`, `batch` at a time, for `seconds` each.
 
     `repeats` counts batches instead of seconds. `options` are Detector's arguments but `engine`.
     Raises LookonceError.
     """
-    read_picture(image)
+    read_image(image)
     with _workers(engines, options, image, batch) as workers:
         measured = []
         for engine, worker in zip(engines, workers, strict=True):
@@ -179,7 +179,7 @@ def _work(parent: Connection, options: dict[str, Any], image: Path, batch: int) 
 
 
 def one_batch(detector: Detector, image: Path, batch: int) -> dict[str, float]:
-    """Detect and draw `image`, `batch` times at once: seconds per picture of each of STAGES."""
+    """Detect and draw `image`, `batch` times at once: seconds per image of each of STAGES."""
     clock = time.perf_counter
     marks = [clock()]
 
@@ -188,11 +188,11 @@ def one_batch(detector: Detector, image: Path, batch: int) -> dict[str, float]:
         marks.append(clock())
         return result
 
-    pictures = lap(lambda: [read_picture(image) for _ in range(batch)])
+    images = lap(lambda: [read_image(image) for _ in range(batch)])
     prepared = lap(
-        lambda: [to_input(pixels, detector.card.input_size, detector.card.resize) for pixels in pictures]
+        lambda: [to_input(pixels, detector.card.input_size, detector.card.resize) for pixels in images]
     )
     outputs = lap(lambda: detector.infer(np.stack([pixels for pixels, _ in prepared])))
     found = lap(lambda: detector.interpret(outputs, [geometry for _, geometry in prepared]))
-    lap(lambda: [draw(pixels, one) for pixels, one in zip(pictures, found, strict=True)])
+    lap(lambda: [draw(pixels, one) for pixels, one in zip(images, found, strict=True)])
     return dict(zip(STAGES, (np.diff(marks) / batch).tolist(), strict=True))

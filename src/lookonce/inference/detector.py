@@ -1,4 +1,4 @@
-"""Pictures in, Detections out."""
+"""Images in, Detections out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookonce.errors import LookonceError
 from lookonce.inference.decode import Candidates, decode
 from lookonce.inference.engines import BoxesEngine, Engine, start_engine
 from lookonce.inference.nms import nms
-from lookonce.io.images import PictureError, read_picture
+from lookonce.io.images import ImageError, read_image
 from lookonce.io.resize import to_input
 from lookonce.models.backend import choose_backend
 from lookonce.models.darknet_pair import adjusted
@@ -30,40 +30,40 @@ from lookonce.models.open import open_graph
 if TYPE_CHECKING:
     import keras
 
-Picture = NDArray[np.uint8] | str | Path
-Item = TypeVar("Item", bound=Picture)
+ImageInput = NDArray[np.uint8] | str | Path
+Item = TypeVar("Item", bound=ImageInput)
 Thresholds = tuple[float, float]
 Outputs = list[NDArray[np.float32]] | list[Candidates]
 
 
 @dataclass(frozen=True, eq=False)
 class Seen(Generic[Item]):
-    """What came of one picture: `picture` is uint8 RGB (h, w, 3), None if unreadable or too large to keep."""
+    """What came of one image: `image` is uint8 RGB (h, w, 3), None if unreadable or too large to keep."""
 
     source: Item
-    picture: NDArray[np.uint8] | None
-    answer: Detections | PictureError
+    image: NDArray[np.uint8] | None
+    answer: Detections | ImageError
 
 
 class Prepared(NamedTuple):
-    """A picture on its way into the network: `pixels` float32 (h, w, 3) at the input size, RGB 0..1.
+    """An image on its way into the network: `pixels` float32 (h, w, 3) at the input size, RGB 0..1.
 
-    `picture` is uint8 RGB, None if it is too large to keep.
+    `image` is uint8 RGB, None if it is too large to keep.
     """
 
-    picture: NDArray[np.uint8] | None
+    image: NDArray[np.uint8] | None
     pixels: NDArray[np.float32]
     geometry: Geometry
 
 
-# Of larger pictures, a few batches under way would fill the memory: whoever needs one reads it again.
+# Of larger images, a few batches under way would fill the memory: whoever needs one reads it again.
 _KEPT_BYTES = 8_000_000
 # Reading a JPEG and resizing it leave the GIL; more threads than this only fill memory.
 _READERS = 4
 
 
 class Detector:
-    """A model ready to look at pictures: `Detector("model.onnx").detect("photo.jpg")`.
+    """A model ready to look at images: `Detector("model.onnx").detect("photo.jpg")`.
 
     `names` are its classes, `card` what the model file says of itself, `engine` what runs it.
     """
@@ -89,7 +89,7 @@ class Detector:
         stays (an ONNX file with NMS inside has both built in; of `conf` the higher holds). `engine` is one of
         ENGINES: "auto" and "onnx" run in ONNX Runtime, on the `device` of DEVICES. `threads` 0 leaves their
         number to the engine. `lanes` batches run at once in `look_through`: with one thread each, as many
-        lanes as cores do more pictures a second than one lane over all cores. Raises LookonceError.
+        lanes as cores do more images a second than one lane over all cores. Raises LookonceError.
         """
         path = Path(model_path)
         self._lanes = max(1, lanes)
@@ -138,28 +138,28 @@ class Detector:
             )
 
     def warm_up(self, batch: int = 1) -> None:
-        """Compile the network now instead of at the first picture."""
+        """Compile the network now instead of at the first image."""
         self.infer(np.zeros((batch, *self.card.input_size, 3), np.float32))
 
-    def detect(self, image: Picture) -> Detections:
-        """What stands in one picture: a uint8 RGB array (h, w, 3), or the path of a file.
+    def detect(self, image: ImageInput) -> Detections:
+        """What stands in one image: a uint8 RGB array (h, w, 3), or the path of a file.
 
-        Raises PictureError for a file that can't be read, LookonceError for an array of another form.
+        Raises ImageError for a file that can't be read, LookonceError for an array of another form.
         """
         prepared = self.prepare(image)
         return self._answer([prepared])[0]
 
     def detect_many(
         self, images: Iterable[Item], batch: int = 8
-    ) -> Iterator[tuple[Item, Detections | PictureError]]:
-        """Each picture with its Detections, or the PictureError that kept it from being read, in order."""
+    ) -> Iterator[tuple[Item, Detections | ImageError]]:
+        """Each image with its Detections, or the ImageError that kept it from being read, in order."""
         for seen in self.look_through(images, batch):
             yield seen.source, seen.answer
 
     def look_through(self, images: Iterable[Item], batch: int = 8) -> Iterator[Seen[Item]]:
-        """As `detect_many`, with each picture's pixels: for drawing, and whatever else looks at them again.
+        """As `detect_many`, with each image's pixels: for drawing, and whatever else looks at them again.
 
-        Threads read and resize pictures, and others run the network, while the caller is busy with the
+        Threads read and resize images, and others run the network, while the caller is busy with the
         answers before. Raises LookonceError.
         """
         if batch < 1:
@@ -188,29 +188,29 @@ class Detector:
                     run.cancel()
 
     def _answer_batch(self, taken: list[tuple[Item, Future[Prepared]]]) -> list[Seen[Item]]:
-        loaded: list[Prepared | PictureError] = []
+        loaded: list[Prepared | ImageError] = []
         for _, future in taken:
             try:
                 loaded.append(future.result())
-            except PictureError as error:
+            except ImageError as error:
                 loaded.append(error)
-        ready = [one for one in loaded if not isinstance(one, PictureError)]
+        ready = [one for one in loaded if not isinstance(one, ImageError)]
         answers = iter(self._answer(ready) if ready else ())
         return [
-            Seen(item, None, one) if isinstance(one, PictureError) else Seen(item, one.picture, next(answers))
+            Seen(item, None, one) if isinstance(one, ImageError) else Seen(item, one.image, next(answers))
             for (item, _), one in zip(taken, loaded, strict=True)
         ]
 
-    def prepare(self, image: Picture) -> Prepared:
-        """Read a picture, where it is a path, and bring it to the input size. Raises as `detect` does."""
+    def prepare(self, image: ImageInput) -> Prepared:
+        """Read an image, where it is a path, and bring it to the input size. Raises as `detect` does."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise LookonceError(
-                    f"a picture is an array {image.dtype} {image.shape}; expected uint8 RGB (h, w, 3)."
+                    f"an image is an array {image.dtype} {image.shape}; expected uint8 RGB (h, w, 3)."
                 )
             pixels = image
         else:
-            pixels = read_picture(Path(image))
+            pixels = read_image(Path(image))
         kept = pixels if pixels.nbytes <= _KEPT_BYTES else None
         return Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
 
@@ -219,7 +219,7 @@ class Detector:
         return self.interpret(outputs, [one.geometry for one in prepared])
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
-        """What the network says of a batch (b, h, w, 3), 0..1: raw heads, or each picture's boxes."""
+        """What the network says of a batch (b, h, w, 3), 0..1: raw heads, or each image's boxes."""
         return self.engine.boxes(batch) if isinstance(self.engine, BoxesEngine) else self.engine(batch)
 
     @property
@@ -234,9 +234,9 @@ class Detector:
         thresholds: Sequence[Thresholds] | None = None,
         candidates: int | None = None,
     ) -> list[Detections]:
-        """Decoding and NMS: of what `infer` gave, each picture's Detections. Raises LookonceError.
+        """Decoding and NMS: of what `infer` gave, each image's Detections. Raises LookonceError.
 
-        `thresholds` are each picture's (conf, iou), by default the detector's own. Of more than `candidates`
+        `thresholds` are each image's (conf, iou), by default the detector's own. Of more than `candidates`
         boxes that a low threshold lets through, NMS sees those with the best scores.
         """
         if thresholds is None:
@@ -290,9 +290,9 @@ class Detector:
         if most is not None and len(scores) > most:
             best = np.argpartition(-scores, most)[:most]
             boxes, scores, classes = boxes[best], scores[best], classes[best]
-        # Darknet compares boxes as fractions of the picture, and not clipped.
+        # Darknet compares boxes as fractions of the image, and not clipped.
         size = np.asarray([geometry.width, geometry.height] * 2, np.float32)
-        kept = nms((geometry.to_picture(boxes) / size).astype(np.float32), scores, classes, iou)
+        kept = nms((geometry.to_image(boxes) / size).astype(np.float32), scores, classes, iou)
         return boxes[kept], scores[kept], classes[kept]
 
     def _place(
@@ -305,7 +305,7 @@ class Detector:
     ) -> Detections:
         size = (geometry.width, geometry.height)
         above = scores > conf
-        placed = clip_boxes(geometry.to_picture(boxes[above]), *size)
+        placed = clip_boxes(geometry.to_image(boxes[above]), *size)
         return Detections(placed, scores[above], classes[above], self.names, size)
 
 

@@ -1,4 +1,4 @@
-"""Detections drawn on a copy of their picture."""
+"""Detections drawn on a copy of their image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(
     """A copy of `image`, uint8 RGB (h, w, 3), with each detection's box, class and score.
 
     `tracks` (n,) int64 are the objects' ids in a video, shown as #id; one below 0 is not shown. Lines
-    and letters grow with the picture; labels stay inside it and, where there is room, off each other.
+    and letters grow with the image; labels stay inside it and, where there is room, off each other.
     """
     height, width = image.shape[:2]
     short = min(height, width)
@@ -138,7 +138,7 @@ def _fit(text: str, font_px: int, width: int) -> tuple[str, ImageFont.FreeTypeFo
 
 @lru_cache(maxsize=64)
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    # Found, not imported: loading matplotlib takes longer than drawing a hundred pictures.
+    # Found, not imported: loading matplotlib takes longer than drawing a hundred images.
     found = find_spec("matplotlib")
     assert found is not None
     assert found.origin is not None

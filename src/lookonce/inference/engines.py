@@ -1,4 +1,4 @@
-"""What runs the network: a batch of pictures in, raw heads or boxes out."""
+"""What runs the network: a batch of images in, raw heads or boxes out."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OnnxEngine:
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs) or "nothing"
             raise LookonceError(
-                f"{source}: takes {shapes}; expected one batch of pictures. "
+                f"{source}: takes {shapes}; expected one batch of images. "
                 "Give a file that `lookonce export` wrote."
             )
         provider = session.get_providers()[0].removesuffix("ExecutionProvider")
@@ -97,7 +97,7 @@ class BoxesEngine(OnnxEngine):
         raise LookonceError("this ONNX file has NMS inside and no raw heads; export it without --nms.")
 
     def boxes(self, batch: Array) -> list[tuple[Array, Array, NDArray[np.int64]]]:
-        """Of each picture of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
+        """Of each image of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
         pixels = np.rint(batch * 255).astype(np.uint8)
         outputs = self._run(pixels)
         if [output.ndim for output in outputs] != [2, 1, 1, 1] or len(
@@ -105,12 +105,12 @@ class BoxesEngine(OnnxEngine):
         ) != 1:
             raise LookonceError(
                 f"{self._source}: answers arrays {', '.join(str(output.shape) for output in outputs)}; "
-                "expected boxes, scores, classes, pictures of one length. Export it again."
+                "expected boxes, scores, classes, images of one length. Export it again."
             )
-        boxes, scores, classes, pictures = outputs
+        boxes, scores, classes, images = outputs
         answers = []
         for index in range(len(batch)):
-            mine = np.flatnonzero(pictures == index)
+            mine = np.flatnonzero(images == index)
             mine = mine[np.argsort(-scores[mine], kind="stable")]
             answers.append((boxes[mine], scores[mine], classes[mine]))
         return answers

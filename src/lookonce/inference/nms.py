@@ -39,7 +39,7 @@ def nms(
     better one by more than `iou` goes. `kind` says what overlap is: 'default' plain IoU (Darknet's
     do_nms_sort); 'greedynms' IoU - (d^2/c^2)^0.6 and 'diounms' IoU - (d^2/c^2)^beta (diounms_sort), where
     d is the distance of the centres and c the diagonal around both boxes. Darknet measures these on boxes
-    as fractions of the picture.
+    as fractions of the image.
     """
     if kind not in KINDS:
         raise ValueError(f"the kind of NMS is {kind!r}; expected one of {KINDS}")

@@ -1,4 +1,4 @@
-"""Pictures in: any ordinary file to uint8 RGB, upright, or one readable error."""
+"""Images in: any ordinary file to uint8 RGB, upright, or one readable error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", _TIFF, _WEBP)
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
 _MAX_BYTES = 2**30  # that many pixels as 16-bit RGBA, not compressed, and more
 
-# Larger pictures are refused here, with a message; the warning would come on top.
+# Larger images are refused here, with a message; the warning would come on top.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 _ORIENTATION = 0x0112
@@ -60,15 +60,15 @@ _BROKEN = (
 )
 
 
-class PictureError(LookonceError):
-    """A picture is missing, unreadable, truncated or too large; the message names it and the mend."""
+class ImageError(LookonceError):
+    """An image is missing, unreadable, truncated or too large; the message names it and the fix."""
 
 
-class TooManyPixelsError(PictureError):
-    """A picture, sound or not, is larger than is read."""
+class TooManyPixelsError(ImageError):
+    """An image, sound or not, is larger than is read."""
 
 
-def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode a file to uint8 RGB (height, width, 3); its content decides the format, not its name.
 
     The EXIF orientation is applied. Transparency is dropped, not composited: the colour values are used as
@@ -76,7 +76,7 @@ def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
     Adobe's inverted convention. Of an animation, the first frame is read.
 
     Raises:
-        PictureError: missing, not a picture, truncated, or more than `max_pixels`.
+        ImageError: missing, not an image, truncated, or more than `max_pixels`.
     """
     try:
         size = os.stat(path).st_size
@@ -84,12 +84,12 @@ def read_picture(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> 
     except (OSError, ValueError) as error:
         raise _missing(path, error) from error
     if size > _MAX_BYTES:
-        raise PictureError(f"{path}: {size:,} bytes are more than any picture has; give another file")
-    return decode_picture(data, str(path), max_pixels)
+        raise ImageError(f"{path}: {size:,} bytes are more than any image has; give another file")
+    return decode_image(data, str(path), max_pixels)
 
 
-def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """As `read_picture`, from bytes; `name` is what errors call the picture."""
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """As `read_image`, from bytes; `name` is what errors call the image."""
     with _open(io.BytesIO(data), name) as image:
         _refuse_bomb(image.size, name, max_pixels)
         orientation = _orientation(image, io.BytesIO(data))
@@ -99,17 +99,17 @@ def decode_picture(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixe
     return _upright(pixels, orientation)
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(width, height) after the EXIF orientation, read from the header without decoding.
 
     Raises:
-        PictureError: missing, or no picture.
+        ImageError: missing, or no image.
     """
-    (width, height), orientation, _ = picture_header(path)
+    (width, height), orientation, _ = image_header(path)
     return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
-def picture_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
+def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
     """Stored (width, height) before orientation, the EXIF orientation 1..8, and the format such as "JPEG"."""
     try:
         with open(path, "rb") as file, _open(file, str(path)) as image:
@@ -132,11 +132,11 @@ def looks_complete(path: str | os.PathLike[str]) -> bool:
         return _ends_well(start, file.read())
 
 
-def list_pictures(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
-    """The pictures directly in a folder, matching a glob pattern, or the one file named; sorted by name.
+def list_images(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
+    """The images directly in a folder, matching a glob pattern, or the one file named; sorted by name.
 
     Raises:
-        PictureError: nothing there.
+        ImageError: nothing there.
     """
     place = Path(folder_or_glob)
     if place.is_dir():
@@ -147,16 +147,16 @@ def list_pictures(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
         matches = map(Path, glob.glob(os.fspath(folder_or_glob), recursive=True))
         found = [path for path in matches if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not found:
-        raise PictureError(
-            f"{folder_or_glob}: no pictures found; expected a picture, a folder of them or a pattern such as "
+        raise ImageError(
+            f"{folder_or_glob}: no images found; expected an image, a folder of them or a pattern such as "
             f"'photos/*.jpg', with one of the endings {' '.join(SUFFIXES)}"
         )
     return sorted(found)
 
 
-def _missing(path: str | os.PathLike[str], error: Exception) -> PictureError:
+def _missing(path: str | os.PathLike[str], error: Exception) -> ImageError:
     reason = getattr(error, "strerror", None) or str(error)
-    return PictureError(f"{path}: cannot be opened ({reason}); check the name and that the file may be read")
+    return ImageError(f"{path}: cannot be opened ({reason}); check the name and that the file may be read")
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:
@@ -168,23 +168,23 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
         file.seek(0)
         start = file.read(16)
         found = f"it begins with {start!r}" if start else "the file is empty"
-        raise PictureError(
-            f"{name}: not a readable picture ({found}); expected JPEG, PNG, BMP, GIF, TIFF, WebP or PPM. "
+        raise ImageError(
+            f"{name}: not a readable image ({found}); expected JPEG, PNG, BMP, GIF, TIFF, WebP or PPM. "
             "Save it again as JPEG or PNG, or copy it anew if it was damaged"
         ) from error
     except _BROKEN as error:
         raise _damaged(name, error) from error
 
 
-def _damaged(name: str, error: Exception) -> PictureError:
-    return PictureError(f"{name}: truncated or damaged ({error}); copy or export it again")
+def _damaged(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name}: truncated or damaged ({error}); copy or export it again")
 
 
 def _refuse_bomb(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise TooManyPixelsError(
             f"{name}: {size[0]} x {size[1]} pixels is more than the {max_pixels:,} allowed; "
-            "make the picture smaller or cut it into tiles"
+            "make the image smaller or cut it into tiles"
         )
 
 
@@ -216,7 +216,7 @@ def _orientation(image: Image.Image, file: BinaryIO) -> int:
             exif = image.getexif()
         value = int(exif.get(_ORIENTATION, 1))
     except _BROKEN:
-        return 1  # damaged EXIF does not make the picture unreadable
+        return 1  # damaged EXIF does not make the image unreadable
     return value if 1 <= value <= 8 else 1
 
 
@@ -248,12 +248,12 @@ def _slow(image: Image.Image, name: str) -> Pixels:
         if image.mode.startswith("I"):
             return _from_16_bit(np.asarray(image), name)
         if image.mode == "F":
-            raise PictureError(f"{name}: holds floating-point values; save it as an 8-bit or 16-bit picture")
+            raise ImageError(f"{name}: holds floating-point values; save it as an 8-bit or 16-bit image")
         return np.array(image.convert("RGB"))
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{name}: far too many pixels ({error}); make it smaller") from error
     except MemoryError as error:
-        raise PictureError(f"{name}: does not fit in memory; make the picture smaller") from error
+        raise ImageError(f"{name}: does not fit in memory; make the image smaller") from error
     except _BROKEN as error:
         raise _damaged(name, error) from error
 
@@ -261,7 +261,7 @@ def _slow(image: Image.Image, name: str) -> Pixels:
 def _from_16_bit(values: NDArray[np.generic], name: str) -> Pixels:
     wide = values.astype(np.int64)
     if wide.size and (wide.min() < 0 or wide.max() > 65535):
-        raise PictureError(f"{name}: holds values outside 0..65535; save it as an 8-bit or 16-bit picture")
+        raise ImageError(f"{name}: holds values outside 0..65535; save it as an 8-bit or 16-bit image")
     grey = ((wide + 128) // 257).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

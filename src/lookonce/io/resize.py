@@ -1,4 +1,4 @@
-"""Bring a picture to the network's input exactly as Darknet does, in numpy."""
+"""Bring an image to the network's input exactly as Darknet does, in numpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import Geometry
 
-# What Darknet's letterbox_image leaves around the picture.
+# What Darknet's letterbox_image leaves around the image.
 FILL = 0.5
 # Rows made at a time: what lies between the steps stays in the processor's cache.
 _ROWS = 16
@@ -49,10 +49,10 @@ def resize_darknet(
 def to_input(
     image: NDArray[np.generic], input_size: tuple[int, int], resize: str
 ) -> tuple[NDArray[np.float32], Geometry]:
-    """One network input (input height, input width, 3) float32 0..1, and how the picture lies in it.
+    """One network input (input height, input width, 3) float32 0..1, and how the image lies in it.
 
     `image` (h, w, 3) is uint8 RGB, or float in 0..1; `input_size` is (height, width); `resize` is
-    'letterbox' (Darknet's `letterbox_image`, 0.5 around the picture) or 'stretch'.
+    'letterbox' (Darknet's `letterbox_image`, 0.5 around the image) or 'stretch'.
     """
     geometry = Geometry.fit(image.shape[1], image.shape[0], input_size, resize)
     width, height = geometry.pasted_width, geometry.pasted_height

@@ -23,33 +23,33 @@ class Finding:
         file: path relative to the dataset's folder.
         object: which object or line of it; "" if it is about the whole file.
         what: what was found.
-        mend: what the user can do about it.
+        fix: what the user can do about it.
         outcome: what the check did: "repaired" and "dropped" in memory only, never on disk; "fatal" must
-            be mended by the user; "note" changes nothing.
+            be fixed by the user; "note" changes nothing.
     """
 
     file: str
     object: str
     what: str
-    mend: str
+    fix: str
     outcome: Outcome
 
 
 @dataclass(frozen=True)
 class CheckedRecord:
-    """A picture that can be trained on.
+    """An image that can be trained on.
 
     Args:
-        name: the picture's file name.
-        picture: its path.
+        name: the image's file name.
+        image: its path.
         size: true (width, height) after the EXIF orientation.
-        boxes: float32 (n, 4), xyxy in pixels of the upright picture, inside it, each with an area.
+        boxes: float32 (n, 4), xyxy in pixels of the upright image, inside it, each with an area.
         classes: int64 (n,), index into `CheckedDataset.class_names`.
         difficult: bool (n,).
     """
 
     name: str
-    picture: Path
+    image: Path
     size: tuple[int, int]
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
@@ -60,7 +60,7 @@ class CheckedRecord:
 class CheckedDataset:
     """A dataset's clean records, aligned with its indices.
 
-    Indices in `dropped` have no usable picture or labels: their record is a placeholder without boxes.
+    Indices in `dropped` have no usable image or labels: their record is a placeholder without boxes.
     """
 
     dataset: Dataset

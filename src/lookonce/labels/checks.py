@@ -27,15 +27,15 @@ def check(
     workers: int | None = None,
     full: bool = False,
 ) -> CheckedDataset:
-    """Check every label and picture; repairs and drops are made in memory, never on disk.
+    """Check every label and image; repairs and drops are made in memory, never on disk.
 
     Args:
         dataset: what to check.
         class_names: the classes to learn, in order; None takes those that the dataset declares, else those
             found in it, sorted.
-        progress: called with (pictures done, pictures in all).
+        progress: called with (images done, images in all).
         workers: threads; None chooses.
-        full: decode every picture; otherwise only headers are read, and pictures whose end is missing.
+        full: decode every image; otherwise only headers are read, and images whose end is missing.
     """
     seen: list[Examined] = []
     with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:
@@ -50,8 +50,8 @@ def check(
     findings += _class_findings(dataset, seen, names, found) + _list_findings(dataset)
     findings += _twin_findings(dataset, same)
     if not found:
-        mend = "label some objects, or see why the files above were dropped"
-        findings.append(Finding(".", "", f"no usable box in {len(seen)} pictures", mend, "fatal"))
+        fix = "label some objects, or see why the files above were dropped"
+        findings.append(Finding(".", "", f"no usable box in {len(seen)} images", fix, "fatal"))
     dropped = {index for index, one in enumerate(seen) if one.dropped}
     return CheckedDataset(dataset, names, [_record(one, names) for one in seen], findings, dropped)
 
@@ -64,11 +64,11 @@ def fatal(checked: CheckedDataset) -> None:
     lines = []
     for finding in found[:_SHOWN]:
         where = f"{finding.file}, {finding.object}" if finding.object else finding.file
-        lines.append(f"  {where}: {finding.what}" + (f"; {finding.mend}" if finding.mend else ""))
+        lines.append(f"  {where}: {finding.what}" + (f"; {finding.fix}" if finding.fix else ""))
     if len(found) > _SHOWN:
         lines.append(f"  and {len(found) - _SHOWN} more: `lookonce data check` lists all")
     count = "one thing" if len(found) == 1 else f"{len(found)} things"
-    raise LabelError(f"{checked.dataset.root}: {count} must be mended first\n" + "\n".join(lines))
+    raise LabelError(f"{checked.dataset.root}: {count} must be fixed first\n" + "\n".join(lines))
 
 
 def _record(one: Examined, names: tuple[str, ...]) -> CheckedRecord:
@@ -77,7 +77,7 @@ def _record(one: Examined, names: tuple[str, ...]) -> CheckedRecord:
     kept = [index for index, label in enumerate(one.labels) if label in number]
     return CheckedRecord(
         name=one.record.name,
-        picture=one.record.picture,
+        image=one.record.image,
         size=one.size,
         boxes=np.zeros((0, 4), np.float32) if one.dropped else one.boxes[kept],
         classes=np.asarray([number[one.labels[index]] for index in kept], np.int64),
@@ -90,20 +90,20 @@ def _class_findings(
 ) -> list[Finding]:
     findings = []
     for label in sorted(set(found) - set(names)):
-        pictures = [one for one in seen if label in one.labels]
+        images = [one for one in seen if label in one.labels]
         close = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1, 0.75)
         meant = next((f" (is {name!r} meant?)" for name in names if close and name.lower() == close[0]), "")
         what = (
             f"class {label!r} is not among the classes to learn, {', '.join(names) or 'none'}{meant}; "
-            f"it has {found[label]} boxes in {len(pictures)} pictures"
+            f"it has {found[label]} boxes in {len(images)} images"
         )
-        mend = "add it to the class list, or rename or delete these boxes"
-        file = os.path.relpath(pictures[0].record.annotation or dataset.root, dataset.root)
-        findings.append(Finding(file, label, what, mend, "fatal"))
+        fix = "add it to the class list, or rename or delete these boxes"
+        file = os.path.relpath(images[0].record.annotation or dataset.root, dataset.root)
+        findings.append(Finding(file, label, what, fix, "fatal"))
     for name in names:
         if name not in found:
-            what, mend = f"class {name!r} has no box", "take it off the class list, or label some"
-            findings.append(Finding(".", name, what, mend, "note"))
+            what, fix = f"class {name!r} has no box", "take it off the class list, or label some"
+            findings.append(Finding(".", name, what, fix, "note"))
     return findings
 
 
@@ -113,47 +113,47 @@ def _list_findings(dataset: Dataset) -> list[Finding]:
     for file, entry in dataset.unknown_names:
         by_file[os.path.relpath(file, dataset.root)].append(entry)
     for file, entries in by_file.items():
-        what = f"{len(entries)} lines name no picture of the dataset, {entries[0]!r} first"
-        findings.append(Finding(file, entries[0], what, "delete the lines or add the pictures", "note"))
+        what = f"{len(entries)} lines name no image of the dataset, {entries[0]!r} first"
+        findings.append(Finding(file, entries[0], what, "delete the lines or add the images", "note"))
     held = [(name, dataset.splits[name]) for name in ("train", "val", "test") if name in dataset.splits]
     for position, (name, indices) in enumerate(held):
         for other, others in held[position + 1 :]:
             if both := sorted(set(indices) & set(others)):
-                file = os.path.relpath(dataset.items[both[0]].picture, dataset.root)
-                what = f"in both {name} and {other}, with {len(both) - 1} other pictures"
-                findings.append(Finding(file, "", what, "keep each picture in one list", "note"))
+                file = os.path.relpath(dataset.items[both[0]].image, dataset.root)
+                what = f"in both {name} and {other}, with {len(both) - 1} other images"
+                findings.append(Finding(file, "", what, "keep each image in one list", "note"))
     return findings
 
 
 def _same_bytes(seen: Sequence[Examined], pool: ThreadPoolExecutor) -> list[list[int]]:
-    """Groups of indices whose pictures are byte for byte the same; only equal sizes are read."""
+    """Groups of indices whose images are byte for byte the same; only equal sizes are read."""
     by_size: dict[int, list[int]] = defaultdict(list)
     for index, one in enumerate(seen):
         if not one.dropped:
-            by_size[one.record.picture.stat().st_size].append(index)
+            by_size[one.record.image.stat().st_size].append(index)
     maybe = [index for group in by_size.values() if len(group) > 1 for index in group]
     by_digest: dict[str, list[int]] = defaultdict(list)
-    digests = pool.map(_digest, [seen[index].record.picture for index in maybe])
+    digests = pool.map(_digest, [seen[index].record.image for index in maybe])
     for index, digest in zip(maybe, digests, strict=True):
         by_digest[digest].append(index)
     return [group for group in by_digest.values() if len(group) > 1]
 
 
-def _digest(picture: Path) -> str:
-    with picture.open("rb") as file:
+def _digest(image: Path) -> str:
+    with image.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _twin_findings(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Finding]:
-    """Tell of same pictures where they would flatter a result: in different splits, or with none fixed."""
+    """Tell of same images where they would flatter a result: in different splits, or with none fixed."""
     home = {index: name for name in ("train", "val", "test") for index in dataset.splits.get(name, ())}
     findings = []
     for group in groups:
         homes = sorted({home.get(index, "no list") for index in group})
         if len(homes) > 1 or "no list" in homes:
-            files = [os.path.relpath(dataset.items[index].picture, dataset.root) for index in group]
+            files = [os.path.relpath(dataset.items[index].image, dataset.root) for index in group]
             where = f"in {' and '.join(homes)}" if dataset.splits else "a drawn split may part them"
-            what = f"the same picture, byte for byte, as {', '.join(files[1:4])}: {where}"
-            mend = "keep one of them: validating on a training picture flatters the result"
-            findings.append(Finding(files[0], "", what, mend, "note"))
+            what = f"the same image, byte for byte, as {', '.join(files[1:4])}: {where}"
+            fix = "keep one of them: validating on a training image flatters the result"
+            findings.append(Finding(files[0], "", what, fix, "note"))
     return findings

@@ -1,4 +1,4 @@
-"""A folder of labelled pictures."""
+"""A folder of labelled images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VOTT_FOLDER = "-PascalVOC-export"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures by index, sorted by name; label files are parsed when they are asked for.
+    """Labelled images by index, sorted by name; label files are parsed when they are asked for.
 
     Example:
         >>> dataset = Dataset.open("my-project-PascalVOC-export")  # doctest: +SKIP
@@ -37,7 +37,7 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], format: str | None = None) -> Dataset:
-        """List a dataset without opening its label files or pictures.
+        """List a dataset without opening its label files or images.
 
         Args:
             path: the folder, or one that holds the export as its only dataset.
@@ -59,7 +59,7 @@ class Dataset:
 
     @property
     def root(self) -> Path:
-        """The folder that holds the annotations and pictures."""
+        """The folder that holds the annotations and images."""
         return self.layout.root
 
     @property
@@ -78,11 +78,11 @@ class Dataset:
         item = self.items[index]
         if item.annotation is None:
             none = np.zeros((0, 4), np.float32)
-            return Record(item.picture.name, item.picture, None, None, none, (), np.zeros(0, np.bool_))
+            return Record(item.image.name, item.image, None, None, none, (), np.zeros(0, np.bool_))
         told = read_annotation(item.annotation)
         return Record(
-            name=item.picture.name,
-            picture=item.picture,
+            name=item.image.name,
+            image=item.image,
             annotation=item.annotation,
             size=told.size,
             boxes=told.boxes,
@@ -101,11 +101,11 @@ class Dataset:
 
     @property
     def unknown_names(self) -> list[tuple[str, str]]:
-        """(list file, line) of each line in the dataset's lists that names no picture."""
+        """(list file, line) of each line in the dataset's lists that names no image."""
         return self._lists[1]
 
     def split(self, name: str, seed: int = 0) -> list[int]:
-        """Sorted indices of one split; without lists, train and val are a seeded 80/20 draw by picture.
+        """Sorted indices of one split; without lists, train and val are a seeded 80/20 draw by image.
 
         Raises:
             LabelError: no such split.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 CLASSES = ("bolt", "nut", "washer")
 TRAINING, UNSEEN = "parts", "unseen"
 WIDTH, HEIGHT = 320, 240
-UNSEEN_PICTURES = 12
+UNSEEN_IMAGES = 12
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -32,14 +32,14 @@ class _Labelled:
     box: Box
 
 
-def make_demo_set(folder: str | Path, pictures: int = 60, seed: int = 0) -> Path:
-    """Draw `pictures` scenes of bolts, nuts and washers (320x240), and 12 more that training never sees.
+def make_demo_set(folder: str | Path, images: int = 60, seed: int = 0) -> Path:
+    """Draw `images` scenes of bolts, nuts and washers (320x240), and 12 more that training never sees.
 
     Both are VoTT exports inside `folder`; returns the first, `unseen_set` names the other. The same seed
-    gives the same pictures and boxes. Existing files of the same names are written over.
+    gives the same images and boxes. Existing files of the same names are written over.
     """
     root = Path(folder)
-    for index, (name, count) in enumerate(((TRAINING, pictures), (UNSEEN, UNSEEN_PICTURES))):
+    for index, (name, count) in enumerate(((TRAINING, images), (UNSEEN, UNSEEN_IMAGES))):
         rng = np.random.default_rng((seed, index))
         scenes = [draw_scene(rng) for _ in range(count)]
         _write_export(root / f"{name}-PascalVOC-export", name, scenes)
@@ -52,10 +52,10 @@ def unseen_set(training: Path) -> Path:
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Pixels, list[_Labelled]]:
-    """One picture, RGB (240, 320, 3), and its labels."""
-    picture = _ground(rng)
+    """One image, RGB (240, 320, 3), and its labels."""
+    image = _ground(rng)
     for _ in range(rng.integers(0, 4)):
-        _paste(picture, _scrap(rng), rng, rng.uniform(30, 70), _anywhere(rng, 0.0), bevel=0.15)
+        _paste(image, _scrap(rng), rng, rng.uniform(30, 70), _anywhere(rng, 0.0), bevel=0.15)
     labelled: list[_Labelled] = []
     covered = np.zeros((HEIGHT, WIDTH), bool)
     for _ in range(rng.integers(3, 8)):
@@ -71,10 +71,10 @@ def draw_scene(rng: np.random.Generator) -> tuple[Pixels, list[_Labelled]]:
                 break
         else:
             continue
-        mask = _paste(picture, sprite, rng, side, centre, bevel=0.75)
+        mask = _paste(image, sprite, rng, side, centre, bevel=0.75)
         covered |= mask
         labelled.append(_Labelled(name, _tight_box(mask, rng)))
-    return _photograph(picture, rng), labelled
+    return _photograph(image, rng), labelled
 
 
 def _anywhere(rng: np.random.Generator, margin: float) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def _tight_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> Box:
 
 
 def _noise(rng: np.random.Generator, cells_x: int, cells_y: int) -> Floats:
-    """Smooth noise over the picture, about -1..1, with that many bumps across and down."""
+    """Smooth noise over the image, about -1..1, with that many bumps across and down."""
     cells = rng.normal(0, 0.5, (max(2, cells_y), max(2, cells_x))).astype(np.float32)
     return np.asarray(cv2.resize(cells, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.float32)
 
@@ -202,7 +202,7 @@ _SPRITES = {"bolt": _bolt, "nut": _nut, "washer": _washer}
 
 
 def _paste(
-    picture: Floats,
+    image: Floats,
     sprite: Floats,
     rng: np.random.Generator,
     side: float,
@@ -228,15 +228,15 @@ def _paste(
     reach = rng.uniform(2, 5)
     shift = np.asarray([[1, 0, reach], [0, 1, reach * 1.2]], np.float32)
     shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (WIDTH, HEIGHT)), (0, 0), 2.5)
-    picture *= (1 - 0.5 * shadow)[..., None]
-    picture += alpha[..., None] * (whole[..., :3] - picture)
+    image *= (1 - 0.5 * shadow)[..., None]
+    image += alpha[..., None] * (whole[..., :3] - image)
     return np.asarray(alpha > 0.5)
 
 
-def _photograph(picture: Floats, rng: np.random.Generator) -> Pixels:
+def _photograph(image: Floats, rng: np.random.Generator) -> Pixels:
     """Exposure, a slight blur and sensor noise."""
-    exposed = cv2.GaussianBlur(picture * rng.uniform(0.8, 1.15), (0, 0), rng.uniform(0.3, 0.8))
-    noisy = exposed + rng.normal(0, rng.uniform(1.5, 5), picture.shape)
+    exposed = cv2.GaussianBlur(image * rng.uniform(0.8, 1.15), (0, 0), rng.uniform(0.3, 0.8))
+    noisy = exposed + rng.normal(0, rng.uniform(1.5, 5), image.shape)
     return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
 
@@ -244,13 +244,13 @@ def _write_export(folder: Path, name: str, scenes: Sequence[tuple[Pixels, list[_
     for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     files = [f"{name}_{number:03d}.jpg" for number in range(1, len(scenes) + 1)]
-    for file, (picture, labelled) in zip(files, scenes, strict=True):
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    for file, (image, labelled) in zip(files, scenes, strict=True):
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         (folder / "JPEGImages" / file).write_bytes(jpeg.tobytes())
         text = _annotation(folder.name, file, labelled)
         (folder / "Annotations" / file).with_suffix(".xml").write_text(text, encoding="utf-8", newline="\n")
-    # VoTT validates on the first fifth, and lists every picture for every tag, with 1 where the tag is in it.
+    # VoTT validates on the first fifth, and lists every image for every tag, with 1 where the tag is in it.
     first = len(files) // 5
     for tag in CLASSES:
         lines = [

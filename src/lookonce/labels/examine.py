@@ -1,4 +1,4 @@
-"""The checks that one picture and its label file allow without knowing the others."""
+"""The checks that one image and its label file allow without knowing the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.boxes import clip_boxes
-from lookonce.io.images import PictureError, looks_complete, picture_header, read_picture
+from lookonce.io.images import ImageError, image_header, looks_complete, read_image
 from lookonce.labels.checked import Finding, Outcome
 from lookonce.labels.dataset import Dataset
 from lookonce.labels.record import LabelError, Record
@@ -32,7 +32,7 @@ _TOLERANCE_PX = 0.01
 
 @dataclass
 class Examined:
-    """One picture's true (width, height), clean boxes with their labels, and what was found on the way."""
+    """One image's true (width, height), clean boxes with their labels, and what was found on the way."""
 
     root: Path
     record: Record
@@ -43,19 +43,17 @@ class Examined:
     dropped: bool = False
     findings: list[Finding] = field(default_factory=list)
 
-    def tell(self, path: Path | None, what: str, mend: str, outcome: Outcome, object: str = "") -> None:
+    def tell(self, path: Path | None, what: str, fix: str, outcome: Outcome, object: str = "") -> None:
         """Add a finding about one of the record's files."""
-        file = os.path.relpath(path or self.record.picture, self.root)
-        self.findings.append(Finding(file, object, what, mend, outcome))
+        file = os.path.relpath(path or self.record.image, self.root)
+        self.findings.append(Finding(file, object, what, fix, outcome))
 
 
 def examine(dataset: Dataset, index: int, full: bool) -> Examined:
-    """Check one record; `full` decodes the picture, otherwise its header and end are looked at."""
+    """Check one record; `full` decodes the image, otherwise its header and end are looked at."""
     item = dataset.items[index]
     none = np.zeros((0, 4), np.float32)
-    placeholder = Record(
-        item.picture.name, item.picture, item.annotation, None, none, (), np.zeros(0, np.bool_)
-    )
+    placeholder = Record(item.image.name, item.image, item.annotation, None, none, (), np.zeros(0, np.bool_))
     try:
         record = dataset[index]
     except LabelError as error:
@@ -63,40 +61,40 @@ def examine(dataset: Dataset, index: int, full: bool) -> Examined:
         seen.tell(item.annotation, str(error).removeprefix(str(item.annotation)).lstrip(":, "), "", "fatal")
         return seen
     seen = Examined(dataset.root, record, size=record.size or (1, 1))
-    if not _picture(seen, full):
+    if not _image(seen, full):
         seen.dropped = True
     elif record.annotation is None:
-        mend = "label it; for a background picture add a label file without objects"
-        seen.tell(None, "has no label file", mend, "dropped")
+        fix = "label it; for a background image add a label file without objects"
+        seen.tell(None, "has no label file", fix, "dropped")
         seen.dropped = True
     else:
         _boxes(seen)
     return seen
 
 
-def _picture(seen: Examined, full: bool) -> bool:
-    """Find the true size; False if the picture cannot be used."""
-    picture, annotation = seen.record.picture, seen.record.annotation
-    if not picture.is_file():
+def _image(seen: Examined, full: bool) -> bool:
+    """Find the true size; False if the image cannot be used."""
+    image, annotation = seen.record.image, seen.record.annotation
+    if not image.is_file():
         seen.tell(
             annotation,
-            f"its picture is missing: {picture.name}",
+            f"its image is missing: {image.name}",
             "copy it there or delete the label file",
             "dropped",
         )
         return False
     try:
-        stored, orientation, format = picture_header(picture)
-        if full or not looks_complete(picture):
-            read_picture(picture)
-    except PictureError as error:
-        what = str(error).removeprefix(str(picture)).lstrip(":, ")
-        seen.tell(picture, what, "replace the picture or delete it and its label file", "dropped")
+        stored, orientation, format = image_header(image)
+        if full or not looks_complete(image):
+            read_image(image)
+    except ImageError as error:
+        what = str(error).removeprefix(str(image)).lstrip(":, ")
+        seen.tell(image, what, "replace the image or delete it and its label file", "dropped")
         return False
     seen.size = stored[::-1] if orientation >= 5 else stored
-    if picture.suffix.lower() not in _ENDINGS.get(format, (picture.suffix.lower(),)):
-        what = f"holds {format} data under the ending {picture.suffix}"
-        seen.tell(picture, what, "nothing to do here; other programs may want it renamed", "note")
+    if image.suffix.lower() not in _ENDINGS.get(format, (image.suffix.lower(),)):
+        what = f"holds {format} data under the ending {image.suffix}"
+        seen.tell(image, what, "nothing to do here; other programs may want it renamed", "note")
     _compare_sizes(seen, stored, orientation)
     return True
 
@@ -110,7 +108,7 @@ def _compare_sizes(seen: Examined, stored: tuple[int, int], orientation: int) ->
             f"width and height swapped by EXIF: labelled as stored, {told[0]} x {told[1]}, but shown turned "
             f"(orientation {orientation}), {true[0]} x {true[1]}; its boxes were turned with it"
         )
-        seen.tell(annotation, what, "look at the boxes; save the picture upright and label it so", "repaired")
+        seen.tell(annotation, what, "look at the boxes; save the image upright and label it so", "repaired")
         return
     if orientation != 1:
         what = f"EXIF orientation {orientation}: turned upright, and the labels are taken to mean that"
@@ -119,16 +117,14 @@ def _compare_sizes(seen: Examined, stored: tuple[int, int], orientation: int) ->
         )
     if told is not None and told != true:
         what = (
-            f"<size> says {told[0]} x {told[1]}, the picture has {true[0]} x {true[1]}; the true size is used"
+            f"<size> says {told[0]} x {told[1]}, the image has {true[0]} x {true[1]}; the true size is used"
         )
-        mend = (
-            "correct <size>; if the picture was resized after labelling, its boxes are wrong: label it again"
-        )
-        seen.tell(annotation, what, mend, "repaired")
+        fix = "correct <size>; if the image was resized after labelling, its boxes are wrong: label it again"
+        seen.tell(annotation, what, fix, "repaired")
 
 
 def turn_boxes(boxes: Boxes, stored: tuple[int, int], orientation: int) -> Boxes:
-    """Boxes (n, 4) xyxy on a stored (width, height) picture -> on the picture turned upright."""
+    """Boxes (n, 4) xyxy on a stored (width, height) image -> on the image turned upright."""
     width, height = stored
     x1, y1, x2, y2 = np.asarray(boxes, np.float32).reshape(-1, 4).T
     if orientation in (5, 6, 7, 8):
@@ -141,7 +137,7 @@ def turn_boxes(boxes: Boxes, stored: tuple[int, int], orientation: int) -> Boxes
 
 
 def _boxes(seen: Examined) -> None:
-    """Swap, clip and drop until every box lies in the picture, has an area and is there once."""
+    """Swap, clip and drop until every box lies in the image, has an area and is there once."""
     record, (width, height) = seen.record, seen.size
     kept: list[int] = []
     clean = clip_boxes(seen.boxes, width, height)
@@ -151,30 +147,30 @@ def _boxes(seen: Examined) -> None:
         corners = " ".join(f"{value:g}" for value in box)
         low, high = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
         if (low == high).any():
-            what, mend = f"no area: box {corners}", "draw it again or delete the object"
-            seen.tell(record.annotation, what, mend, "dropped", name)
+            what, fix = f"no area: box {corners}", "draw it again or delete the object"
+            seen.tell(record.annotation, what, fix, "dropped", name)
             continue
         if (box[:2] > box[2:]).any():
-            what, mend = (
+            what, fix = (
                 f"corners in the wrong order: box {corners}; swapped",
                 "write the smaller value as min",
             )
-            seen.tell(record.annotation, what, mend, "repaired", name)
+            seen.tell(record.annotation, what, fix, "repaired", name)
         straight = np.concatenate([low, high])
         clean[index] = clip_boxes(straight, width, height)
         if (clean[index, :2] >= clean[index, 2:]).any():
-            what, mend = (
+            what, fix = (
                 f"wholly outside {width} x {height}: box {corners}",
                 "draw it again or delete the object",
             )
-            seen.tell(record.annotation, what, mend, "dropped", name)
+            seen.tell(record.annotation, what, fix, "dropped", name)
             continue
         if np.abs(clean[index] - straight).max() > _TOLERANCE_PX:
-            what, mend = (
+            what, fix = (
                 f"reaches outside {width} x {height}: box {corners}; clipped",
-                "draw it inside the picture",
+                "draw it inside the image",
             )
-            seen.tell(record.annotation, what, mend, "repaired", name)
+            seen.tell(record.annotation, what, fix, "repaired", name)
         twin = first_seen.setdefault((label, clean[index].tobytes()), index)
         if twin != index:
             what = f"the same box and class as object {twin + 1}: box {corners}"

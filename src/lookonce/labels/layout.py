@@ -1,4 +1,4 @@
-"""Which folder holds the export, and which annotation belongs to which picture."""
+"""Which folder holds the export, and which annotation belongs to which image."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from lookonce.labels.record import LabelError
 
 UNDERSTOOD = (
     "Annotations/*.xml with JPEGImages/ or images/ (Pascal VOC, VoTT's and Label Studio's VOC exports), "
-    "or *.xml beside the pictures"
+    "or *.xml beside the images"
 )
-_PICTURE_FOLDERS = ("JPEGImages", "images", "Images", "")
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "")
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture of the dataset by name; `annotation` is None where it has no label file."""
+    """One image of the dataset by name; `annotation` is None where it has no label file."""
 
-    picture: Path
+    image: Path
     annotation: Path | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A Pascal VOC-like folder: where the export, its label files and its pictures lie."""
+    """A Pascal VOC-like folder: where the export, its label files and its images lie."""
 
     root: Path
     annotations: Path
-    pictures: Path
+    images: Path
 
 
 def find_layout(path: Path) -> Layout:
@@ -58,21 +58,21 @@ def find_layout(path: Path) -> Layout:
 
 
 def _layout(folder: Path) -> Layout | None:
-    """An Annotations folder with its neighbour, or label files beside the pictures."""
+    """An Annotations folder with its neighbour, or label files beside the images."""
     flat = [folder] if folder.name.lower() != "annotations" else []
     for labels in [folder / "Annotations", folder / "annotations", *flat]:
         if labels.is_dir():
             with os.scandir(labels) as entries:
                 if any(entry.name.lower().endswith(".xml") for entry in entries):
-                    pictures = next(folder / name for name in _PICTURE_FOLDERS if (folder / name).is_dir())
-                    return Layout(folder, labels, pictures)
+                    images = next(folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir())
+                    return Layout(folder, labels, images)
     return None
 
 
 def keys(name: str) -> tuple[str, str]:
     """The two forms in which a file is looked up: as it stands, and decoded without folders.
 
-    Both lose the ending, if it is a picture's or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
+    Both lose the ending, if it is an image's or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
     """
     return _bare(name), _bare(decoded(name).rsplit("/", 1)[-1])
 
@@ -83,21 +83,21 @@ def _bare(name: str) -> str:
 
 
 def list_items(layout: Layout) -> list[Item]:
-    """Every picture and every annotation, matched by name, sorted; lists two folders and opens nothing.
+    """Every image and every annotation, matched by name, sorted; lists two folders and opens nothing.
 
-    Only where names leave both annotations and pictures unmatched are those annotations opened for their
+    Only where names leave both annotations and images unmatched are those annotations opened for their
     <filename>.
     """
     labels = sorted(name for name in os.listdir(layout.annotations) if name.lower().endswith(".xml"))
-    pictures = sorted(name for name in os.listdir(layout.pictures) if name.lower().endswith(SUFFIXES))
+    images = sorted(name for name in os.listdir(layout.images) if name.lower().endswith(SUFFIXES))
     exact: dict[str, list[str]] = {}
     loose: dict[str, list[str]] = {}
-    for name in pictures:
+    for name in images:
         as_it_stands, bare = keys(name)
         exact.setdefault(as_it_stands, []).append(name)
         loose.setdefault(bare, []).append(name)
     matched: dict[str, str] = {}
-    free = set(pictures)
+    free = set(images)
     for label in labels:
         same = exact.get(keys(label)[0], [])
         if len(same) == 1:
@@ -109,19 +109,19 @@ def list_items(layout: Layout) -> list[Item]:
             matched[label] = same[0]
             free.discard(same[0])
     for label in (label for label in labels if label not in matched) if free else ():
-        named = _named_picture(layout.annotations / label, free, loose)
+        named = _named_image(layout.annotations / label, free, loose)
         if named:
             matched[label] = named
             free.discard(named)
     items = [
-        Item(layout.pictures / matched.get(label, _bare(label) + ".jpg"), layout.annotations / label)
+        Item(layout.images / matched.get(label, _bare(label) + ".jpg"), layout.annotations / label)
         for label in labels
     ]
-    items += [Item(layout.pictures / name, None) for name in free]
-    return sorted(items, key=lambda item: (item.picture.name, str(item.annotation)))
+    items += [Item(layout.images / name, None) for name in free]
+    return sorted(items, key=lambda item: (item.image.name, str(item.annotation)))
 
 
-def _named_picture(annotation: Path, free: set[str], loose: dict[str, list[str]]) -> str | None:
+def _named_image(annotation: Path, free: set[str], loose: dict[str, list[str]]) -> str | None:
     try:
         filename = read_annotation(annotation).filename
     except LabelError:

@@ -1,4 +1,4 @@
-"""One labelled picture, as its label file describes it."""
+"""One labelled image, as its label file describes it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from lookonce.errors import LookonceError
 
 
 class LabelError(LookonceError):
-    """A label file, class list or dataset folder is at fault; the message names file, place and mend."""
+    """A label file, class list or dataset folder is at fault; the message names file, place and fix."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A picture and its boxes, unchecked: just what the label file says.
+    """An image and its boxes, unchecked: just what the label file says.
 
     Args:
-        name: the picture's file name.
-        picture: where the picture is, or should be: it may be missing.
-        annotation: the label file; None for a picture that has none.
+        name: the image's file name.
+        image: where the image is, or should be: it may be missing.
+        annotation: the label file; None for an image that has none.
         size: (width, height) in pixels according to the label file.
         boxes: float32 (n, 4), xyxy in original pixels.
         labels: n class names.
@@ -30,7 +30,7 @@ class Record:
     """
 
     name: str
-    picture: Path
+    image: Path
     annotation: Path | None
     size: tuple[int, int] | None
     boxes: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Which pictures are for training, validation and test: the layout's own lists, else a seeded draw."""
+"""Which images are for training, validation and test: the layout's own lists, else a seeded draw."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FLAG = re.compile(r"\s+(-1|0|1)$")
 def read_splits(folder: Path, items: Sequence[Item]) -> tuple[dict[str, list[int]], list[tuple[str, str]]]:
     """Read `ImageSets/Main`: plain lists (`train.txt`), else one list per class (`car_train.txt`).
 
-    A class's list says of each picture whether the class is in it (1, 0, -1); the picture belongs to the
-    split all the same, so the classes' lists are merged. A picture that is in both `car_train` and
+    A class's list says of each image whether the class is in it (1, 0, -1); the image belongs to the
+    split all the same, so the classes' lists are merged. An image that is in both `car_train` and
     `dog_val` is validated on, not trained on. The classes' lists win over a plain `train.txt` alone, which
     would leave nothing to validate on.
 
     Returns:
-        Sorted indices into `items` by split, and (file, entry) of each line that names no picture.
+        Sorted indices into `items` by split, and (file, entry) of each line that names no image.
     """
     files = {path.stem: path for path in sorted(folder.glob("*.txt"))} if folder.is_dir() else {}
     plain = {name: [files[name]] for name in NAMES if name in files}
@@ -53,7 +53,7 @@ def read_splits(folder: Path, items: Sequence[Item]) -> tuple[dict[str, list[int
 
 
 def choose(splits: dict[str, list[int]], count: int, name: str, seed: int) -> list[int]:
-    """Indices of one split out of `count` pictures, from the lists or, for train and val, drawn by `seed`.
+    """Indices of one split out of `count` images, from the lists or, for train and val, drawn by `seed`.
 
     Without a `val` list, a fifth of what may be trained on is drawn for it, so train and val never meet.
     """
@@ -77,18 +77,18 @@ def choose(splits: dict[str, list[int]], count: int, name: str, seed: int) -> li
 
 
 class _Lookup:
-    """Finds a picture by file name, by name without ending, or percent-decoded, in this order."""
+    """Finds an image by file name, by name without ending, or percent-decoded, in this order."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._forms: tuple[dict[str, set[int]], ...] = ({}, {}, {})
         for index, item in enumerate(items):
-            for path in (item.picture, item.annotation):
+            for path in (item.image, item.annotation):
                 if path is not None:
                     for form, key in zip(self._forms, (path.name, *keys(path.name)), strict=True):
                         form.setdefault(key, set()).add(index)
 
     def find(self, entry: str, flagged: bool) -> int | None:
-        """The one picture that a line names, with or without a flag; None if none or several."""
+        """The one image that a line names, with or without a flag; None if none or several."""
         without = _FLAG.sub("", entry)
         for text in (without, entry) if flagged else (entry, without):
             for form, key in zip(self._forms, (text, *keys(text)), strict=True):

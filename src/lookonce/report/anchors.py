@@ -17,7 +17,7 @@ _MOST_DOTS = 2500
 
 
 def anchors_section(run: RunFacts) -> Markup | None:
-    """A cloud of box sizes, and a table of the anchors; None for training pictures without boxes."""
+    """A cloud of box sizes, and a table of the anchors; None for training images without boxes."""
     cfg = parse_cfg(run.card.cfg)
     anchors = cfg.heads[0].all_anchors
     strides = layer_strides(cfg)
@@ -58,7 +58,7 @@ def anchors_section(run: RunFacts) -> Markup | None:
             ),
             class_="pair",
         ),
-        lead="Every dot is a labelled box of the training pictures, in pixels of the network's input; every "
+        lead="Every dot is a labelled box of the training images, in pixels of the network's input; every "
         "cross an anchor, a shape that the network starts from. Good anchors stand where the dots are.",
     )
 

@@ -18,11 +18,11 @@ _OUTCOMES = ("dropped", "repaired", "note")
 
 
 def data_section(run: RunFacts) -> Markup:
-    """Pictures and objects in each list, by class; and the fingerprints."""
+    """Images and objects in each list, by class; and the fingerprints."""
     lists = [
         (key, title) for key, title in (("train", "training"), ("val", "validation")) if run.lists.get(key)
     ]
-    heads = ["class"] + [f"{title} {what}" for _, title in lists for what in ("objects", "pictures")]
+    heads = ["class"] + [f"{title} {what}" for _, title in lists for what in ("objects", "images")]
     rows = []
     for label, one in enumerate(run.card.classes[:_MOST_CLASSES]):
         rows.append(
@@ -43,12 +43,10 @@ def data_section(run: RunFacts) -> Markup:
     return section(
         "data",
         "Data",
-        table("Objects and pictures by class", heads, rows, range(1, len(heads)), "figures"),
+        table("Objects and images by class", heads, rows, range(1, len(heads)), "figures"),
         note(f"and {more:,} more classes" if more > 0 else None),
         facts([("Data set", name(str(run.record.data.get("name", "")))), *prints], "facts whole"),
-        note(
-            "Runs with the same fingerprint had pictures of the same names, with the same boxes and classes."
-        ),
+        note("Runs with the same fingerprint had images of the same names, with the same boxes and classes."),
     )
 
 
@@ -57,8 +55,8 @@ def _counts(run: RunFacts, label: int | None, lists: list[str]) -> list[str]:
     for key in lists:
         classes = [run.checked.records[index].classes for index in run.lists[key]]
         mine = [int(len(one) if label is None else np.count_nonzero(one == label)) for one in classes]
-        pictures = len(mine) if label is None else sum(number > 0 for number in mine)
-        cells += [f"{sum(mine):,}", f"{pictures:,}"]
+        images = len(mine) if label is None else sum(number > 0 for number in mine)
+        cells += [f"{sum(mine):,}", f"{images:,}"]
     return cells
 
 
@@ -79,7 +77,7 @@ def findings_section(run: RunFacts) -> Markup:
                 name(one.object),
                 badge,
                 cut(one.what, _LONGEST_TEXT),
-                cut(one.mend, _LONGEST_TEXT),
+                cut(one.fix, _LONGEST_TEXT),
             ]
         )
     more = len(findings) - _MOST_FINDINGS

@@ -71,7 +71,7 @@ def _curve_chart(metrics: Metrics) -> Markup:
             1.8 if few else 0.7,
         )
     if not envelopes:
-        return chart.figure("No curve: no labelled object in the validation pictures.", "No labelled object.")
+        return chart.figure("No curve: no labelled object in the validation images.", "No labelled object.")
     mean = np.mean(envelopes, axis=0)
     if len(present) > 1:
         points = list(zip(_RECALLS.tolist(), mean.tolist(), strict=True))

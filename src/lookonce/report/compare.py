@@ -30,7 +30,7 @@ HEADS = (
 )
 # Columns of these.
 SCORED = (4, 5, 6)
-LETTERS = "Equal letters: the same pictures with the same labels."
+LETTERS = "Equal letters: the same images with the same labels."
 _LONGEST_VALUE = 60
 _SHA256 = 64
 
@@ -138,7 +138,7 @@ def _chart(runs: Sequence[Run], key: str, label: str) -> Markup | None:
     if key == "loss":
         scale = value_axis("a batch's mean", values)
     else:
-        scale = linear("on the validation pictures", 0, max(max(values), 0.01))
+        scale = linear("on the validation images", 0, max(max(values), 0.01))
     chart = Chart(label, x, scale)
     for index, (run, points) in enumerate(zip(runs, lines, strict=True)):
         if points:

@@ -38,7 +38,7 @@ def curves_section(rows: Rows, best_epoch: int | None, times: Sequence[EpochTime
         lead="The loss should fall and the average precision rise. The model that was kept is the one of the "
         "best epoch, not of the last."
         if best_epoch is not None
-        else "The loss should fall. Without validation pictures nothing tells which epoch was best: the last "
+        else "The loss should fall. Without validation images nothing tells which epoch was best: the last "
         "is kept.",
     )
 
@@ -65,7 +65,7 @@ def _scores(rows: Rows, best_epoch: int | None) -> Markup | None:
     if not any(math.isfinite(y) for _, _, points in lines for _, y in points):
         return None
     chart = Chart(
-        "Average precision", epochs_axis([row["epoch"] for row in rows]), unit("on the validation pictures")
+        "Average precision", epochs_axis([row["epoch"] for row in rows]), unit("on the validation images")
     )
     stage_rules(chart, rows)
     for index, label, points in lines:

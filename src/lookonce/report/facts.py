@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lookonce._version import __version__
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
-from lookonce.evaluation import Metrics, Truth
+from lookonce.evaluation import GroundTruth, Metrics
 from lookonce.labels import CheckedDataset
 from lookonce.runs.machine import describe_machine
 from lookonce.runs.record import EpochTime, RunRecord, count_parameters, flat
@@ -33,7 +33,7 @@ def describe_run(
     data: dict[str, Any] = {"name": checked.dataset.name}
     for key, indices in lists.items():
         boxes = sum(len(checked.records[index].boxes) for index in indices)
-        data[key] = {"pictures": len(indices), "boxes": boxes, "sha256": digest(checked, indices)}
+        data[key] = {"images": len(indices), "boxes": boxes, "sha256": digest(checked, indices)}
     return RunRecord(
         model=card.name,
         parameters=count_parameters(parse_cfg(card.cfg)),
@@ -51,7 +51,7 @@ class RunFacts:
     """One training, after it.
 
     `card` is the kept model's, with its epoch's figures; `rows` those of metrics.csv. `lists` has the indices
-    into `checked` of the pictures to train on and to validate on. `batches` makes the training's batches
+    into `checked` of the images to train on and to validate on. `batches` makes the training's batches
     again; `measured` holds the kept model against `lists["val"]`, None without one.
     """
 
@@ -65,11 +65,11 @@ class RunFacts:
     batches: Batches | None = None
     measured: Measurement | None = None
     started: str = ""
-    truths: Sequence[Truth] = field(init=False)
+    truths: Sequence[GroundTruth] = field(init=False)
 
     def __post_init__(self) -> None:
         records = [self.checked.records[index] for index in self.lists.get("val", ())]
-        truths = [Truth(one.boxes, one.classes, one.difficult, one.size) for one in records]
+        truths = [GroundTruth(one.boxes, one.classes, one.difficult, one.size) for one in records]
         object.__setattr__(self, "truths", truths)
 
     @property
@@ -79,7 +79,7 @@ class RunFacts:
 
     @property
     def predictions(self) -> Sequence[Detections]:
-        """What the kept model found, one a picture of `lists["val"]`."""
+        """What the kept model found, one an image of `lists["val"]`."""
         return self.measured.predictions if self.measured else ()
 
     @property

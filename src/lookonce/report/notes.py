@@ -14,7 +14,7 @@ from lookonce.report.markup import Markup, joined, name
 from lookonce.report.words import count, figure, percent
 
 _FEW_OBJECTS = 10
-_FEW_PICTURES = 20
+_FEW_IMAGES = 20
 _FAR_BELOW = 0.15
 _OFTEN_CONFUSED = 0.1
 _ILL_CALIBRATED = 0.1
@@ -47,7 +47,7 @@ def _classes(run: RunFacts) -> Iterator[Note]:
     present = [one for one in metrics.classes if one.truths]
     if absent := [one.name for one in metrics.classes if not one.truths]:
         yield joined(
-            ["No validation picture shows ", _names(absent), ": nothing is known of how well that is found."]
+            ["No validation image shows ", _names(absent), ": nothing is known of how well that is found."]
         )
     if few := [one.name for one in present if one.truths < _FEW_OBJECTS]:
         yield joined(
@@ -94,8 +94,8 @@ def _scores(run: RunFacts) -> Iterator[Note]:
     metrics = run.metrics
     if metrics is None:
         return
-    if metrics.pictures < _FEW_PICTURES:
-        few = count(metrics.pictures, "validation picture")
+    if metrics.images < _FEW_IMAGES:
+        few = count(metrics.images, "validation image")
         yield f"Only {few}: others would give figures several points away."
     scores = calibrate(run.truths, run.predictions, len(metrics.classes))
     if not math.isnan(scores.error) and scores.error > _ILL_CALIBRATED:
@@ -107,9 +107,9 @@ def _scores(run: RunFacts) -> Iterator[Note]:
 
 
 def _data(run: RunFacts) -> Iterator[Note]:
-    mended = sum(one.outcome in ("repaired", "dropped") for one in run.checked.findings)
-    if mended:
-        yield f"The label check mended or left out {count(mended, 'thing')}: see the end of this page."
+    fixed = sum(one.outcome in ("repaired", "dropped") for one in run.checked.findings)
+    if fixed:
+        yield f"The label check fixed or left out {count(fixed, 'thing')}: see the end of this page."
 
 
 def _names(names: list[str]) -> Markup:

@@ -11,9 +11,9 @@ from lookonce.report.calibration import calibration_section
 from lookonce.report.classes import classes_section, confusion_section
 from lookonce.report.curves import curves_section
 from lookonce.report.facts import RunFacts
+from lookonce.report.galleries import batches_section, validation_section
 from lookonce.report.layout import page
 from lookonce.report.markup import Markup, joined, name
-from lookonce.report.pictures import batches_section, validation_section
 from lookonce.report.summary import summary_section
 
 REPORT = "report.html"
@@ -27,7 +27,7 @@ def write_report(run: RunFacts) -> Path:
 
 
 def report_page(run: RunFacts) -> Markup:
-    """The whole page; without validation pictures the parts that need them are left out."""
+    """The whole page; without validation images the parts that need them are left out."""
     metrics = run.metrics
     parts: list[tuple[str, Markup | None]] = [
         ("Summary", summary_section(run)),
@@ -38,7 +38,7 @@ def report_page(run: RunFacts) -> Markup:
             ("Classes", classes_section(metrics)),
             ("Mistakes", confusion_section(run, metrics)),
             ("Scores", calibration_section(run, metrics)),
-            ("Pictures", validation_section(run, metrics)),
+            ("Images", validation_section(run, metrics)),
         ]
     parts += [
         ("Anchors", anchors_section(run)),

@@ -30,8 +30,8 @@ def summary_section(run: RunFacts) -> Markup:
 
 
 _UNMEASURED = (
-    "No validation pictures were used, so this report has no measure of how good the model is: no average "
-    "precision, no confusion matrix, no calibration, no best and worst pictures. Measure it on pictures that "
+    "No validation images were used, so this report has no measure of how good the model is: no average "
+    "precision, no confusion matrix, no calibration, no best and worst images. Measure it on images that "
     "it did not learn from with lookonce evaluate."
 )
 
@@ -49,7 +49,7 @@ def _what(run: RunFacts) -> Markup:
         [
             "A ", element("b", name(run.card.name)), " that finds ", *named,
             f" and {count(more, 'class', 'classes')} more" if more else "",
-            f". It learned from {count(int(train.get('pictures', 0)), 'picture')} with ",
+            f". It learned from {count(int(train.get('images', 0)), 'image')} with ",
             f"{count(int(train.get('boxes', 0)), 'labelled object')}, "
             f"{count(len(run.rows), 'epoch')}{time}.",
         ]
@@ -58,9 +58,9 @@ def _what(run: RunFacts) -> Markup:
 
 def _how_good(metrics: Metrics) -> str:
     if math.isnan(metrics.ap50):
-        shown = count(metrics.pictures, "validation picture")
+        shown = count(metrics.images, "validation image")
         return f"The {shown} hold no labelled object: nothing can be measured."
-    held = f"{count(metrics.pictures, 'validation picture')}, which it never learned from"
+    held = f"{count(metrics.images, 'validation image')}, which it never learned from"
     if math.isnan(metrics.precision):
         return f"At confidence {metrics.confidence:g} it finds nothing in {held}."
     text = (
@@ -94,8 +94,8 @@ def _tiles(run: RunFacts, metrics: Metrics) -> Markup:
 def _facts(run: RunFacts) -> list[tuple[str, Markup | str | None]]:
     machine, data = run.record.machine, run.record.data
     height, width = run.card.input_size
-    pictures = [
-        f"{count(len(run.lists[key]), 'picture')} to {verb}"
+    images = [
+        f"{count(len(run.lists[key]), 'image')} to {verb}"
         for key, verb in (("train", "learn from"), ("val", "validate on"))
         if run.lists.get(key)
     ]
@@ -104,7 +104,7 @@ def _facts(run: RunFacts) -> list[tuple[str, Markup | str | None]]:
         ("Model", joined([name(run.card.name), f", {run.record.parameters:,} parameters"])),
         ("Input", f"{width} {TIMES} {height} pixels, {run.card.resize}"),
         ("Classes", f"{len(run.card.classes):,}"),
-        ("Data", joined([name(str(data.get("name", ""))), f": {listed(pictures)}"])),
+        ("Data", joined([name(str(data.get("name", ""))), f": {listed(images)}"])),
         (
             "Machine",
             listed(boards)

@@ -1,4 +1,4 @@
-"""Pictures with boxes: the picture as JPEG data of bounded size, the boxes as lines that stay sharp."""
+"""Images with boxes: the image as JPEG data of bounded size, the boxes as lines that stay sharp."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lookonce.report.markup import Child, Markup, cut, element
 
-# Of one picture as JPEG; it is coded at lower quality until it fits.
+# Of one image as JPEG; it is coded at lower quality until it fits.
 MOST_BYTES = 90_000
 LONGEST_PX = 520
 _QUALITIES = (84, 72, 58, 42, 25)
@@ -25,7 +25,7 @@ _LETTER = 0.66
 
 @dataclass(frozen=True)
 class Layer:
-    """Boxes (n, 4) xyxy in the picture's pixels, drawn alike: `kind` is a class of the page's style.
+    """Boxes (n, 4) xyxy in the image's pixels, drawn alike: `kind` is a class of the page's style.
 
     `colour` in CSS replaces the style's; `labels`, where given, are written above the boxes.
     """
@@ -42,14 +42,14 @@ def tile(
     """A figure of uint8 RGB `image` (h, w, 3) under its layers, the last on top, with `below` as caption."""
     scale = min(1.0, longest / max(image.shape[:2]))
     if scale < 1:
-        # Not less than a pixel: a picture may be as thin as that.
+        # Not less than a pixel: an image may be as thin as that.
         size = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     height, width = image.shape[:2]
-    picture = element("img", src=_jpeg(image), alt=alt, width=width, height=height)
+    shown = element("img", src=_jpeg(image), alt=alt, width=width, height=height)
     over = element("svg", *_drawn(layers, scale, width), viewBox=f"0 0 {width} {height}", aria_hidden="true")
     return element(
-        "figure", element("div", picture, over, class_="shot"), element("figcaption", *below), class_="tile"
+        "figure", element("div", shown, over, class_="shot"), element("figcaption", *below), class_="tile"
     )
 
 
@@ -84,7 +84,7 @@ def _drawn(layers: Iterable[Layer], scale: float, width: int) -> list[Markup]:
 
 
 class _Writing:
-    """Labels at boxes, inside the picture and off each other; what finds no room is left out."""
+    """Labels at boxes, inside the image and off each other; what finds no room is left out."""
 
     def __init__(self, width: int) -> None:
         self.width, self.size = width, max(9.0, width / 30)

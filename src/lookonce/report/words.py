@@ -20,7 +20,7 @@ def percent(value: float | None) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
-    """1 picture, 2,200 pictures."""
+    """1 image, 2,200 images."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

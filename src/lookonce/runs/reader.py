@@ -22,7 +22,7 @@ _MEASURED = "val_map"
 class Run:
     """One outputs folder. What older versions didn't keep is None, or missing in `settings`.
 
-    `validated` are the names of the validation pictures; the `…_sha256` are of names and labels. `best` is
+    `validated` are the names of the validation images; the `…_sha256` are of names and labels. `best` is
     the row of the epoch that was kept, None without validation.
     """
 
@@ -84,7 +84,7 @@ def same_training(one: Run, other: Run) -> bool:
 
 
 def same_validation(one: Run, other: Run) -> bool:
-    """The same validation pictures, and the same labels as far as both runs kept their fingerprint."""
+    """The same validation images, and the same labels as far as both runs kept their fingerprint."""
     if one.validated != other.validated:
         return False
     return None in (one.val_sha256, other.val_sha256) or one.val_sha256 == other.val_sha256
@@ -98,16 +98,16 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         first = measured[0]
         if run.validated != first.validated:
             said.append(
-                f"{run.name} was validated on other pictures than {first.name}: their average precisions "
+                f"{run.name} was validated on other images than {first.name}: their average precisions "
                 "can't be compared. Measure both on one list with lookonce evaluate."
             )
         elif not same_validation(first, run):
             said.append(
-                f"{run.name} was validated on the pictures of {first.name}, but with other labels: their "
+                f"{run.name} was validated on the images of {first.name}, but with other labels: their "
                 "average precisions can't be compared."
             )
     said += [
-        f"{run.name} had no validation pictures: it has no average precision."
+        f"{run.name} had no validation images: it has no average precision."
         for run in runs
         if not run.validated
     ]

@@ -23,7 +23,7 @@ TIMES = Path("last") / "times.json"
 class RunRecord:
     """A run as it was started; two equal runs on one machine leave equal files.
 
-    `data` has the data set's `name`, and for `train` and `val` its `pictures`, `boxes` and `sha256` of names
+    `data` has the data set's `name`, and for `train` and `val` its `images`, `boxes` and `sha256` of names
     and labels; `settings` are flat: those of a part are named `part.setting`.
     """
 

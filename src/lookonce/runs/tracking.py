@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 60.0
 _LONGEST_VALUE = 500
-_PICTURES = ("curves.png", "pr.png", "confusion.png", "anchors.png", "best.png", "worst.png")
+_IMAGES = ("curves.png", "pr.png", "confusion.png", "anchors.png", "best.png", "worst.png")
 _TEXTS = (
     "metrics.csv",
     "report.html",
@@ -99,7 +99,7 @@ class Tracking:
         """Send the folder's plots and small files, and wait for the rest, a minute at most."""
 
         def send(client: MlflowClient, run: str) -> None:
-            for folder, names in (("plots", _PICTURES), (None, _TEXTS)):
+            for folder, names in (("plots", _IMAGES), (None, _TEXTS)):
                 for path in (self._out / name for name in names):
                     if path.is_file():
                         client.log_artifact(run, str(path), folder)

@@ -24,14 +24,14 @@ Validate = Callable[[keras.Model], dict[str, float]]
 
 
 class Trainee(keras.Model):
-    """A network with its loss: uint8 pictures and truths in, one number out; lives only while training."""
+    """A network with its loss: uint8 images and truths in, one number out; lives only while training."""
 
     def __init__(self, network: keras.Model, loss: YoloLoss) -> None:
         super().__init__()
         self.network, self.yolo_loss = network, loss
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Raw heads of uint8 pictures (b, h, w, 3)."""
+        """Raw heads of uint8 images (b, h, w, 3)."""
         # Not the network itself: its input has one size, its layers take any.
         return self.network.call(ops.cast(images, self.compute_dtype) / 255, training=training)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lookonce.core.boxes import Geometry
 from lookonce.darknet.anchors import Anchors, cluster_anchors
 from lookonce.errors import LookonceError
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.labels import CheckedDataset
 from lookonce.training.data.batches import Sample
 
@@ -23,7 +23,7 @@ STRIDE = 32
 def choose_size(
     wanted: int | tuple[int, int] | None, checked: CheckedDataset, longest: int
 ) -> tuple[int, int]:
-    """Input (height, width): `wanted`, or `longest` on the longer side and the pictures' median shape."""
+    """Input (height, width): `wanted`, or `longest` on the longer side and the images' median shape."""
     if wanted is not None:
         size = (wanted, wanted) if isinstance(wanted, int) else wanted
         if min(size) < STRIDE or any(side % STRIDE for side in size):
@@ -58,20 +58,20 @@ def anchors_for(
     count: int,
     seed: int,
 ) -> Anchors:
-    """Anchors of the pictures at `indices`, at the geometry that the network sees."""
+    """Anchors of the images at `indices`, at the geometry that the network sees."""
     sizes = box_sizes(checked, indices, input_size, resize)
     if not len(sizes):
         raise LookonceError(
-            f"{checked.dataset.root}: none of the {len(indices)} training pictures has a box. "
+            f"{checked.dataset.root}: none of the {len(indices)} training images has a box. "
             "Label some objects, or choose another --train-split."
         )
     return cluster_anchors(sizes, count, seed)
 
 
 def samples_of(checked: CheckedDataset, indices: Sequence[int]) -> list[Sample]:
-    """The pictures at `indices` as training wants them."""
+    """The images at `indices` as training wants them."""
     records = [checked.records[index] for index in indices]
-    return [Sample(partial(read_picture, record.picture), record.boxes, record.classes) for record in records]
+    return [Sample(partial(read_image, record.image), record.boxes, record.classes) for record in records]
 
 
 def digest(checked: CheckedDataset, indices: Sequence[int]) -> str:

@@ -44,7 +44,7 @@ class Recipe:
     """Every number of a run; the defaults are those of docs/recipe.md's best rows.
 
     `epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted.
-    `patience` epochs without a better validation mAP end the run. `batch_size` pictures are in the device
+    `patience` epochs without a better validation mAP end the run. `batch_size` images are in the device
     at once; `accumulate` such batches give one step. `clip_norm` bounds the gradient's global norm.
 
     `schedule` runs from `learning_rate` by batches of one step: "cosine" falls to 1 %, "steps" takes the
@@ -54,9 +54,9 @@ class Recipe:
 
     `loss` is the boxes' "v3" or "ciou"; `ignore_thresh`, `iou_thresh` and `box_weight` (the cfg's
     `iou_normalizer`) None keep the cfg's. For `focal_gamma` and `hard_negatives` see YoloLoss.
-    `negatives` is the share of an epoch's pictures that have no boxes; None takes them as they come.
+    `negatives` is the share of an epoch's images that have no boxes; None takes them as they come.
     `multi_scale` above 1 draws every ten batches another input size, up to that factor larger or smaller.
-    The last `closing` share of the epochs has the plain input size and no pictures made of several.
+    The last `closing` share of the epochs has the plain input size and no images made of several.
     """
 
     epochs: int = 40

@@ -74,13 +74,13 @@ def train(
     experiment: str = "lookonce",
     reporter: Reporter | None = None,
 ) -> TrainResult:
-    """Train a detector on the labelled pictures in `data` and leave it in the folder `out`.
+    """Train a detector on the labelled images in `data` and leave it in the folder `out`.
 
     `model` is a name of the zoo or a Darknet cfg file. `weights` is a Darknet weights file, read with its
     own cfg (`weights_cfg`, else the published one of `model`), or a `.keras` model. `size` is one side or
-    (height, width); None takes the model's longer side and the pictures' shape. `val_split="none"` trains
+    (height, width); None takes the model's longer side and the images' shape. `val_split="none"` trains
     for all epochs without choosing among them. With `track`, MLflow gets a run in `experiment`.
-    Raises LookonceError for whatever the caller can mend.
+    Raises LookonceError for whatever the caller can fix.
     """
     keras.utils.set_random_seed(seed)
     folder = RunFolder(Path(out))
@@ -122,7 +122,7 @@ def train(
         names = {name: [checked.records[index].name for index in indices] for name, indices in lists.items()}
         trained_on = {
             "dataset": checked.dataset.name,
-            "pictures": {name: len(indices) for name, indices in lists.items()},
+            "images": {name: len(indices) for name, indices in lists.items()},
             "boxes": sum(len(checked.records[index].boxes) for index in lists["train"]),
             "sha256": digest(checked, lists["train"]),
         }
@@ -210,7 +210,7 @@ def evaluate(
     iou: float = 0.45,
     seed: int = 0,
 ) -> Metrics:
-    """Measure a model on one split of a labelled folder; `split` None takes every picture.
+    """Measure a model on one split of a labelled folder; `split` None takes every image.
 
     AP counts every detection above 0.001; precision and recall are at `conf`.
     """
@@ -225,20 +225,20 @@ def load_dataset(
     checked = check(Dataset.open(Path(data)), class_names)
     fatal(checked)
     if reporter is not None:
-        mended = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]
+        fixed = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]
         notes = sum(finding.outcome == "note" for finding in checked.findings)
         boxes = sum(len(record.boxes) for record in checked.records)
         reporter.say(
-            f"{checked.dataset.name}: {len(checked.records)} pictures, {boxes} boxes; "
-            f"{len(mended)} findings mended, {notes} notes (lookonce data check shows them all)."
+            f"{checked.dataset.name}: {len(checked.records)} images, {boxes} boxes; "
+            f"{len(fixed)} findings fixed, {notes} notes (lookonce data check shows them all)."
         )
-        for finding in mended[:5]:
+        for finding in fixed[:5]:
             reporter.say(f"  {finding.outcome}: {finding.file} {finding.object}: {finding.what}")
     return checked
 
 
 def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int) -> dict[str, list[int]]:
-    """The pictures to train on and to validate on; one that stands in both would flatter the result."""
+    """The images to train on and to validate on; one that stands in both would flatter the result."""
     lists = {"train": checked.indices(checked.dataset.split(train_split, seed)), "val": []}
     if val_split != NO_SPLIT:
         lists["val"] = checked.indices(checked.dataset.split(val_split, seed))
@@ -246,11 +246,11 @@ def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int)
         if both:
             example = checked.records[min(both)].name
             raise LookonceError(
-                f"{len(both)} pictures are in both --train-split {train_split} and --val-split {val_split}, "
+                f"{len(both)} images are in both --train-split {train_split} and --val-split {val_split}, "
                 f"{example} among them. Use disjoint lists, or --val-split none."
             )
     if not lists["train"]:
-        raise LookonceError(f"{checked.dataset.root}: the list {train_split!r} has no usable picture.")
+        raise LookonceError(f"{checked.dataset.root}: the list {train_split!r} has no usable image.")
     return lists
 
 

@@ -1,4 +1,4 @@
-"""Ray on this machine: every picture once, whatever dies; the same boxes as without it."""
+"""Ray on this machine: every image once, whatever dies; the same boxes as without it."""
 
 import contextlib
 import os
@@ -30,9 +30,9 @@ def model(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 crops in two folders, and two files that are no pictures."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 crops in two folders, and two files that are no images."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "deeper").mkdir()
     sources = [Image.open(path).convert("RGB") for path in sorted((shared / "images").glob("*.jpg"))]
     rng = np.random.default_rng(0)
@@ -61,19 +61,19 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
-def test_as_the_local_engine_once_each_and_going_on(ray, model: Path, pictures: Path, tmp_path: Path, capsys):
+def test_as_the_local_engine_once_each_and_going_on(ray, model: Path, images: Path, tmp_path: Path, capsys):
     output = tmp_path / "found"
-    command = ["detect", str(model), str(pictures), "--weights", str(model.with_suffix(".weights"))]
+    command = ["detect", str(model), str(images), "--weights", str(model.with_suffix(".weights"))]
     command += ["--engine", "ray", "--output", str(output)]
     assert main(command) == 1
-    assert "122 pictures" in capsys.readouterr().out
+    assert "122 images" in capsys.readouterr().out
     results, rejects = rows_of(output, "results"), rows_of(output, "rejects")
-    assert sorted(row["filename"] for row in results + rejects) == names_in(pictures)
+    assert sorted(row["filename"] for row in results + rejects) == names_in(images)
     assert {row["filename"] for row in rejects} == {"broken.jpg", "empty.png"}
     assert all(row["filename"] in row["reason"] for row in rejects)
     local = Detector(model, weights=model.with_suffix(".weights"))
     for row in results[::10]:
-        found = local.detect(pictures / row["filename"])
+        found = local.detect(images / row["filename"])
         assert (row["width"], row["height"]) == found.image_size
         boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in row["boxes"]]
         np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), found.boxes, atol=1e-2)
@@ -81,7 +81,7 @@ def test_as_the_local_engine_once_each_and_going_on(ray, model: Path, pictures: 
         assert [one["label"] for one in row["boxes"]] == [found.names[label] for label in found.classes]
 
     assert main(command) == 0
-    assert "0 pictures, 0 objects, 0 rejected" in (said := capsys.readouterr().out)
+    assert "0 images, 0 objects, 0 rejected" in (said := capsys.readouterr().out)
     assert "122 were done before" in said
     assert main([*command, "--conf", "0.5"]) == 1
     assert "conf differ" in capsys.readouterr().err
@@ -93,13 +93,13 @@ RUN = """
 import sys
 from pathlib import Path
 from lookonce.inference.ray import detect_fleet
-print(detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_pictures=3), flush=True)
+print(detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_images=3), flush=True)
 """
 
 
-def started(graph: Path, pictures: Path, output: Path) -> subprocess.Popen:
+def started(graph: Path, images: Path, output: Path) -> subprocess.Popen:
     """A run of 41 parts in a process of its own, and at least three of them written."""
-    command = [sys.executable, "-c", RUN, str(graph), str(pictures), str(output)]
+    command = [sys.executable, "-c", RUN, str(graph), str(images), str(output)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(list(output.glob("results/part-*"))) < 3:
@@ -116,8 +116,8 @@ def graph(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_killed_worker_costs_no_picture(ray, graph: Path, pictures: Path, tmp_path: Path):
-    run = started(graph, pictures, tmp_path / "out")
+def test_a_killed_worker_costs_no_image(ray, graph: Path, images: Path, tmp_path: Path):
+    run = started(graph, images, tmp_path / "out")
     workers = [
         child
         for child in psutil.Process(run.pid).children(recursive=True)
@@ -126,13 +126,13 @@ def test_a_killed_worker_costs_no_picture(ray, graph: Path, pictures: Path, tmp_
     workers[0].kill()
     said, _ = run.communicate(timeout=240)
     assert run.returncode == 0
-    assert "pictures=122" in said
+    assert "images=122" in said
     rows = rows_of(tmp_path / "out", "results") + rows_of(tmp_path / "out", "rejects")
-    assert sorted(row["filename"] for row in rows) == names_in(pictures)
+    assert sorted(row["filename"] for row in rows) == names_in(images)
 
 
-def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
-    run = started(graph, pictures, tmp_path / "out")
+def test_a_killed_run_goes_on(ray, graph: Path, images: Path, tmp_path: Path):
+    run = started(graph, images, tmp_path / "out")
     family = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
     os.kill(run.pid, signal.SIGKILL)
     for one in family:
@@ -141,15 +141,15 @@ def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
     run.wait()
     before = {row["filename"] for row in rows_of(tmp_path / "out", "results")}
     assert 0 < len(before) < 120
-    Image.new("RGB", (50, 40)).save(pictures / "late.png")
+    Image.new("RGB", (50, 40)).save(images / "late.png")
     try:
         again = subprocess.run(run.args, capture_output=True, text=True, timeout=240)
         assert again.returncode == 0, again.stderr
         assert "Warning" not in again.stderr
         rows = rows_of(tmp_path / "out", "results") + rows_of(tmp_path / "out", "rejects")
-        assert sorted(row["filename"] for row in rows) == names_in(pictures)
+        assert sorted(row["filename"] for row in rows) == names_in(images)
     finally:
-        (pictures / "late.png").unlink()
+        (images / "late.png").unlink()
     # A part is done once its rejects are written as well: of each worker one may have stood in between.
     assert len(before) - 2 * 3 <= int(again.stdout.partition("before=")[2].partition(",")[0]) < 122
 
@@ -157,11 +157,11 @@ def test_a_killed_run_goes_on(ray, graph: Path, pictures: Path, tmp_path: Path):
 def test_an_empty_place_is_named(ray, graph: Path, tmp_path: Path):
     from lookonce.inference.ray import detect_fleet
 
-    with pytest.raises(LookonceError, match="no pictures there"):
+    with pytest.raises(LookonceError, match="no images there"):
         detect_fleet(graph.read_bytes(), str(tmp_path), str(tmp_path / "out"))
 
 
-# A store whose reader dies at one picture, as some do of broken files.
+# A store whose reader dies at one image, as some do of broken files.
 DEADLY = """
 import os
 from fsspec.implementations.local import LocalFileSystem
@@ -192,12 +192,12 @@ except LookonceError as error:
 """
 
 
-def test_a_picture_that_kills_its_worker_ends_the_run(ray, graph: Path, pictures: Path, tmp_path: Path):
+def test_a_image_that_kills_its_worker_ends_the_run(ray, graph: Path, images: Path, tmp_path: Path):
     (tmp_path / "deadly.py").write_text(DEADLY)
-    command = [sys.executable, "-c", RUN_DEADLY, str(graph), str(pictures), str(tmp_path / "out")]
+    command = [sys.executable, "-c", RUN_DEADLY, str(graph), str(images), str(tmp_path / "out")]
     path = {**os.environ, "PYTHONPATH": str(tmp_path)}
     run = subprocess.run(command, env=path, capture_output=True, text=True, timeout=120)
-    assert "worker after worker died over the 122 pictures from 1.jpg to" in run.stdout, run.stderr
+    assert "worker after worker died over the 122 images from 1.jpg to" in run.stdout, run.stderr
 
 
 def test_a_store_that_answers_nobody_is_noticed_early(ray, graph: Path, tmp_path: Path):
@@ -211,7 +211,7 @@ def test_a_store_that_answers_nobody_is_noticed_early(ray, graph: Path, tmp_path
         (tmp_path / key).symlink_to(tmp_path / key)
     job = Job(open_place(str(tmp_path)), Parts(str(tmp_path / "out")), 0.3, 0.45, "cpu", 1, 8)
     began = time.monotonic()
-    with pytest.raises(LookonceError, match="8 of 8 pictures can't be reached"):
+    with pytest.raises(LookonceError, match="8 of 8 images can't be reached"):
         do_part(Detector.from_graph(graph.read_bytes(), 0.3, 0.45, threads=1), job, keys)
     assert time.monotonic() - began < 10
     assert not (tmp_path / "out").exists()

@@ -32,9 +32,9 @@ RUN = """
 import sys
 from pathlib import Path
 from lookonce.inference.ray import detect_fleet
-detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_pictures=3)
+detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], part_images=3)
 """
-PICTURES, PARTS = 42, 14
+IMAGES, PARTS = 42, 14
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,13 @@ def files(azurite: Azurite) -> Any:
 
 
 @pytest.fixture(scope="module")
-def pictures(shared: Path, files: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty crops and two files that are no pictures, in the container's folder and beside it on the disk."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(shared: Path, files: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty crops and two files that are no images, in the container's folder and beside it on the disk."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "deeper down").mkdir()
     sources = [Image.open(path).convert("RGB") for path in sorted((shared / "images").glob("*.jpg"))]
     rng = np.random.default_rng(0)
-    for index in range(PICTURES - 2):
+    for index in range(IMAGES - 2):
         source = sources[index % len(sources)]
         left, top = (int(rng.integers(0, side // 4)) for side in source.size)
         crop = source.crop((left, top, left + source.width * 3 // 4, top + source.height * 3 // 4))
@@ -131,9 +131,9 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
 
 
 def test_killed_half_way_a_cluster_without_credentials_goes_on(
-    azurite: Azurite, files: Any, pictures: Path, model: Path, cluster: tuple[str, Path], tmp_path: Path
+    azurite: Azurite, files: Any, images: Path, model: Path, cluster: tuple[str, Path], tmp_path: Path
 ):
-    """Container to container: each picture once, as the local engine sees it, and the key in no log."""
+    """Container to container: each image once, as the local engine sees it, and the key in no log."""
     address, logs = cluster
     graph = tmp_path / "m.onnx"
     graph.write_bytes(open_graph(model, model.with_suffix(".weights")))
@@ -148,22 +148,22 @@ def test_killed_half_way_a_cluster_without_credentials_goes_on(
         files.invalidate_cache()
     end_with_children(run)
     before = rows_of(files, "pics/out/results") + rows_of(files, "pics/out/rejects")
-    assert PICTURES // 3 < len(before) < PICTURES
+    assert IMAGES // 3 < len(before) < IMAGES
 
     command = detect(model, "abfs://pics/in", "abfs://pics/out", "--address", address)
     again = subprocess.run(command, env=open_store, capture_output=True, text=True, timeout=240)
     assert again.returncode == 1, again.stderr
-    assert f"{PICTURES - len(before)} pictures" in again.stdout
+    assert f"{IMAGES - len(before)} images" in again.stdout
     assert f"{len(before)} were done before" in again.stdout
     assert "Warning" not in again.stderr
 
     results, rejects = rows_of(files, "pics/out/results"), rows_of(files, "pics/out/rejects")
-    names = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.*"))
+    names = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.*"))
     assert sorted(row["filename"] for row in results + rejects) == names
     assert {row["filename"] for row in rejects} == {"broken.jpg", "empty.png"}
     local = Detector(model, weights=model.with_suffix(".weights"))
     for row in results[::4]:
-        found = local.detect(pictures / row["filename"])
+        found = local.detect(images / row["filename"])
         boxes = [[one[side] for side in ("left", "top", "right", "bottom")] for one in row["boxes"]]
         np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), found.boxes, atol=1e-2)
         assert [one["label"] for one in row["boxes"]] == [found.names[label] for label in found.classes]
@@ -174,7 +174,7 @@ def test_killed_half_way_a_cluster_without_credentials_goes_on(
     assert azurite.key not in again.stdout + again.stderr
 
 
-def test_what_is_wrong_with_the_store_is_one_line(azurite: Azurite, pictures: Path, model: Path):
+def test_what_is_wrong_with_the_store_is_one_line(azurite: Azurite, images: Path, model: Path):
     wrong = base64.b64encode(b"wrong" * 12).decode()
     right = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string}
     cases = [
@@ -185,7 +185,7 @@ def test_what_is_wrong_with_the_store_is_one_line(azurite: Azurite, pictures: Pa
         ("abfs://pics/in", right),
     ]
     outputs = ["abfs://pics/found"] * 4 + ["abfs://nowhere/found"]
-    expected = ["failed to authenticate", "AZURE_STORAGE_", "nowhere", "no pictures there", "does not exist"]
+    expected = ["failed to authenticate", "AZURE_STORAGE_", "nowhere", "no images there", "does not exist"]
     runs = [
         subprocess.Popen(
             detect(model, source, output), env=environment(**variables), stdout=-1, stderr=-1, text=True

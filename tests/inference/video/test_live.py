@@ -22,11 +22,11 @@ from lookonce.inference.video.ahead import ahead
 from lookonce.inference.video.streams import open_camera, without_password
 from lookonce.inference.video.window import Window
 
-# Streams its pictures as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
-# picture's path, and the pictures a connection gets before the server drops it (0: it never does).
+# Streams its images as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
+# image's path, and the images a connection gets before the server drops it (0: it never does).
 SERVER = """
 import http.server, pathlib, sys, time
-port, picture, most = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes(), int(sys.argv[3])
+port, image, most = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes(), int(sys.argv[3])
 
 class Camera(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
@@ -40,9 +40,9 @@ class Camera(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         sent = 0
         while not most or sent < most:
-            head = f"--next\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: {len(picture)}\\r\\n\\r\\n"
+            head = f"--next\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: {len(image)}\\r\\n\\r\\n"
             try:
-                self.wfile.write(head.encode() + picture + b"\\r\\n")
+                self.wfile.write(head.encode() + image + b"\\r\\n")
             except OSError:
                 return
             sent += 1
@@ -71,12 +71,12 @@ def port() -> int:
 
 @pytest.fixture
 def serve(shared: Path, port: int) -> Iterator[Serve]:
-    """Start the server; `serve(25)` drops each connection after 25 pictures."""
+    """Start the server; `serve(25)` drops each connection after 25 images."""
     started: list[subprocess.Popen] = []
 
     def start(most: int) -> subprocess.Popen:
-        picture = shared / "images" / "dog.jpg"
-        server = subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(picture), str(most)])
+        image = shared / "images" / "dog.jpg"
+        server = subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(image), str(most)])
         started.append(server)
         for _ in range(100):
             try:

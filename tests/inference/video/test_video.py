@@ -199,7 +199,7 @@ def test_a_cut_video_has_cut_sound(av, tmp_path: Path):
         assert abs(container.duration / 1e6 - 1) < 0.1
 
 
-def test_pictures_and_sound_stay_together_when_the_clock_starts_late(av, tmp_path: Path):
+def test_images_and_sound_stay_together_when_the_clock_starts_late(av, tmp_path: Path):
     # MPEG-TS clocks begin at some second or other.
     source = make_clip(av, tmp_path / "late.ts", sound="aac")
     target = tmp_path / "out.mp4"
@@ -373,6 +373,6 @@ def test_wrong_flags_are_named(av, tmp_path: Path, monkeypatch, capsys, more: li
     assert expected in capsys.readouterr().err
 
 
-def test_video_flags_on_pictures_are_refused(tmp_path: Path, capsys):
+def test_video_flags_on_images_are_refused(tmp_path: Path, capsys):
     assert main(["detect", "model.onnx", str(tmp_path), "--track"]) == 1
     assert "--track" in capsys.readouterr().err

@@ -65,8 +65,8 @@ def cluster(client: MLClient, name: str) -> str:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for path in ("a.jpg", "b.jpg", "more/c.jpg", "more/bad.jpg"):
         (folder / path).write_bytes(b"x")
@@ -117,10 +117,10 @@ def ended(client: MLClient, job: str) -> str:
 
 
 def test_a_folder_is_scored_into_one_file(
-    stand_in: StandIn, client: MLClient, name: str, cluster: str, pictures: Path, tmp_path: Path
+    stand_in: StandIn, client: MLClient, name: str, cluster: str, images: Path, tmp_path: Path
 ):
     make(client, name, deployment(tmp_path, name, cluster, error_threshold=1))
-    data = Input(type=AssetTypes.URI_FOLDER, path=str(pictures))
+    data = Input(type=AssetTypes.URI_FOLDER, path=str(images))
     job = client.batch_endpoints.invoke(endpoint_name=name, input=data)
     assert ended(client, job.name) == "Completed", stand_in.jobs.errors
     (step,) = client.jobs.list(parent_job_name=job.name)
@@ -128,7 +128,7 @@ def test_a_folder_is_scored_into_one_file(
     client.jobs.download(job.name, download_path=tmp_path / "got")
     (file,) = (tmp_path / "got").rglob("predictions.csv")
     assert file.read_text().splitlines() == [
-        f"joined:{picture}:model/hello" for picture in ("a.jpg", "b.jpg", "c.jpg")
+        f"joined:{image}:model/hello" for image in ("a.jpg", "b.jpg", "c.jpg")
     ]
     log = next(one for one in stand_in.storage.names("azureml-artifacts", "") if step.name in one)
     assert "batch of 3 batch" in stand_in.storage.read("azureml-artifacts", log).decode()
@@ -140,21 +140,21 @@ def test_a_folder_is_scored_into_one_file(
 
 
 def test_too_many_failed_files_fail_the_job(
-    stand_in: StandIn, client: MLClient, name: str, cluster: str, pictures: Path, tmp_path: Path
+    stand_in: StandIn, client: MLClient, name: str, cluster: str, images: Path, tmp_path: Path
 ):
     make(client, name, deployment(tmp_path, name, cluster, error_threshold=0))
-    data = Input(type=AssetTypes.URI_FOLDER, path=str(pictures))
+    data = Input(type=AssetTypes.URI_FOLDER, path=str(images))
     job = client.batch_endpoints.invoke(endpoint_name=name, input=data)
     assert ended(client, job.name) == "Failed"
     assert "error threshold 0 is exceeded" in stand_in.jobs.errors[job.name]["error"]["message"]
 
 
 def test_a_job_is_canceled_with_its_step(
-    stand_in: StandIn, client: MLClient, name: str, cluster: str, pictures: Path, tmp_path: Path
+    stand_in: StandIn, client: MLClient, name: str, cluster: str, images: Path, tmp_path: Path
 ):
     slow = {"WHO": "slow", "SLEEP": "60"}
     make(client, name, deployment(tmp_path, name, cluster, environment_variables=slow))
-    data = Input(type=AssetTypes.URI_FILE, path=str(pictures / "a.jpg"))
+    data = Input(type=AssetTypes.URI_FILE, path=str(images / "a.jpg"))
     job = client.batch_endpoints.invoke(endpoint_name=name, input=data)
     until = time.monotonic() + 30
     while client.jobs.get(job.name).status != "Running":
@@ -165,18 +165,18 @@ def test_a_job_is_canceled_with_its_step(
 
 
 def test_an_environment_without_the_drivers_packages_fails(
-    stand_in: StandIn, client: MLClient, name: str, cluster: str, pictures: Path, tmp_path: Path
+    stand_in: StandIn, client: MLClient, name: str, cluster: str, images: Path, tmp_path: Path
 ):
     bare = {"dependencies": ["python=3.11", {"pip": ["azureml-core"]}]}
     make(client, name, deployment(tmp_path, name, cluster, conda=bare))
-    data = Input(type=AssetTypes.URI_FOLDER, path=str(pictures))
+    data = Input(type=AssetTypes.URI_FOLDER, path=str(images))
     job = client.batch_endpoints.invoke(endpoint_name=name, input=data)
     assert ended(client, job.name) == "Failed"
     assert "azureml.dataprep" in stand_in.jobs.errors[job.name]["error"]["message"]
 
 
 def test_what_azure_refuses_is_refused(
-    stand_in: StandIn, client: MLClient, name: str, cluster: str, pictures: Path, tmp_path: Path
+    stand_in: StandIn, client: MLClient, name: str, cluster: str, images: Path, tmp_path: Path
 ):
     with pytest.raises(HttpResponseError, match="authMode key is not supported"):
         client.batch_endpoints.begin_create_or_update(BatchEndpoint(name=name, auth_mode="key"))

@@ -175,12 +175,12 @@ def test_an_image_is_built_and_serves_until_its_group_is_deleted(
     assert made.instance_view.state == "Running"
     port = made.ip_address.ports[0].port
     url = f"http://{made.ip_address.fqdn}:{port}"
-    picture = (shared / "images" / "dog.jpg").read_bytes()
+    image = (shared / "images" / "dog.jpg").read_bytes()
 
     def score(key: str) -> int:
         headers = {"Content-Type": "image/jpeg", "Authorization": f"Bearer {key}"}
         try:
-            return httpx.post(f"{url}/score", content=picture, headers=headers, timeout=30).status_code
+            return httpx.post(f"{url}/score", content=image, headers=headers, timeout=30).status_code
         except httpx.TransportError:
             return 0
 

@@ -220,7 +220,7 @@ def test_the_projects_own_image_serves_a_registered_model(
     export_onnx(cfg, tmp_path / "model" / "dogs.onnx", weights=weights, classes=classes)
     model = client.models.create_or_update(Model(name=name, path=str(tmp_path / "model")))
     key = client.online_endpoints.get_keys(name).primary_key
-    picture = (shared / "images" / "dog.jpg").read_bytes()
+    image = (shared / "images" / "dog.jpg").read_bytes()
 
     def deployment(**variables: str) -> ManagedOnlineDeployment:
         return ManagedOnlineDeployment(
@@ -241,10 +241,10 @@ def test_the_projects_own_image_serves_a_registered_model(
     set_traffic(client, name, image=100)
     url = client.online_endpoints.get(name).scoring_uri
     jpeg = {"Content-Type": "image/jpeg"}
-    reply = ask(url, key, content=picture, headers=jpeg)
+    reply = ask(url, key, content=image, headers=jpeg)
     assert reply.status_code == 200, reply.text
     assert len(reply.json()[0]["boxes"]) >= 3
-    assert ask(url, None, content=picture, headers=jpeg).status_code == 401
+    assert ask(url, None, content=image, headers=jpeg).status_code == 401
     family = processes_of(stand_in, name)
     client.online_endpoints.begin_delete(name).result()
     assert psutil.wait_procs(family, 5)[1] == []

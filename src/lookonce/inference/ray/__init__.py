@@ -1,4 +1,4 @@
-"""Millions of pictures: many processes or machines through Ray, results as Parquet, restartable."""
+"""Millions of images: many processes or machines through Ray, results as Parquet, restartable."""
 
 from lookonce.inference.ray.detect import Summary, detect_fleet
 from lookonce.inference.ray.parts import Parts

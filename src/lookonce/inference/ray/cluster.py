@@ -16,7 +16,7 @@ _QUIET = {
     # Ray's own warnings go to the terminal otherwise; its files in /tmp/ray keep the rest.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-# Names and counts travel, no pictures.
+# Names and counts travel, no images.
 _STORE_BYTES = 256 * 2**20
 
 
@@ -56,12 +56,12 @@ def ray_session(address: str | None, largest_bytes: int) -> Iterator[None]:
                 f"--address {address}: this Ray cluster wants a token. Set RAY_AUTH_MODE=token, with the "
                 "token in RAY_AUTH_TOKEN or ~/.ray/auth_token."
             ) from error
-        mend = (
+        fix = (
             "Start one with `ray start --head`, Ray and Python as here, or leave --address out."
             if address
             else "Ray's own log is in /tmp/ray/session_latest/logs."
         )
-        raise LookonceError(f"{where} ({first}). {mend}") from error
+        raise LookonceError(f"{where} ({first}). {fix}") from error
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Detection by Ray: the pictures in parts, a model a worker, each part written by who made it."""
+"""Detection by Ray: the images in parts, a model a worker, each part written by who made it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lookonce.inference.ray.places import list_keys
 from lookonce.inference.ray.worker import Job, Worker
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
-PART_PICTURES = 256
+PART_IMAGES = 256
 # Ray itself starts a dead worker again, and gives it its part again, without end.
 RETRIES = 5
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did; `before` pictures were done by earlier runs into the same folder."""
+    """What a run did; `before` images were done by earlier runs into the same folder."""
 
-    pictures: int
+    images: int
     objects: int
     rejects: int
     before: int
@@ -47,28 +47,28 @@ def detect_fleet(
     batch: int = 8,
     address: str | None = None,
     workers: int | None = None,
-    part_pictures: int = PART_PICTURES,
+    part_images: int = PART_IMAGES,
     retries: int = RETRIES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Detect in every picture of `source` and write Parquet parts below `output`, going on where one stopped.
+    """Detect in every image of `source` and write Parquet parts below `output`, going on where one stopped.
 
     `graph` is an ONNX file's content, card inside (`lookonce.models.open.open_graph`). `source` and
     `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
     and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
-    names a Ray cluster; None starts one on this machine for the run. Every picture is looked at once: a part
-    whose worker dies is made again, under the same name, up to `retries` times. Parts have `part_pictures`;
+    names a Ray cluster; None starts one on this machine for the run. Every image is looked at once: a part
+    whose worker dies is made again, under the same name, up to `retries` times. Parts have `part_images`;
     those of a run that goes on have what it began with. Raises LookonceError.
     """
     started = time.perf_counter()
-    if batch < 1 or part_pictures < 1:
-        raise LookonceError(f"--batch is {batch}, parts have {part_pictures}; expected 1 or more.")
+    if batch < 1 or part_images < 1:
+        raise LookonceError(f"--batch is {batch}, parts have {part_images}; expected 1 or more.")
     # Opened here first: what is wrong with the model is told before anything starts.
     Detector.from_graph(graph, conf, iou, threads=1)
     place, keys = list_keys(source)
     parts = Parts(output)
     run = {"model_sha256": _identity(graph), "conf": conf, "iou": iou, "source": place.name}
-    size = parts.claim(run, part_pictures)
+    size = parts.claim(run, part_images)
     done = parts.done()
     left = [key for key in keys if key not in done]
     objects = rejects = finished = 0
@@ -79,7 +79,7 @@ def detect_fleet(
         with ray_session(address, len(graph)):
             cut = [left[start : start + size] for start in range(0, len(left), size)]
             for tally in _tallies(job, graph, cut, workers, retries):
-                finished += tally["pictures"]
+                finished += tally["images"]
                 objects += tally["objects"]
                 rejects += tally["rejects"]
                 progress(finished, len(left))

@@ -1,7 +1,7 @@
 """The output folder of a large run: Parquet parts that are there whole or not at all.
 
 A part is written as rejects first and results last: where its results are, it is finished. Its name comes
-of its pictures, and pictures that remain are cut where they were cut before. So whoever makes a part again,
+of its images, and images that remain are cut where they were cut before. So whoever makes a part again,
 or still makes it for a driver that was killed, writes the same rows under the same name.
 """
 
@@ -24,15 +24,15 @@ _READERS = 16
 
 
 class Parts:
-    """`results/` (a row a picture, boxes in its pixels) and `rejects/` below `address`, a folder or URL."""
+    """`results/` (a row an image, boxes in its pixels) and `rejects/` below `address`, a folder or URL."""
 
     def __init__(self, address: str) -> None:
         """Nothing is written yet. Raises LookonceError for an address that can't be used."""
         self.address = address
         self._place: Place = open_place(address)
 
-    def claim(self, run: dict[str, Any], part_pictures: int) -> int:
-        """Make the folder this run's, or go on with it; answers how many pictures its parts have.
+    def claim(self, run: dict[str, Any], part_images: int) -> int:
+        """Make the folder this run's, or go on with it; answers how many images its parts have.
 
         Raises LookonceError where another run's results lie.
         """
@@ -42,9 +42,9 @@ class Parts:
                     f"{self.address}: has {_RESULTS}/, but no {_RUN} that says of which run. "
                     "Name another folder with --output."
                 )
-            text = json.dumps({**run, "part_pictures": part_pictures}, indent=1, sort_keys=True)
+            text = json.dumps({**run, "part_images": part_images}, indent=1, sort_keys=True)
             self._place.write(_RUN, text.encode())
-            return part_pictures
+            return part_images
         before = self._read_run()
         changed = [
             f"{key} differ: {before.get(key)} then, {value} now"
@@ -56,7 +56,7 @@ class Parts:
                 f"{self.address}: holds results of another run ({'; '.join(changed)}). "
                 "Name another folder with --output, or repeat the command that began it."
             )
-        return int(before["part_pictures"])
+        return int(before["part_images"])
 
     def done(self) -> frozenset[str]:
         """File names in the finished parts; what unfinished ones left is deleted. Raises LookonceError."""
@@ -66,7 +66,7 @@ class Parts:
         files = [f"{_RESULTS}/{name}" for name in sorted(results)]
         files += [f"{_REJECTS}/{name}" for name in sorted(rejects & results)]
         with ThreadPoolExecutor(_READERS) as readers:
-            return frozenset().union(*readers.map(self._pictures_of, files))
+            return frozenset().union(*readers.map(self._images_of, files))
 
     def has(self, name: str) -> bool:
         """Whether that part's results can be seen from here. Raises LookonceError."""
@@ -96,21 +96,21 @@ class Parts:
         names = self._place.names(folder)
         return {name for name in names if name.startswith("part-") and name.endswith(".parquet")}
 
-    def _pictures_of(self, file: str) -> list[str]:
+    def _images_of(self, file: str) -> list[str]:
         try:
             return names_in(self._place.read(file))
         # Stores and pyarrow raise errors of their own that share no base but Exception.
         except Exception as error:
             raise LookonceError(
                 f"{self.address}/{file}: can't be read ({said(error)}). Delete it if it is damaged; the same "
-                "command then looks at its pictures again."
+                "command then looks at its images again."
             ) from error
 
     def _read_run(self) -> dict[str, Any]:
         try:
             before = json.loads(self._place.read(_RUN))
-            if int(before["part_pictures"]) < 1:
-                raise ValueError(f"part_pictures is {before['part_pictures']}")
+            if int(before["part_images"]) < 1:
+                raise ValueError(f"part_images is {before['part_images']}")
         except Exception as error:
             raise LookonceError(
                 f"{self.address}/{_RUN}: not what a run writes ({type(error).__name__}: {said(error)}). "
@@ -120,5 +120,5 @@ class Parts:
 
 
 def part_name(keys: Sequence[str]) -> str:
-    """The file name of the part that answers these pictures, the same in both folders."""
+    """The file name of the part that answers these images, the same in both folders."""
     return f"part-{hashlib.sha256(chr(0).join(keys).encode()).hexdigest()[:24]}.parquet"

@@ -113,9 +113,9 @@ def open_place(address: str) -> Place:
         files, path = fsspec.core.url_to_fs(address)
     except ImportError as error:
         driver = _DRIVERS.get(protocol)
-        mend = f"pip install {driver}" if driver else str(error)
+        fix = f"pip install {driver}" if driver else str(error)
         raise LookonceError(
-            f"{address}: addresses with {protocol}:// need one more package: {mend}."
+            f"{address}: addresses with {protocol}:// need one more package: {fix}."
         ) from error
     except Exception as error:
         raise LookonceError(
@@ -129,9 +129,9 @@ def open_place(address: str) -> Place:
 
 
 def list_keys(source: str) -> tuple[Place, list[str]]:
-    """The pictures of SOURCE: the folder they lie in, and each one's path below it, sorted.
+    """The images of SOURCE: the folder they lie in, and each one's path below it, sorted.
 
-    SOURCE is a folder (all below it), a pattern (`**` for any depth) or one picture. Raises LookonceError.
+    SOURCE is a folder (all below it), a pattern (`**` for any depth) or one image. Raises LookonceError.
     """
     place = open_place(source)
     files, path = place.files, place.path
@@ -140,16 +140,16 @@ def list_keys(source: str) -> tuple[Place, list[str]]:
         if kind == "file":
             root, found = path.rpartition("/")[0], [path]
         elif kind == "directory":
-            root, found = path, _pictures(files.find(path))
+            root, found = path, _images(files.find(path))
         else:
             root = _before_pattern(path)
             listed = files.glob(path, detail=True) if root != path else {}
-            found = _pictures(name for name, info in listed.items() if info["type"] == "file")
+            found = _images(name for name, info in listed.items() if info["type"] == "file")
     except Exception as error:
         raise _unreachable(source, error) from error
     if not found:
         raise LookonceError(
-            f"{source}: no pictures there; expected a folder of them or a pattern such as 'photos/**/*.jpg', "
+            f"{source}: no images there; expected a folder of them or a pattern such as 'photos/**/*.jpg', "
             f"with one of the endings {' '.join(SUFFIXES)}."
         )
     start = len(root) + 1 if root not in ("", "/") else len(root)
@@ -191,7 +191,7 @@ def _before_pattern(path: str) -> str:
     return "/".join(parts[:plain])
 
 
-def _pictures(names: Any) -> list[str]:
+def _images(names: Any) -> list[str]:
     return [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
 
 

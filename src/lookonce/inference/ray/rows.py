@@ -1,4 +1,4 @@
-"""What a run writes: Parquet, a row a picture, in parts of many pictures."""
+"""What a run writes: Parquet, a row an image, in parts of many images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BOX = pa.struct(
     [pa.field("label", pa.string(), nullable=False)]
     + [pa.field(name, pa.float32(), nullable=False) for name in ("score", "left", "top", "right", "bottom")]
 )
-# Corners in pixels of the upright picture, origin at its top left; the best score first.
+# Corners in pixels of the upright image, origin at its top left; the best score first.
 RESULTS = pa.schema(
     [
         pa.field("filename", pa.string(), nullable=False),
@@ -30,17 +30,17 @@ REJECTS = pa.schema(
 
 
 def results_file(answers: Sequence[tuple[str, Detections]]) -> bytes:
-    """A results file's content: name and Detections of each picture."""
+    """A results file's content: name and Detections of each image."""
     return _content(pa.Table.from_pylist([_row(*answer) for answer in answers], RESULTS))
 
 
 def rejects_file(rejects: Sequence[tuple[str, str]]) -> bytes:
-    """A rejects file's content: name and reason of each picture."""
+    """A rejects file's content: name and reason of each image."""
     return _content(pa.Table.from_arrays([[one[at] for one in rejects] for at in (0, 1)], schema=REJECTS))
 
 
 def names_in(content: bytes) -> list[str]:
-    """The pictures in a results or rejects file. Raises pyarrow's errors and KeyError for other files."""
+    """The images in a results or rejects file. Raises pyarrow's errors and KeyError for other files."""
     table = pq.read_table(io.BytesIO(content), columns=["filename"])
     return [str(name) for name in table.column("filename").to_pylist()]
 

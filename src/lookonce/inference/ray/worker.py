@@ -1,4 +1,4 @@
-"""What runs in each of Ray's processes: read a part's pictures, look at them, write the part."""
+"""What runs in each of Ray's processes: read a part's images, look at them, write the part."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.inference.ray.parts import Parts, part_name
 from lookonce.inference.ray.places import Place, said
-from lookonce.io.images import PictureError, decode_picture
+from lookonce.io.images import ImageError, decode_image
 from lookonce.io.resize import to_input
 
 # Stores answer late, and many at once.
 _READERS = 8
-_MOST_BYTES = 2**30  # more than any picture has: a reader stops there
+_MOST_BYTES = 2**30  # more than any image has: a reader stops there
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
 # Clients of stores try again by themselves, for a minute and more.
 _TRY_SECONDS = 30.0
-# Of a part, that many unreachable pictures and more than half are no accident.
+# Of a part, that many unreachable images and more than half are no accident.
 _FEW = 8
 
 Prepared = tuple[NDArray[np.float32], Geometry]
@@ -40,7 +40,7 @@ Prepared = tuple[NDArray[np.float32], Geometry]
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know; the pictures come part by part."""
+    """What every worker needs to know; the images come part by part."""
 
     source: Place
     output: Parts
@@ -51,11 +51,11 @@ class Job:
     batch: int
 
 
-class UnreachableError(PictureError):
-    """A picture that the store or the disk doesn't give, as opposed to one that is damaged."""
+class UnreachableError(ImageError):
+    """An image that the store or the disk doesn't give, as opposed to one that is damaged."""
 
     def __init__(self, message: str, final: bool) -> None:
-        """`final`: that picture is not to be had, and it took no waiting to know it."""
+        """`final`: that image is not to be had, and it took no waiting to know it."""
         super().__init__(message)
         self.final = final
 
@@ -70,7 +70,7 @@ class Worker:
         self._detector: Detector | None = None
         self._refusal = ""
         if not ray.get(attempts.start.remote()):
-            self._refusal = f"worker after worker died before one part was done. {_mend(job)}"
+            self._refusal = f"worker after worker died before one part was done. {_fix(job)}"
             return
         # Raised here, an error would only restart the actor; told with the first part, it ends the run.
         try:
@@ -88,7 +88,7 @@ class Worker:
         keys: list[str] = parts.column("keys")[0].as_py()
         tally: dict[str, Any] = {
             "part": part_name(keys),
-            "pictures": len(keys),
+            "images": len(keys),
             "objects": 0,
             "rejects": 0,
             "node": ray.get_runtime_context().get_node_id(),
@@ -106,7 +106,7 @@ class Worker:
 
 
 def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
-    """Look at a part's pictures and write it: how many objects and rejects. Raises LookonceError."""
+    """Look at a part's images and write it: how many objects and rejects. Raises LookonceError."""
     answers: list[tuple[str, Detections | str]] = []
     unreachable: list[str] = []
     batch: list[tuple[str, Prepared]] = []
@@ -124,7 +124,7 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
         try:
             batch.append((key, read.result()))
             waited = 0
-        except PictureError as error:
+        except ImageError as error:
             answers.append((key, str(error)))
             if isinstance(error, UnreachableError):
                 unreachable.append(str(error))
@@ -140,10 +140,10 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
 
 
 def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, Future[Prepared]]]:
-    """Each picture in turn, while threads read and resize the next; large originals are not kept."""
+    """Each image in turn, while threads read and resize the next; large originals are not kept."""
 
     def prepare(key: str) -> Prepared:
-        pixels = decode_picture(_fetch(job.source, key), key)
+        pixels = decode_image(_fetch(job.source, key), key)
         return to_input(pixels, detector.card.input_size, detector.card.resize)
 
     readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
@@ -161,7 +161,7 @@ def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[t
 
 
 def _fetch(source: Place, key: str) -> bytes:
-    """A picture's bytes; what may pass is tried again. Raises PictureError."""
+    """An image's bytes; what may pass is tried again. Raises ImageError."""
     started = time.monotonic()
     for attempt in range(_TRIES):
         try:
@@ -174,27 +174,27 @@ def _fetch(source: Place, key: str) -> bytes:
                 raise UnreachableError(f"{key}: cannot be opened ({said(error)})", final) from error
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     if len(data) > _MOST_BYTES:
-        raise PictureError(f"{key}: more than {_MOST_BYTES:,} bytes, which no picture has; give another file")
+        raise ImageError(f"{key}: more than {_MOST_BYTES:,} bytes, which no image has; give another file")
     return data
 
 
-def _outage(source: Place, unreachable: list[str], pictures: int) -> LookonceError:
-    """What to say where it isn't the pictures that are at fault."""
+def _outage(source: Place, unreachable: list[str], images: int) -> LookonceError:
+    """What to say where it isn't the images that are at fault."""
     place = (
         "a folder that all machines of the cluster have" if source.local else "the network and credentials"
     )
     return LookonceError(
-        f"{source.name}: {len(unreachable)} of {pictures} pictures can't be reached from a worker, such as "
+        f"{source.name}: {len(unreachable)} of {images} images can't be reached from a worker, such as "
         f"{unreachable[0]}. Check {place}; the same command goes on where it stopped."
     )
 
 
 def _deadly(job: Job, keys: Sequence[str]) -> str:
-    names = keys[0] if len(keys) == 1 else f"the {len(keys)} pictures from {keys[0]} to {keys[-1]}"
-    return f"{job.source.name}: worker after worker died over {names}. {_mend(job)}"
+    names = keys[0] if len(keys) == 1 else f"the {len(keys)} images from {keys[0]} to {keys[-1]}"
+    return f"{job.source.name}: worker after worker died over {names}. {_fix(job)}"
 
 
-def _mend(job: Job) -> str:
+def _fix(job: Job) -> str:
     return (
         f"Too little memory for --batch {job.batch} or for as many --workers? The same command goes on where "
         "it stopped."

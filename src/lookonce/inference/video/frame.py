@@ -16,12 +16,12 @@ Pixels = NDArray[np.uint8]
 
 
 class VideoError(LookonceError):
-    """A video or stream cannot be opened, read or written; the message names it and the mend."""
+    """A video or stream cannot be opened, read or written; the message names it and the fix."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture with its place in time.
+    """An image with its place in time.
 
     `image` uint8 RGB (h, w, 3), upright; `number` counts from 0 in the source, frames left out included;
     `time` is in seconds from the source's start, exact, so that a written file keeps it to the tick.

@@ -94,11 +94,11 @@ class LiveSource:
             except VideoError as error:
                 reason = str(error)
             if not number:
-                # Nothing ever came: a wrong address or index, which waiting won't mend.
+                # Nothing ever came: a wrong address or index, which waiting won't fix.
                 raise VideoError(
                     reason
                     if self.source in reason or self.name in reason
-                    else f"{self.name}: no picture came ({reason})"
+                    else f"{self.name}: no image came ({reason})"
                 )
             self.drops += not wait
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS) or _FIRST_WAIT_SECONDS

@@ -147,7 +147,7 @@ class VideoFile:
 
 
 def unopenable(source: str, error: Exception) -> VideoError:
-    """What is wrong with a source that FFmpeg won't open, and the mend."""
+    """What is wrong with a source that FFmpeg won't open, and the fix."""
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, FileNotFoundError) and "://" not in source:
         return VideoError(f"{source}: no such file; check the name")
@@ -160,7 +160,7 @@ def unopenable(source: str, error: Exception) -> VideoError:
 
 
 def start_of(container: Any) -> Fraction:
-    """Where a container's clock starts, in seconds; pictures and sound both count from it."""
+    """Where a container's clock starts, in seconds; images and sound both count from it."""
     return _seconds(container.start_time) or Fraction(0)
 
 

@@ -14,7 +14,7 @@ from lookonce.inference.video.reading import start_of
 class SoundCopy:
     """The audio streams of `source`, packet by packet as they are; AAC where the container can't hold them.
 
-    Opened and read apart from the pictures, so that neither has to wait for the other.
+    Opened and read apart from the images, so that neither has to wait for the other.
     """
 
     def __init__(self, source: str, target: Any) -> None:

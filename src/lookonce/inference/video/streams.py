@@ -14,7 +14,7 @@ from lookonce.inference.video.reading import unopenable, upright_rgb
 
 # A stream that sends nothing for so long counts as lost.
 _TIMEOUT_SECONDS = 10
-# Cameras over UDP lose packets, and with them half pictures; frames are wanted now, not in a second.
+# Cameras over UDP lose packets, and with them half images; frames are wanted now, not in a second.
 _OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"}
 
 
@@ -66,7 +66,7 @@ def open_camera(index: int | str) -> Iterator[Pixels]:
         while True:
             there, pixels = camera.read()
             if not there:
-                raise VideoError("no more pictures")
+                raise VideoError("no more images")
             # OpenCV gives BGR.
             yield np.ascontiguousarray(pixels[..., ::-1], dtype=np.uint8)
     finally:

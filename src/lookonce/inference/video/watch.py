@@ -56,7 +56,7 @@ def watch(
     """Detect in every frame of a file, or in the newest of a live source, until it ends.
 
     `output` is drawn video (.mp4, .mov), `json_file` one JSON object a line; both appear when all is done.
-    Pictures of a file go through the network `batch` at a time; a live source's one by one. `progress` is
+    Images of a file go through the network `batch` at a time; a live source's one by one. `progress` is
     called after each frame. Raises LookonceError.
     """
     tally = Tally()
@@ -71,18 +71,18 @@ def watch(
         frames = tally.timing("read", itertools.islice(source, max_frames))
         seen = _detected(detector, ahead(frames, 2 * batch if not source.live else 1), batch, tally)
         done = _drawn(ahead(_tracked(seen, tracker, tally), batch), drawing, tally)
-        for one, picture in stack.enter_context(closing(ahead(done, 2))):
+        for one, drawn in stack.enter_context(closing(ahead(done, 2))):
             if lines is not None:
                 lines.write(json.dumps(json_of(one, source.name), ensure_ascii=False) + "\n")
             if writer is not None:
                 with tally.timed("write"):
-                    writer.write(replace(one.frame, image=picture))
+                    writer.write(replace(one.frame, image=drawn))
             tally.count(one.found)
             tally.seconds = time.perf_counter() - started
             progress(tally)
             if window is not None:
                 with tally.timed("show"):
-                    window.show(picture)
+                    window.show(drawn)
                 if window.closed:
                     break
         if writer is not None and (tally.frames == max_frames or (window is not None and window.closed)):
@@ -98,7 +98,7 @@ def watch(
 
 
 def json_of(seen: Watched, filename: str) -> dict[str, object]:
-    """A frame's line: the picture's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
+    """A frame's line: the image's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
     answer = seen.found.to_json(filename)
     if seen.tracks is not None:
         for box, track in zip(answer["boxes"], seen.tracks.tolist(), strict=True):
@@ -160,11 +160,11 @@ def _tracked(
 
 def _drawn(seen: Iterator[Watched], drawing: bool, tally: Tally) -> Iterator[tuple[Watched, Pixels]]:
     for one in seen:
-        picture = one.frame.image
+        drawn = one.frame.image
         if drawing:
             with tally.timed("draw"):
-                picture = draw(one.frame.image, one.found, one.tracks)
-        yield one, picture
+                drawn = draw(one.frame.image, one.found, one.tracks)
+        yield one, drawn
 
 
 def _writer(source: Source, output: Path) -> VideoWriter:

@@ -49,12 +49,12 @@ class Window:
         """Show uint8 RGB (h, w, 3), made smaller where the screen is; answers keys and buttons."""
         from PIL import ImageTk
 
-        picture = Image.fromarray(image)
+        photo = Image.fromarray(image)
         width, height = self._root.winfo_screenwidth(), self._root.winfo_screenheight()
-        picture.thumbnail((int(width * _SHARE_OF_SCREEN), int(height * _SHARE_OF_SCREEN)))
-        # Tk forgets a picture that Python holds no longer.
-        self._picture = ImageTk.PhotoImage(picture)
-        self._label.configure(image=self._picture)
+        photo.thumbnail((int(width * _SHARE_OF_SCREEN), int(height * _SHARE_OF_SCREEN)))
+        # Tk forgets a photo that Python holds no longer.
+        self._photo = ImageTk.PhotoImage(photo)
+        self._label.configure(image=self._photo)
         self._root.update()
 
     def _close(self) -> None:

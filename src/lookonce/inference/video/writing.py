@@ -71,9 +71,9 @@ class VideoWriter:
             self._start(frame.image)
         tick = max(round(frame.time / self._tick), self._last_tick + 1)
         self._last_tick = tick
-        picture = pyav().VideoFrame.from_ndarray(_even(frame.image), format="rgb24")
+        encodable = pyav().VideoFrame.from_ndarray(_even(frame.image), format="rgb24")
         # BT.709 is written, and said, for every size: what players do with untagged video differs.
-        encoded = picture.reformat(
+        encoded = encodable.reformat(
             self._stream.width, self._stream.height, "yuv420p", dst_colorspace="ITU709"
         )
         encoded.pts, encoded.time_base = tick, self._tick

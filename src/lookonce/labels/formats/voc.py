@@ -44,7 +44,7 @@ def read_annotation(path: Path) -> Annotation:
     filename = (root.findtext("filename") or "").strip()
     if ".." in decoded(filename).split("/"):
         raise LabelError(
-            f"{path}: <filename> {filename!r} leaves the dataset's folder; write the picture's bare name"
+            f"{path}: <filename> {filename!r} leaves the dataset's folder; write the image's bare name"
         )
     boxes, labels, difficult = [], [], []
     for number, item in enumerate(root.findall("object"), start=1):
@@ -82,7 +82,7 @@ def _root(path: Path) -> Element:
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise LabelError(
-            f"{path}: not well-formed XML ({error}); export it again or mend that line"
+            f"{path}: not well-formed XML ({error}); export it again or fix that line"
         ) from error
     if root.tag != "annotation":
         raise LabelError(f"{path}: the root is <{root.tag}>; expected Pascal VOC's <annotation>")

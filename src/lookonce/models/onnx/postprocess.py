@@ -1,4 +1,4 @@
-"""Preprocessing, decoding and NMS around a raw network, so that any runtime gets boxes from a picture."""
+"""Preprocessing, decoding and NMS around a raw network, so that any runtime gets boxes from an image."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from lookonce.darknet import Head
 from lookonce.models.onnx.graph import INPUT, Parts
 
-OUTPUTS = ("boxes", "scores", "classes", "pictures")
-# e^20 times an anchor is far outside any picture, and still a number.
+OUTPUTS = ("boxes", "scores", "classes", "images")
+# e^20 times an anchor is far outside any image, and still a number.
 _LARGEST_LOG_SIZE = 20.0
 _MOST_PER_CLASS = 1000
 
@@ -25,7 +25,7 @@ def with_boxes(
 
     In: `image` uint8 (batch, height, width, 3) RGB, brought to `input_size` (height, width). Out, one row a
     detection: `boxes` float32 (n, 4) xyxy in input pixels, not clipped; `scores` (n,) above `conf`;
-    `classes` int64 (n,); `pictures` int64 (n,), its place in the batch. Per class, of two boxes that
+    `classes` int64 (n,); `images` int64 (n,), its place in the batch. Per class, of two boxes that
     overlap by more than `iou` the better stays, best first.
     """
     model = onnx.ModelProto()
@@ -139,12 +139,12 @@ def _suppress(parts: Parts, boxes: str, scores: str, conf: float, iou: float) ->
             "Gather", [chosen, parts.constant(f"{output}_column", np.int64(index))], output, axis=1
         )
 
-    picture, _ = column(0, "pictures"), column(1, "classes")
+    image, _ = column(0, "images"), column(1, "classes")
     box = column(2, "chosen_box")
     pair = parts.constant("pair", np.asarray([1], np.int64))
     place = parts.add(
         "Concat",
-        [parts.add("Unsqueeze", [name, pair], f"{name}_wide") for name in (picture, box)],
+        [parts.add("Unsqueeze", [name, pair], f"{name}_wide") for name in (image, box)],
         "chosen_places",
         axis=1,
     )

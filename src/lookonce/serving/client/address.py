@@ -87,7 +87,7 @@ def open_pool(address: ScoringAddress, connections: int) -> urllib3.PoolManager:
 
 
 def media_type(content: bytes) -> str:
-    """By a picture file's first bytes; what is unknown here, the service may know."""
+    """By an image file's first bytes; what is unknown here, the service may know."""
     for start, kind in _SIGNATURES:
         if content.startswith(start):
             return kind

@@ -1,4 +1,4 @@
-"""A client of `/score`: a picture's file in, the service's answer out, or the reason why there is none."""
+"""A client of `/score`: an image's file in, the service's answer out, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress, media_type, open_pool, printable
 from lookonce.serving.client.failures import BUSY, Explainer, NoAnswerError, Reply, may_pass
 
-_MOST_PICTURE_BYTES, _MOST_ANSWER_BYTES = 256 * 2**20, 64 * 2**20
+_MOST_IMAGE_BYTES, _MOST_ANSWER_BYTES = 256 * 2**20, 64 * 2**20
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 8.0
 _CONNECT_SECONDS = 10.0
 _CARD_SECONDS = 5.0
@@ -27,10 +27,10 @@ _INNER_STATUS = "ms-azureml-model-error-statuscode"
 
 
 class ScoringClient:
-    """Sends pictures to the service at `address`; any thread may call it.
+    """Sends images to the service at `address`; any thread may call it.
 
     `key` goes along as a bearer token, and nowhere else: redirects aren't followed. `key_name` is what
-    messages call it. A picture gets `timeout_seconds`, with up to `retries` further attempts and the waits
+    messages call it. An image gets `timeout_seconds`, with up to `retries` further attempts and the waits
     between them when the service is busy (429, 503), not there, or drops the connection.
     """
 
@@ -54,11 +54,11 @@ class ScoringClient:
             self._headers["azureml-model-deployment"] = _header_text(deployment, "--deployment")
         self._pool = open_pool(address, connections)
 
-    def score(self, picture: Path) -> dict[str, Any]:
+    def score(self, image: Path) -> dict[str, Any]:
         """A file's answer, as `Detections.to_json` writes it. Raises ServiceError or NoAnswerError."""
-        reply = self._persistent(read_file(picture), picture)
+        reply = self._persistent(read_file(image), image)
         try:
-            return {"filename": picture.name, **read_answer(reply.body)}
+            return {"filename": image.name, **read_answer(reply.body)}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._explain.of_content(reply) from error
 
@@ -78,7 +78,7 @@ class ScoringClient:
             until = time.monotonic() + self._timeout
         return self._request("POST", self.address.url, content, until)
 
-    def _persistent(self, content: bytes, picture: Path) -> Reply:
+    def _persistent(self, content: bytes, image: Path) -> Reply:
         until = time.monotonic() + self._timeout
         for attempt in range(self._retries + 1):
             wait = _back_off(attempt)
@@ -86,12 +86,12 @@ class ScoringClient:
                 reply = self.post(content, until)
                 if reply.status == 200:
                     return reply
-                failure = self._explain.of_status(reply, picture)
+                failure = self._explain.of_status(reply, image)
                 if reply.status not in BUSY:
                     raise failure
                 wait = max(wait, _asked_wait(reply))
             except (HTTPError, OSError) as error:
-                failure = self._explain.of_failure(error, picture, attempt + 1)
+                failure = self._explain.of_failure(error, image, attempt + 1)
                 if not may_pass(error):
                     raise failure from error
             if attempt == self._retries or time.monotonic() + wait >= until:
@@ -123,31 +123,31 @@ class ScoringClient:
         return Reply(status, response.headers, body)
 
 
-def read_file(picture: Path) -> bytes:
-    """A picture's file as it is. Raises NoAnswerError."""
+def read_file(image: Path) -> bytes:
+    """An image's file as it is. Raises NoAnswerError."""
     try:
-        size = picture.stat().st_size
-        if size > _MOST_PICTURE_BYTES:
+        size = image.stat().st_size
+        if size > _MOST_IMAGE_BYTES:
             raise NoAnswerError(
-                f"{picture}: {size:,} bytes are more than is sent ({_MOST_PICTURE_BYTES:,}). Make it smaller."
+                f"{image}: {size:,} bytes are more than is sent ({_MOST_IMAGE_BYTES:,}). Make it smaller."
             )
-        content = picture.read_bytes()
+        content = image.read_bytes()
     except OSError as error:
-        raise NoAnswerError(f"{picture}: can't be read: {error.strerror or error}.") from error
+        raise NoAnswerError(f"{image}: can't be read: {error.strerror or error}.") from error
     if not content:
-        raise NoAnswerError(f"{picture}: the file is empty. Copy or export it again.")
+        raise NoAnswerError(f"{image}: the file is empty. Copy or export it again.")
     return content
 
 
 def read_answer(body: bytes) -> dict[str, Any]:
-    """The one picture of an answer: width, height and boxes, checked.
+    """The one image of an answer: width, height and boxes, checked.
 
     Raises ValueError, KeyError, TypeError or RecursionError for anything else.
     """
     (one,) = json.loads(body)
     width, height = int(one["width"]), int(one["height"])
     if min(width, height) < 1:
-        raise ValueError("a picture without a size")
+        raise ValueError("an image without a size")
     boxes = [
         {
             "label": printable(str(box["label"])),

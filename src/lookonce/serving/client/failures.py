@@ -1,4 +1,4 @@
-"""Why a picture has no answer: statuses and broken exchanges as messages with their mend."""
+"""Why an image has no answer: statuses and broken exchanges as messages with their fix."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BUSY = (429, 503)
 
 
 class ServiceError(LookonceError):
-    """The service can't be used as it is or as it was addressed; another picture would fare no better."""
+    """The service can't be used as it is or as it was addressed; another image would fare no better."""
 
 
 class NoAnswerError(LookonceError):
-    """This picture got no answer; others may."""
+    """This image got no answer; others may."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Explainer:
     has_key: bool
     timeout_seconds: float
 
-    def of_status(self, reply: Reply, picture: Path) -> LookonceError:
+    def of_status(self, reply: Reply, image: Path) -> LookonceError:
         """What an answer other than 200 means."""
         status, said = reply.status, _said(reply)
         if status in (401, 403) and not self.has_key:
@@ -74,10 +74,10 @@ class Explainer:
             )
         if status in BUSY:
             return NoAnswerError(
-                f"{picture}: the service is busy ({status}{said}). Try again later, or allow more --retries "
+                f"{image}: the service is busy ({status}{said}). Try again later, or allow more --retries "
                 "and --timeout."
             )
-        return NoAnswerError(f"{picture}: the service answered {status}{said}.")
+        return NoAnswerError(f"{image}: the service answered {status}{said}.")
 
     def of_content(self, reply: Reply) -> ServiceError:
         """What a 200 means that holds something else than detections."""
@@ -87,7 +87,7 @@ class Explainer:
             "is the address of a service's /score, not of a page."
         )
 
-    def of_failure(self, error: Exception, picture: Path, attempts: int) -> LookonceError:
+    def of_failure(self, error: Exception, image: Path, attempts: int) -> LookonceError:
         """What an exchange without an answer means; `error` is urllib3's or the system's."""
         tried = f", {attempts} attempts" if attempts > 1 else ""
         reason = printable(str(error.__cause__ or error)).rstrip(".")
@@ -112,10 +112,10 @@ class Explainer:
             )
         if isinstance(error, TimeoutError):
             return NoAnswerError(
-                f"{picture}: no answer from {self.shown} in {self.timeout_seconds:g} s. Try again, or raise "
+                f"{image}: no answer from {self.shown} in {self.timeout_seconds:g} s. Try again, or raise "
                 "--timeout."
             )
-        return NoAnswerError(f"{picture}: {self.shown} broke off ({reason}{tried}). Try again.")
+        return NoAnswerError(f"{image}: {self.shown} broke off ({reason}{tried}). Try again.")
 
 
 def may_pass(error: Exception) -> bool:

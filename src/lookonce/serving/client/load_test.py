@@ -1,4 +1,4 @@
-"""What a running service bears: clients that send pictures one after the other, counted and timed."""
+"""What a running service bears: clients that send images one after the other, counted and timed."""
 
 from __future__ import annotations
 

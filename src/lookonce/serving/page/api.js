@@ -23,7 +23,7 @@ export async function fetchModel() {
 }
 
 /**
- * The detections in a picture, by the low threshold that lets the page filter by itself.
+ * The detections in an image, by the low threshold that lets the page filter by itself.
  * @param {ArrayBuffer | Blob} body @param {string} type @param {AbortSignal} [signal]
  * @returns {Promise<import("./state.js").Answer>}
  */
@@ -98,7 +98,7 @@ async function refusal(response) {
   } catch {
     // Something between here and the service answered in its own words.
   }
-  // The service calls a lone picture image_0; its name stands beside the message.
+  // The service calls a lone image image_0; its name stands beside the message.
   message = message.replace(/^image_0: /, "");
   message = message ? message[0].toUpperCase() + message.slice(1) : `The service answered ${response.status}.`;
   const passing = [429, 502, 503, 504].includes(response.status);

@@ -1,8 +1,8 @@
-// The camera: a preview, single pictures, or one frame after the other as fast as the service answers.
+// The camera: a preview, single images, or one frame after the other as fast as the service answers.
 
 import { ServiceError, detect } from "./api.js";
 import { byId } from "./dom.js";
-import { addFiles, makePicture } from "./pictures.js";
+import { addFiles, makeImage } from "./images.js";
 import { hold } from "./stage.js";
 import { changed, on, show, state } from "./state.js";
 import { announce } from "./status.js";
@@ -14,7 +14,7 @@ const WIDTH = 1280, QUALITY = 0.85, HIDDEN_PAUSE_MS = 300, KEPT_RATES = 10;
 let stream = null;
 let starting = false;
 let taken = 0;
-/** @type {ReturnType<typeof makePicture> | null} the continuous detection's, while it runs */
+/** @type {ReturnType<typeof makeImage> | null} the continuous detection's, while it runs */
 let running = null;
 
 const REASONS = {
@@ -52,7 +52,7 @@ async function start() {
   byId("capture").focus();
 }
 
-/** The moving picture without boxes. */
+/** The moving image without boxes. */
 function preview() {
   pause();
   show(null);
@@ -64,7 +64,7 @@ function stop() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   video.srcObject = null;
-  if (!state.current || state.current.live) show(state.pictures.at(-1) ?? null);
+  if (!state.current || state.current.live) show(state.images.at(-1) ?? null);
   fill();
 }
 
@@ -92,38 +92,38 @@ async function capture() {
 
 /** One request at a time: the next frame is taken when the last is answered. */
 async function detectOn() {
-  const picture = makePicture(new Blob(), "camera.jpg");
-  picture.live = true;
-  running = picture;
-  show(picture);
+  const image = makeImage(new Blob(), "camera.jpg");
+  image.live = true;
+  running = image;
+  show(image);
   fill();
   /** @type {number[]} */
   const ends = [];
-  while (running === picture) {
+  while (running === image) {
     try {
       if (document.hidden || !video.videoWidth) {
         await sleep(HIDDEN_PAUSE_MS);
         continue;
       }
       const { canvas, blob } = await grab();
-      const answer = await detect(blob, "image/jpeg", picture.stop.signal);
-      if (running !== picture) return;
+      const answer = await detect(blob, "image/jpeg", image.stop.signal);
+      if (running !== image) return;
       // The frame that was looked at, not the one that the camera sees by now: boxes lie where they belong.
       const size = { width: canvas.width, height: canvas.height };
-      Object.assign(picture, { file: blob, answer, size, status: "done", error: "" });
-      hold(picture, canvas);
+      Object.assign(image, { file: blob, answer, size, status: "done", error: "" });
+      hold(image, canvas);
       ends.push(performance.now());
       if (ends.length > KEPT_RATES) ends.shift();
       const seconds = (ends[ends.length - 1] - ends[0]) / 1000;
-      rate.textContent = ends.length > 1 ? `${((ends.length - 1) / seconds).toFixed(1)} pictures/s` : "";
+      rate.textContent = ends.length > 1 ? `${((ends.length - 1) / seconds).toFixed(1)} images/s` : "";
     } catch (error) {
-      if (running !== picture) return;
+      if (running !== image) return;
       const wait = error instanceof ServiceError ? error.retryAfter : 0;
-      Object.assign(picture, { status: "failed", error: error.message });
+      Object.assign(image, { status: "failed", error: error.message });
       if (!wait) pause();
       else await sleep(1000 * wait);
     }
-    if (state.current === picture) changed("current");
+    if (state.current === image) changed("current");
   }
   fill();
 }
@@ -158,7 +158,7 @@ detectButton.addEventListener("click", () => {
   else pause(), fill();
 });
 on("current", () => {
-  // Another picture was chosen from the strip.
+  // Another image was chosen from the strip.
   if (running && state.current !== running) pause();
   fill();
 });

@@ -2,7 +2,7 @@
 
 import { byId, count, make, plain } from "./dom.js";
 import { colourOf, css } from "./palette.js";
-import { limitsInWords } from "./pictures.js";
+import { limitsInWords } from "./images.js";
 import { on, state } from "./state.js";
 
 const MOST_METRICS = 16, MOST_CLASSES = 1000;
@@ -23,7 +23,7 @@ function fillCard() {
     ["Created", date(model.created)],
     ["Engine", model.engine],
     ["Defaults", `confidence ${model.conf}, IoU ${model.iou}${model.nms_inside ? " (NMS inside the model)" : ""}`],
-    ["Limits", `a picture of ${limitsInWords()}, ${count(model.limits.detections, "box", "boxes")}`],
+    ["Limits", `an image of ${limitsInWords()}, ${count(model.limits.detections, "box", "boxes")}`],
     ["Software", `lookonce ${model.lookonce || "?"}`],
   ];
   byId("facts").replaceChildren(
@@ -52,11 +52,11 @@ function metric(value) {
   return Number.isInteger(value) ? String(value) : value.toFixed(3);
 }
 
-function trainedOn({ dataset, pictures, boxes, ...others }) {
-  const lists = Object.entries(pictures ?? {}).map(([name, number]) => `${number} ${name}`).join(", ");
+function trainedOn({ dataset, images, boxes, ...others }) {
+  const lists = Object.entries(images ?? {}).map(([name, number]) => `${number} ${name}`).join(", ");
   return [
     ...(dataset ? [["Trained on", dataset]] : []),
-    ...(lists ? [["Pictures", lists]] : []),
+    ...(lists ? [["Images", lists]] : []),
     ...(boxes ? [["Boxes", boxes.toLocaleString("en")]] : []),
     ...Object.entries(others).map(([key, value]) => [key === "sha256" ? "Data SHA-256" : key, plain(value, 16)]),
   ];

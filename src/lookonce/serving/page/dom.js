@@ -50,7 +50,7 @@ export function plain(value, most = 120) {
   return clean.length > most ? `${clean.slice(0, most - 1)}…` : clean;
 }
 
-/** 1 picture, 2 pictures. */
+/** 1 image, 2 images. */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }

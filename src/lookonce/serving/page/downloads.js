@@ -1,23 +1,23 @@
-// What is taken away: the shown detections as JSON, the picture with its boxes, the request as a command.
+// What is taken away: the shown detections as JSON, the image with its boxes, the request as a command.
 
 import { byId } from "./dom.js";
 import { drawDetections } from "./drawing.js";
 import { hasKey } from "./key.js";
-import { decode } from "./pictures.js";
+import { decode } from "./images.js";
 import { currentSource } from "./stage.js";
 import { on, shownIndices, state } from "./state.js";
 import { announce } from "./status.js";
 
 const KEEP_MS = 60_000;
 
-/** A picture's answer as `/score` writes it, without what the filters hide. */
-function filtered(picture) {
-  const { width, height, boxes } = picture.answer;
-  return { filename: picture.name, width, height, boxes: shownIndices(picture).map((index) => boxes[index]) };
+/** An image's answer as `/score` writes it, without what the filters hide. */
+function filtered(image) {
+  const { width, height, boxes } = image.answer;
+  return { filename: image.name, width, height, boxes: shownIndices(image).map((index) => boxes[index]) };
 }
 
-function saveJson(pictures, name) {
-  const text = JSON.stringify(pictures.map(filtered), null, 2);
+function saveJson(images, name) {
+  const text = JSON.stringify(images.map(filtered), null, 2);
   save(new Blob([text, "\n"], { type: "application/json" }), name);
 }
 
@@ -31,30 +31,30 @@ function save(blob, name) {
 }
 
 /** The name without its ending and without what file systems refuse. */
-function stem(picture) {
-  return picture.name.replace(/\.[^.]{1,5}$/, "").replace(/[^\p{L}\p{N} ._-]+/gu, "_").slice(0, 80) || "picture";
+function stem(image) {
+  return image.name.replace(/\.[^.]{1,5}$/, "").replace(/[^\p{L}\p{N} ._-]+/gu, "_").slice(0, 80) || "image";
 }
 
-async function saveDrawn(picture) {
-  const source = currentSource() ?? (picture.size && !picture.live ? await decode(picture.file) : null);
-  if (!source) return announce("This browser can't show the picture, so it can't draw on it.", true);
+async function saveDrawn(image) {
+  const source = currentSource() ?? (image.size && !image.live ? await decode(image.file) : null);
+  if (!source) return announce("This browser can't show the image, so it can't draw on it.", true);
   const canvas = document.createElement("canvas");
-  const { width, height, boxes } = picture.answer;
+  const { width, height, boxes } = image.answer;
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
-  const type = byId("picture-format").value;
+  const type = byId("image-format").value;
   if (pen && type === "image/jpeg") {
-    // JPEG has no transparency; black would swallow what a see-through picture shows.
+    // JPEG has no transparency; black would swallow what a see-through image shows.
     pen.fillStyle = "white";
     pen.fillRect(0, 0, width, height);
   }
   pen?.drawImage(source, 0, 0, width, height);
   const short = Math.min(width, height);
   const style = { line: Math.max(2, Math.round(short / 200)), font: Math.max(11, Math.round(short / 36)) };
-  if (pen) drawDetections(pen, shownIndices(picture).map((index) => boxes[index]), style);
+  if (pen) drawDetections(pen, shownIndices(image).map((index) => boxes[index]), style);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
-  if (!blob) return announce("The picture is too large for this browser to write.", true);
-  save(blob, `${stem(picture)}.boxes.${type === "image/png" ? "png" : "jpg"}`);
+  if (!blob) return announce("The image is too large for this browser to write.", true);
+  save(blob, `${stem(image)}.boxes.${type === "image/png" ? "png" : "jpg"}`);
 }
 
 /** Text in single quotes as a shell reads it. */
@@ -62,21 +62,21 @@ function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-function command(picture) {
+function command(image) {
   const address = new URL(`score?conf=${state.threshold.toFixed(2)}`, document.baseURI);
-  const type = picture.file.type.startsWith("image/") ? picture.file.type : "application/octet-stream";
+  const type = image.file.type.startsWith("image/") ? image.file.type : "application/octet-stream";
   return [
     "curl",
     ...(hasKey() ? ['-H "Authorization: Bearer $WEBSERVICE_KEY"'] : []),
     `-H ${quoted(`Content-Type: ${type}`)}`,
-    `--data-binary ${quoted(`@${picture.name}`)}`,
+    `--data-binary ${quoted(`@${image.name}`)}`,
     quoted(address.href),
   ].join(" ");
 }
 
-async function copyCommand(picture) {
+async function copyCommand(image) {
   const field = byId("command");
-  field.value = command(picture);
+  field.value = command(image);
   field.hidden = false;
   try {
     await navigator.clipboard.writeText(field.value);
@@ -92,19 +92,19 @@ async function copyCommand(picture) {
 const answered = () => (state.current?.answer ? state.current : null);
 const forAnswered = (act) => () => answered() && act(answered());
 
-byId("save-json").addEventListener("click", forAnswered((picture) => saveJson([picture], `${stem(picture)}.json`)));
+byId("save-json").addEventListener("click", forAnswered((image) => saveJson([image], `${stem(image)}.json`)));
 byId("save-all-json").addEventListener("click", () =>
-  saveJson(state.pictures.filter((picture) => picture.answer), "detections.json"),
+  saveJson(state.images.filter((image) => image.answer), "detections.json"),
 );
-byId("save-picture").addEventListener("click", forAnswered(saveDrawn));
+byId("save-image").addEventListener("click", forAnswered(saveDrawn));
 byId("copy-curl").addEventListener("click", forAnswered(copyCommand));
 
 function fill() {
   byId("take-away").hidden = !answered();
-  byId("save-all-json").hidden = state.pictures.filter((picture) => picture.answer).length < 2;
+  byId("save-all-json").hidden = state.images.filter((image) => image.answer).length < 2;
   const field = byId("command");
   if (!field.hidden && answered()) field.value = command(answered());
 }
 on("current", fill);
-on("pictures", fill);
+on("images", fill);
 on("filters", fill);

@@ -1,4 +1,4 @@
-// Boxes and labels on a canvas: the same for the screen and for the picture that is downloaded.
+// Boxes and labels on a canvas: the same for the screen and for the image that is downloaded.
 
 import { plain } from "./dom.js";
 import { colourOf, css, inkOn } from "./palette.js";
@@ -113,7 +113,7 @@ function common(one, other) {
   return Math.max(0, wide) * Math.max(0, high);
 }
 
-/** The text with fewer letters of the class where it would be wider than the picture. */
+/** The text with fewer letters of the class where it would be wider than the image. */
 function fit(pen, text, width) {
   const [, name, score] = /^(.*) (\S+)$/s.exec(text) ?? [text, text, ""];
   for (let kept = name.length; kept > 1 && pen.measureText(text).width > width; ) {

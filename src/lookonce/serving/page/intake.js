@@ -1,8 +1,8 @@
-// Pictures into the page: chosen, dropped (folders, too) or pasted.
+// Images into the page: chosen, dropped (folders, too) or pasted.
 
 import { byId, count } from "./dom.js";
 import { announce } from "./status.js";
-import { addFiles } from "./pictures.js";
+import { addFiles } from "./images.js";
 
 const MOST_FILES = 500;
 const input = byId("files"), veil = byId("veil");
@@ -33,7 +33,7 @@ document.addEventListener("paste", (event) => {
 
 let inside = 0;
 
-/** Files, or the address of a picture on another page. */
+/** Files, or the address of an image on another page. */
 function carriesFiles(event) {
   return [...(event.dataTransfer?.types ?? [])].some((type) => /^(Files|text\/uri-list)$/.test(type));
 }
@@ -63,17 +63,17 @@ document.addEventListener("drop", async (event) => {
   const folders = entries.some((entry) => entry.isDirectory);
   if (folders) take(await filesIn(entries));
   else if (files.length) take(files.slice(0, MOST_FILES), files.length);
-  else announce("That is a link, not a file. Save the picture first, or copy it and paste it here.", true);
+  else announce("That is a link, not a file. Save the image first, or copy it and paste it here.", true);
 });
 
-/** The pictures in dropped folders and beside them, sorted by path; at most MOST_FILES. */
+/** The images in dropped folders and beside them, sorted by path; at most MOST_FILES. */
 async function filesIn(entries) {
   const found = [], open = [...entries];
   while (open.length && found.length < MOST_FILES) {
     const entry = open.shift();
     if (entry.isFile) {
       const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
-      // A folder of pictures holds other things as well: no word about each of them.
+      // A folder of images holds other things as well: no word about each of them.
       if (file && (file.type.startsWith("image/") || entries.includes(entry))) found.push(file);
       continue;
     }
@@ -86,6 +86,6 @@ async function filesIn(entries) {
       open.push(...piece.sort((one, other) => one.name.localeCompare(other.name, "en", { numeric: true })));
     }
   }
-  if (!found.length) announce("No pictures in that folder.", true);
+  if (!found.length) announce("No images in that folder.", true);
   return found;
 }

@@ -12,7 +12,7 @@ import "./camera.js";
 import "./intake.js";
 import { byId } from "./dom.js";
 import { setKey } from "./key.js";
-import { removeAll } from "./pictures.js";
+import { removeAll } from "./images.js";
 import { connect } from "./service.js";
 import { changed } from "./state.js";
 

@@ -1,4 +1,4 @@
-// A colour for each class: the first as in drawn pictures of the command line, the others as far off as there are.
+// A colour for each class: the first as in drawn images of the command line, the others as far off as there are.
 
 /** @typedef {[number, number, number]} Rgb 0..255 */
 
@@ -42,7 +42,7 @@ function makeCandidates() {
   const grid = STEPS.flatMap((red) => STEPS.flatMap((green) => STEPS.map((blue) => [red, green, blue])));
   return grid
     .map((rgb) => ({ rgb: /** @type {Rgb} */ (rgb), lab: oklab(rgb), nearest: Infinity }))
-    // Not so dark, light or grey that a box would pass for part of the picture.
+    // Not so dark, light or grey that a box would pass for part of the image.
     .filter(({ lab: [light, a, b] }) => light > 0.48 && light < 0.93 && Math.hypot(a, b) > 0.07)
     .map((one) => ({ ...one, nearest: Math.min(...taken.map((lab) => distance(one.lab, lab))) }));
 }

@@ -12,7 +12,7 @@ let filled = null;
 let focused = 0;
 
 /**
- * Left, top, width and height in whole pixels of the picture.
+ * Left, top, width and height in whole pixels of the image.
  * @param {import("./state.js").Corners} box @param {{width: number, height: number}} size
  */
 export function inPixels({ topX, topY, bottomX, bottomY }, { width, height }) {
@@ -75,7 +75,7 @@ function filter() {
   summary.textContent = filled ? `${visible.length} of ${boxes.length} boxes${full}` : "";
 }
 
-/** Scroll the table alone: the page must not jump while the pointer is over the picture. */
+/** Scroll the table alone: the page must not jump while the pointer is over the image. */
 function reveal(one) {
   const table = byId("table"), head = table.querySelector("thead").offsetHeight;
   const top = one.offsetTop - head, bottom = one.offsetTop + one.offsetHeight - table.clientHeight;

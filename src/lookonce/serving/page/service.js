@@ -2,7 +2,7 @@
 
 import { fetchModel } from "./api.js";
 import { byId } from "./dom.js";
-import { pump } from "./pictures.js";
+import { pump } from "./images.js";
 import { changed, on, state } from "./state.js";
 import { banner } from "./status.js";
 

@@ -1,46 +1,46 @@
-// The picture with its boxes: two canvases one above the other, as sharp as the screen.
+// The image with its boxes: two canvases one above the other, as sharp as the screen.
 
 import { byId, plain } from "./dom.js";
 import { drawDetections } from "./drawing.js";
-import { decode } from "./pictures.js";
+import { decode } from "./images.js";
 import { highlight, on, shownIndices, state } from "./state.js";
 
-const stage = byId("stage"), base = byId("picture"), overlay = byId("boxes");
+const stage = byId("stage"), base = byId("image"), overlay = byId("boxes");
 const LINE_PX = 2, FONT_PX = 13;
 
-/** @type {{picture: any, source: CanvasImageSource & {close?: () => void} | null} | null} */
+/** @type {{image: any, source: CanvasImageSource & {close?: () => void} | null} | null} */
 let held = null;
-/** @type {any} the picture that is being decoded */
+/** @type {any} the image that is being decoded */
 let wanted = null;
 let frame = 0;
 
-/** Show a frame of the camera; no decoding needed. @param {any} picture @param {HTMLCanvasElement} source */
-export function hold(picture, source) {
+/** Show a frame of the camera; no decoding needed. @param {any} image @param {HTMLCanvasElement} source */
+export function hold(image, source) {
   release();
   wanted = null;
-  held = { picture, source };
+  held = { image, source };
 }
 
-/** What the current picture is drawn from, or null: still decoding, or a format unknown to the browser. */
+/** What the current image is drawn from, or null: still decoding, or a format unknown to the browser. */
 export function currentSource() {
-  return held && held.picture === state.current ? held.source : null;
+  return held && held.image === state.current ? held.source : null;
 }
 
 async function load() {
-  const picture = state.current;
-  if (held && held.picture !== picture) release();
+  const image = state.current;
+  if (held && held.image !== image) release();
   redraw();
   // Full decoding waits for the check of the pixel limit, which sets the size or fails.
-  if (!picture?.size || picture.live || held || wanted === picture) return;
-  wanted = picture;
-  const source = await decode(picture.file);
-  if (wanted !== picture || state.current !== picture) {
+  if (!image?.size || image.live || held || wanted === image) return;
+  wanted = image;
+  const source = await decode(image.file);
+  if (wanted !== image || state.current !== image) {
     source?.close();
-    if (wanted === picture) wanted = null;
+    if (wanted === image) wanted = null;
     return;
   }
   wanted = null;
-  held = { picture, source };
+  held = { image, source };
   redraw();
 }
 
@@ -58,13 +58,13 @@ function redraw() {
 }
 
 function draw() {
-  const picture = state.current;
-  const size = picture?.answer ?? picture?.size;
-  const unknown = picture?.status === "done" && (!picture.size || (held?.picture === picture && !held.source));
+  const image = state.current;
+  const size = image?.answer ?? image?.size;
+  const unknown = image?.status === "done" && (!image.size || (held?.image === image && !held.source));
   byId("no-preview").hidden = !unknown;
   stage.classList.toggle("blank", !size);
-  if (!picture || !size) return;
-  // On narrow screens the stage takes the picture's shape.
+  if (!image || !size) return;
+  // On narrow screens the stage takes the image's shape.
   stage.style.setProperty("--shape", `${size.width} / ${size.height}`);
   const scale = Math.min(stage.clientWidth / size.width, stage.clientHeight / size.height);
   const ratio = window.devicePixelRatio;
@@ -76,11 +76,11 @@ function draw() {
     canvas.style.width = `${width / ratio}px`;
     canvas.style.height = `${height / ratio}px`;
   }
-  drawPicture();
+  drawImage();
   drawBoxes();
 }
 
-function drawPicture() {
+function drawImage() {
   const pen = base.getContext("2d"), source = currentSource() ?? state.current.thumbnail;
   pen.clearRect(0, 0, base.width, base.height);
   if (!source) return;
@@ -89,29 +89,29 @@ function drawPicture() {
 }
 
 function drawBoxes() {
-  const picture = state.current;
-  if (!picture) return;
+  const image = state.current;
+  if (!image) return;
   const pen = overlay.getContext("2d"), ratio = window.devicePixelRatio;
   pen.clearRect(0, 0, overlay.width, overlay.height);
-  const boxes = picture.answer?.boxes ?? [];
-  const shown = shownIndices(picture).map((index) => boxes[index]);
+  const boxes = image.answer?.boxes ?? [];
+  const shown = shownIndices(image).map((index) => boxes[index]);
   const highlighted = state.highlighted === null ? null : boxes[state.highlighted];
   drawDetections(pen, shown, {
     line: Math.max(1, Math.round(LINE_PX * ratio)),
     font: Math.round(FONT_PX * ratio),
     highlighted: highlighted && shown.includes(highlighted) ? highlighted : null,
   });
-  overlay.setAttribute("aria-label", describe(picture, shown));
+  overlay.setAttribute("aria-label", describe(image, shown));
 }
 
 /** "dog.jpg: 3 boxes: 2 car, 1 dog" */
-export function describe(picture, shown) {
-  if (picture.status === "failed") return `${picture.name}: ${picture.error}`;
-  if (!picture.answer) return `${picture.name}: no result yet`;
+export function describe(image, shown) {
+  if (image.status === "failed") return `${image.name}: ${image.error}`;
+  if (!image.answer) return `${image.name}: no result yet`;
   const counts = new Map();
   for (const { label } of shown) counts.set(label, (counts.get(label) ?? 0) + 1);
   const classes = [...counts].map(([label, number]) => `${number} ${plain(label, 40)}`).join(", ");
-  return `${picture.name}: ${shown.length} ${shown.length === 1 ? "object" : "objects"}${classes && `: ${classes}`}`;
+  return `${image.name}: ${shown.length} ${shown.length === 1 ? "object" : "objects"}${classes && `: ${classes}`}`;
 }
 
 /** The smallest shown box under the pointer. */

@@ -1,7 +1,7 @@
-// Words about what goes on: for the eye beside the picture, for screen readers in a live region.
+// Words about what goes on: for the eye beside the image, for screen readers in a live region.
 
 import { byId } from "./dom.js";
-import { remove, retry } from "./pictures.js";
+import { remove, retry } from "./images.js";
 import { describe } from "./stage.js";
 import { on, shownIndices, state } from "./state.js";
 
@@ -36,40 +36,40 @@ function announceSoon() {
   clearTimeout(pending);
   pending = setTimeout(() => {
     pending = 0;
-    const picture = state.current;
-    if (!picture || picture.status === "waiting" || picture.status === "busy") return;
-    const boxes = picture.answer?.boxes ?? [];
-    const message = describe(picture, shownIndices(picture).map((index) => boxes[index]));
+    const image = state.current;
+    if (!image || image.status === "waiting" || image.status === "busy") return;
+    const boxes = image.answer?.boxes ?? [];
+    const message = describe(image, shownIndices(image).map((index) => boxes[index]));
     if (message !== said) announce(message);
   }, state.current?.live ? LIVE_CALM_MS : CALM_MS);
 }
 
 function fill() {
-  const picture = state.current;
+  const image = state.current;
   // What had the focus is about to vanish.
-  const greeted = picture && byId("welcome").contains(document.activeElement);
-  const failed = picture?.status === "failed";
-  document.body.classList.toggle("empty", !picture);
+  const greeted = image && byId("welcome").contains(document.activeElement);
+  const failed = image?.status === "failed";
+  document.body.classList.toggle("empty", !image);
   byId("failure").hidden = !failed;
-  byId("failure-actions").hidden = Boolean(picture?.live);
-  byId("failure-text").textContent = failed ? picture.error : "";
-  byId("failure-name").textContent = failed ? picture.name : "";
-  const working = picture && !picture.live && (picture.status === "waiting" || picture.status === "busy");
+  byId("failure-actions").hidden = Boolean(image?.live);
+  byId("failure-text").textContent = failed ? image.error : "";
+  byId("failure-name").textContent = failed ? image.name : "";
+  const working = image && !image.live && (image.status === "waiting" || image.status === "busy");
   byId("working").hidden = !working;
   byId("stage").setAttribute("aria-busy", String(Boolean(working)));
-  const note = picture?.note && picture.note !== "sending" ? picture.note : "Waiting for its turn…";
+  const note = image?.note && image.note !== "sending" ? image.note : "Waiting for its turn…";
   if (working) byId("working-text").textContent = state.model ? note : "Waiting for the model…";
-  const size = picture?.answer ?? picture?.size;
-  byId("picture-name").textContent = picture?.name ?? "";
-  byId("picture-size").textContent = size ? `${size.width} × ${size.height} px` : "";
-  byId("mismatch").hidden = !turned(picture);
+  const size = image?.answer ?? image?.size;
+  byId("image-name").textContent = image?.name ?? "";
+  byId("image-size").textContent = size ? `${size.width} × ${size.height} px` : "";
+  byId("mismatch").hidden = !turned(image);
   if (greeted) byId("add").focus();
 }
 
-/** Whether browser and service disagree on which side of the picture is up. */
-function turned(picture) {
-  const { answer, size } = picture ?? {};
-  return Boolean(answer && size && !picture.live && (answer.width !== size.width || answer.height !== size.height));
+/** Whether browser and service disagree on which side of the image is up. */
+function turned(image) {
+  const { answer, size } = image ?? {};
+  return Boolean(answer && size && !image.live && (answer.width !== size.width || answer.height !== size.height));
 }
 
 byId("retry").addEventListener("click", () => state.current && retry(state.current));

@@ -1,79 +1,79 @@
-// Thumbnails of the session's pictures, to switch between them.
+// Thumbnails of the session's images, to switch between them.
 
 import { byId, icon, make } from "./dom.js";
-import { remove } from "./pictures.js";
+import { remove } from "./images.js";
 import { on, shownIndices, show, state } from "./state.js";
 
 const strip = byId("strip"), list = byId("thumbnails");
 
-/** @type {Map<number, HTMLElement>} a list item for each picture's id */
+/** @type {Map<number, HTMLElement>} a list item for each image's id */
 const items = new Map();
 
 function fill() {
-  const ids = new Set(state.pictures.map((picture) => picture.id));
+  const ids = new Set(state.images.map((image) => image.id));
   for (const [id, item] of items) {
     if (!ids.has(id)) {
       item.remove();
       items.delete(id);
     }
   }
-  state.pictures.forEach((picture, index) => {
-    if (!items.has(picture.id)) items.set(picture.id, makeItem(picture));
-    const item = /** @type {HTMLElement} */ (items.get(picture.id));
+  state.images.forEach((image, index) => {
+    if (!items.has(image.id)) items.set(image.id, makeItem(image));
+    const item = /** @type {HTMLElement} */ (items.get(image.id));
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
-    refresh(item, picture);
+    refresh(item, image);
   });
-  strip.hidden = !state.pictures.length;
-  byId("clear").hidden = state.pictures.length < 2;
+  strip.hidden = !state.images.length;
+  byId("clear").hidden = state.images.length < 2;
 }
 
-function makeItem(picture) {
+function makeItem(image) {
   const badge = make("span", { class: "badge" });
   const choose = make("button", { type: "button", class: "thumbnail", "aria-keyshortcuts": "Delete" }, badge);
-  choose.addEventListener("click", () => show(picture));
-  choose.addEventListener("keydown", (event) => move(event, picture));
+  choose.addEventListener("click", () => show(image));
+  choose.addEventListener("keydown", (event) => move(event, image));
   const drop = make("button", { type: "button", class: "drop", title: "Remove", tabindex: "-1" }, icon("close"));
-  drop.setAttribute("aria-label", `Remove ${picture.name}`);
-  drop.addEventListener("click", () => forget(picture));
+  drop.setAttribute("aria-label", `Remove ${image.name}`);
+  drop.addEventListener("click", () => forget(image));
   return make("li", {}, choose, drop);
 }
 
-function refresh(item, picture) {
+function refresh(item, image) {
   const choose = item.querySelector(".thumbnail");
-  if (picture.thumbnail && picture.thumbnail.parentNode !== choose) choose.prepend(picture.thumbnail);
-  const found = picture.status === "done" ? shownIndices(picture).length : null;
-  choose.querySelector(".badge").textContent = { failed: "!", done: String(found) }[picture.status] ?? "";
-  choose.dataset.status = picture.status;
-  choose.setAttribute("aria-current", String(picture === state.current));
+  if (image.thumbnail && image.thumbnail.parentNode !== choose) choose.prepend(image.thumbnail);
+  const found = image.status === "done" ? shownIndices(image).length : null;
+  choose.querySelector(".badge").textContent = { failed: "!", done: String(found) }[image.status] ?? "";
+  choose.dataset.status = image.status;
+  choose.setAttribute("aria-current", String(image === state.current));
   const told = { failed: "failed", done: `${found} shown`, busy: "being looked at", waiting: "waiting" };
-  choose.setAttribute("aria-label", `${picture.name}, ${told[picture.status]}`);
-  choose.title = picture.name;
+  choose.setAttribute("aria-label", `${image.name}, ${told[image.status]}`);
+  choose.title = image.name;
 }
 
-function move(event, picture) {
-  const index = state.pictures.indexOf(picture), last = state.pictures.length - 1;
+function move(event, image) {
+  const index = state.images.indexOf(image), last = state.images.length - 1;
   if (event.key === "Delete") {
     event.preventDefault();
-    forget(picture);
+    forget(image);
     return;
   }
   const next = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: last }[event.key];
-  const target = next === undefined ? null : state.pictures[Math.max(0, Math.min(last, next))];
+  const target = next === undefined ? null : state.images[Math.max(0, Math.min(last, next))];
   if (!target) return;
   event.preventDefault();
   items.get(target.id)?.querySelector("button")?.focus();
   show(target);
 }
 
-function forget(picture) {
-  const index = state.pictures.indexOf(picture);
-  const focused = items.get(picture.id)?.contains(document.activeElement);
-  remove(picture);
-  const next = state.pictures[Math.min(index, state.pictures.length - 1)];
+function forget(image) {
+  const index = state.images.indexOf(image);
+  const focused = items.get(image.id)?.contains(document.activeElement);
+  remove(image);
+  const next = state.images[Math.min(index, state.images.length - 1)];
   if (focused) (next ? items.get(next.id)?.querySelector("button") : byId("choose"))?.focus();
 }
 
-on("pictures", fill);
+on("images", fill);
 on("filters", fill);
 on("current", () => {
   fill();

@@ -1,7 +1,7 @@
 """`/label-studio`: what a Label Studio project asks of its model ("ML backend").
 
-Each task's picture is fetched from Label Studio, looked at, and answered with boxes in the project's own
-labels. A task whose picture can't be had gets no prediction, so that it can be asked for again.
+Each task's image is fetched from Label Studio, looked at, and answered with boxes in the project's own
+labels. A task whose image can't be had gets no prediction, so that it can be asked for again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from lookonce.core.detections import Detections
 from lookonce.labels.record import LabelError
 from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
-from lookonce.serving.server.allowed_images import AllowedPictures, FetchError
+from lookonce.serving.server.allowed_images import AllowedImages, FetchError
 from lookonce.serving.server.guard import Bodies, response
 from lookonce.serving.server.refusal import Refusal
 from lookonce.serving.server.score import Reply, as_json
@@ -77,10 +77,10 @@ def routes(service: Callable[[], Service], settings: Settings, bodies: Bodies) -
 
 class _Backend:
     def __init__(self, settings: Settings) -> None:
-        self._pictures = AllowedPictures(
+        self._images = AllowedImages(
             settings.label_studio, settings.label_studio_key, settings.max_body_bytes
         )
-        # Threads of their own: waiting for pictures must not keep /score from its.
+        # Threads of their own: waiting for images must not keep /score from its.
         self._requests = ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="label-studio")
         self._tasks = ThreadPoolExecutor(_TASKS_AT_ONCE, thread_name_prefix="task")
         self._running = 0
@@ -101,7 +101,7 @@ class _Backend:
             log("label studio setup refused", 30, reason=refusal)
             raise Refusal(400, refusal)
         if isinstance(token := content.get("access_token"), str) and token.isascii() and token.isprintable():
-            self._pictures.use_key(token)
+            self._images.use_key(token)
         self._config = config
         some = ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else "")
         log("label studio connected", classes=len(names), not_in_project=some or "none")
@@ -144,7 +144,7 @@ class _Backend:
         address = data.get(config.data_key) if isinstance(data, dict) else None
         if not isinstance(address, str) or not address:
             raise FetchError(f"its data has no address in {config.data_key!r}")
-        upload = Upload("the picture", self._pictures.fetch(address))
+        upload = Upload("the image", self._images.fetch(address))
         while True:
             try:
                 looked = service.submit([upload]).result()

@@ -18,7 +18,7 @@ from lookonce.core.detections import Detections
 from lookonce.labels.record import LabelError
 
 _VARIABLE = re.compile(r"\$\{?(?:data\.)?([\w.-]+)\}?\Z")
-_MEND = (
+_FIX = (
     'expected <Image name="image" value="$image"/> and <RectangleLabels name="label" toName="image"> with a '
     "<Label> for each class, as the template Object Detection with Bounding Boxes has them"
 )
@@ -29,7 +29,7 @@ class LabelingConfig:
     """What boxes need of a project's labelling config.
 
     `from_name` names the RectangleLabels, `to_name` the Image, `data_key` the entry of a task's data with the
-    picture's address. `labels` maps the names that a model may have for a class, in lower case, to what the
+    image's address. `labels` maps the names that a model may have for a class, in lower case, to what the
     project's annotations call it. None: any name as it is.
     """
 
@@ -52,7 +52,7 @@ def read_config(text: str) -> LabelingConfig:
     try:
         root = fromstring(text, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError) as error:
-        raise LabelError(f"the labelling config is not XML ({error}); {_MEND}.") from error
+        raise LabelError(f"the labelling config is not XML ({error}); {_FIX}.") from error
     images = {_name(tag): tag for tag in root.iter("Image")}
     rectangles = list(root.iter("RectangleLabels"))
     for tag in rectangles:
@@ -61,17 +61,17 @@ def read_config(text: str) -> LabelingConfig:
         key = _VARIABLE.match(image.get("value", "").strip())
         if key is None:
             raise LabelError(
-                f'the labelling config has <Image name="{_name(image)}"> without value="$…"; {_MEND}.'
+                f'the labelling config has <Image name="{_name(image)}"> without value="$…"; {_FIX}.'
             )
         return LabelingConfig(_name(tag), _name(image), key[1], _labels(tag))
     has = "a RectangleLabels whose toName is no Image" if rectangles else "no RectangleLabels"
-    raise LabelError(f"the labelling config has {has}; {_MEND}.")
+    raise LabelError(f"the labelling config has {has}; {_FIX}.")
 
 
 def prediction(
     found: Detections, config: LabelingConfig | None = None, model_version: str | None = None
 ) -> dict[str, Any]:
-    """A picture's detections as Label Studio takes predictions: boxes in percent of the picture.
+    """An image's detections as Label Studio takes predictions: boxes in percent of the image.
 
     Classes that `config` has no label for are left out. `score` is the boxes' mean, which the Data Manager
     sorts tasks by; 0 without boxes.

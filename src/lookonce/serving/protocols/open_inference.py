@@ -1,8 +1,8 @@
 """`/v2`: the Open Inference Protocol, in JSON or with binary tensors, and the model repository routes.
 
-The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with picture files
+The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with image files
 (base64 in JSON). It answers flat arrays, as many rows as boxes: `boxes` FP32 [m, 4] xyxy in pixels, `scores`
-FP32 [m], `classes` INT64 [m], `labels` BYTES [m], `pictures` INT64 [m] which picture each row belongs to.
+FP32 [m], `classes` INT64 [m], `labels` BYTES [m], `images` INT64 [m] which image each row belongs to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from lookonce._version import __version__
 from lookonce.core.detections import Detections
-from lookonce.io.images import PictureError, TooManyPixelsError
+from lookonce.io.images import ImageError, TooManyPixelsError
 from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
 from lookonce.serving.server.guard import Bodies, response
 from lookonce.serving.server.refusal import Refusal
@@ -82,7 +82,7 @@ def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]],
             asked = await asyncio.to_thread(
                 read_request, body, request.headers.get(HEADER_LENGTH), running.settings
             )
-            looked = await asyncio.wrap_future(running.submit(asked.pictures, asked.conf, asked.iou))
+            looked = await asyncio.wrap_future(running.submit(asked.images, asked.conf, asked.iou))
         content, header_length = write_answer(asked, _read(looked.answers), looked.model)
         headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
         media_type = "application/json" if header_length is None else "application/octet-stream"
@@ -106,10 +106,10 @@ def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]],
     return router
 
 
-def _read(answers: tuple[Detections | PictureError, ...]) -> list[Detections]:
+def _read(answers: tuple[Detections | ImageError, ...]) -> list[Detections]:
     found = []
     for answer in answers:
-        if isinstance(answer, PictureError):
+        if isinstance(answer, ImageError):
             raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
         found.append(answer)
     return found

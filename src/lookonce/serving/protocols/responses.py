@@ -13,22 +13,22 @@ Named = tuple[str, Detections]
 
 
 def write_answer(form: str, names: Sequence[str], looked: Looked) -> Any:
-    """What `/score?format=FORM` answers, ready for JSON; `names` are the pictures', all of them read.
+    """What `/score?format=FORM` answers, ready for JSON; `names` are the images', all of them read.
 
-    azure: Azure AutoML for images. custom-vision: an object a picture. ultralytics: `images`. labelstudio:
+    azure: Azure AutoML for images. custom-vision: an object an image. ultralytics: `images`. labelstudio:
     `results`. predecessor: pixel boxes [top, left, bottom, right] with class indices, an object a
-    picture. Where it is an object a picture, one picture has no list around it.
+    image. Where it is an object an image, one image has no list around it.
     """
     found = [answer for answer in looked.answers if isinstance(answer, Detections)]
     return FORMS[form](list(zip(names, found, strict=True)), looked)
 
 
-def _azure(pictures: list[Named], looked: Looked) -> Any:
-    return [found.to_json(name) for name, found in pictures]
+def _azure(images: list[Named], looked: Looked) -> Any:
+    return [found.to_json(name) for name, found in images]
 
 
-def _custom_vision(pictures: list[Named], looked: Looked) -> Any:
-    return _alone([_custom_vision_one(name, found, looked) for name, found in pictures])
+def _custom_vision(images: list[Named], looked: Looked) -> Any:
+    return _alone([_custom_vision_one(name, found, looked) for name, found in images])
 
 
 def _custom_vision_one(name: str, found: Detections, looked: Looked) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _custom_vision_one(name: str, found: Detections, looked: Looked) -> dict[str
     }
 
 
-def _ultralytics(pictures: list[Named], looked: Looked) -> Any:
+def _ultralytics(images: list[Named], looked: Looked) -> Any:
     milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in looked.seconds.items()}
     speed = {
         "preprocess": milliseconds["decode"],
@@ -77,19 +77,19 @@ def _ultralytics(pictures: list[Named], looked: Looked) -> Any:
                 "shape": [found.image_size[1], found.image_size[0]],
                 "speed": speed,
             }
-            for _, found in pictures
+            for _, found in images
         ],
-        "metadata": {"imageCount": len(pictures), "model": looked.model.name},
+        "metadata": {"imageCount": len(images), "model": looked.model.name},
     }
 
 
-def _label_studio(pictures: list[Named], looked: Looked) -> Any:
-    return {"results": [prediction(found, model_version=looked.model.version) for _, found in pictures]}
+def _label_studio(images: list[Named], looked: Looked) -> Any:
+    return {"results": [prediction(found, model_version=looked.model.version) for _, found in images]}
 
 
-def _predecessor(pictures: list[Named], looked: Looked) -> Any:
+def _predecessor(images: list[Named], looked: Looked) -> Any:
     answers = []
-    for _, found in pictures:
+    for _, found in images:
         rows = _rows(found)
         answers.append(
             {

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's tensors: requests to pictures, detections to outputs, JSON or binary."""
+"""The Open Inference Protocol's tensors: requests to images, detections to outputs, JSON or binary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lookonce.serving.server.refusal import Refusal
 from lookonce.serving.server.score import as_json, fraction
 from lookonce.serving.server.served_model import ServedModel
 from lookonce.serving.server.settings import Settings
-from lookonce.serving.server.uploads import Upload, picture_bytes, read_json, refuse_more
+from lookonce.serving.server.uploads import Upload, image_bytes, read_json, refuse_more
 
 INPUT = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 OUTPUTS = [
@@ -23,16 +23,16 @@ OUTPUTS = [
     {"name": "scores", "datatype": "FP32", "shape": [-1]},
     {"name": "classes", "datatype": "INT64", "shape": [-1]},
     {"name": "labels", "datatype": "BYTES", "shape": [-1]},
-    {"name": "pictures", "datatype": "INT64", "shape": [-1]},
+    {"name": "images", "datatype": "INT64", "shape": [-1]},
 ]
-_EXPECTED = 'expected one input "image": BYTES [n] with picture files, or UINT8 [h, w, 3] or [n, h, w, 3] RGB'
+_EXPECTED = 'expected one input "image": BYTES [n] with image files, or UINT8 [h, w, 3] or [n, h, w, 3] RGB'
 
 
 @dataclass(frozen=True)
 class Asked:
     """One inference request: `binary` says of each wanted output whether it goes behind the JSON."""
 
-    pictures: list[Upload | NDArray[np.uint8]]
+    images: list[Upload | NDArray[np.uint8]]
     conf: float | None
     iou: float | None
     identity: str | None
@@ -61,7 +61,7 @@ def read_request(body: bytes, header_length: str | None, settings: Settings) -> 
     if identity is not None and not isinstance(identity, str):
         raise Refusal(400, "id: expected text.")
     return Asked(
-        _pictures(header["inputs"][0], rest, settings),
+        _images(header["inputs"][0], rest, settings),
         fraction("conf", _text(parameters.get("conf"))),
         fraction("iou", _text(parameters.get("iou"))),
         identity,
@@ -76,7 +76,7 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
         "scores": np.concatenate([one.scores for one in found]).astype("<f4"),
         "classes": np.concatenate([one.classes for one in found]).astype("<i8"),
         "labels": np.array([one.names[label] for one in found for label in one.classes], object),
-        "pictures": np.repeat(np.arange(len(found)), [len(one) for one in found]).astype("<i8"),
+        "images": np.repeat(np.arange(len(found)), [len(one) for one in found]).astype("<i8"),
     }
     outputs, blocks = [], []
     for output in OUTPUTS:
@@ -102,7 +102,7 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
     return header + b"".join(blocks), len(header) if blocks else None
 
 
-def _pictures(given: Any, rest: bytes, settings: Settings) -> list[Upload | NDArray[np.uint8]]:
+def _images(given: Any, rest: bytes, settings: Settings) -> list[Upload | NDArray[np.uint8]]:
     if not isinstance(given, dict) or given.get("name") != "image":
         raise Refusal(400, f"{_EXPECTED}.")
     shape = given.get("shape")
@@ -125,15 +125,15 @@ def _pictures(given: Any, rest: bytes, settings: Settings) -> list[Upload | NDAr
 def _files(
     shape: list[int], data: bytes | list[Any] | None, settings: Settings
 ) -> list[Upload | NDArray[np.uint8]]:
-    refuse_more(shape[0], settings.max_pictures)
+    refuse_more(shape[0], settings.max_images)
     if isinstance(data, bytes):
         contents = _unpacked(data, shape[0])
     else:
         if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
             raise Refusal(400, "image: data of BYTES in JSON is a list of base64 texts.")
-        contents = [picture_bytes(one, f"image {index}") for index, one in enumerate(data)]
+        contents = [image_bytes(one, f"image {index}") for index, one in enumerate(data)]
     if len(contents) != shape[0]:
-        raise Refusal(400, f"image: shape says {shape[0]} pictures, data has {len(contents)}.")
+        raise Refusal(400, f"image: shape says {shape[0]} images, data has {len(contents)}.")
     return [Upload(f"image_{index}", content) for index, content in enumerate(contents)]
 
 
@@ -141,7 +141,7 @@ def _arrays(
     shape: list[int], data: bytes | list[Any] | None, settings: Settings
 ) -> list[Upload | NDArray[np.uint8]]:
     count, height, width, channels = shape if len(shape) == 4 else [1, *shape]
-    refuse_more(count, settings.max_pictures)
+    refuse_more(count, settings.max_images)
     if channels != 3:
         raise Refusal(400, f"image: {channels} channels; {_EXPECTED}.")
     if height * width > settings.max_pixels:

@@ -1,4 +1,4 @@
-"""Pictures by their address: from a few places that the service was told of, and from nowhere else."""
+"""Images by their address: from a few places that the service was told of, and from nowhere else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib3.util import parse_url
 
 from lookonce.errors import LookonceError
 from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.uploads import picture_bytes
+from lookonce.serving.server.uploads import image_bytes
 
 _MOST_REDIRECTS = 5
 _MOST_TOKEN_BYTES = 64 * 1024
@@ -26,16 +26,16 @@ Origin = tuple[str, str, int]
 
 
 class FetchError(LookonceError):
-    """A picture that can't be had; the message says why, without the address' query."""
+    """An image that can't be had; the message says why, without the address' query."""
 
 
-class AllowedPictures:
+class AllowedImages:
     """Fetches what a task names; any thread may call it.
 
     Args:
-        addresses: where pictures may come from; the first, Label Studio's, gets the key.
+        addresses: where images may come from; the first, Label Studio's, gets the key.
         key: Label Studio's API key: a legacy token, or a personal access token.
-        max_bytes: of one picture.
+        max_bytes: of one image.
     """
 
     def __init__(self, addresses: tuple[str, ...], key: str | None, max_bytes: int) -> None:
@@ -52,10 +52,10 @@ class AllowedPictures:
         self._told_key = key
 
     def fetch(self, address: str, seconds: float = 30) -> bytes:
-        """A picture file's bytes. Raises FetchError."""
+        """An image file's bytes. Raises FetchError."""
         if address.startswith("data:"):
             try:
-                return picture_bytes(address, "the picture")
+                return image_bytes(address, "the image")
             except Refusal as error:
                 raise FetchError(str(error)) from error
         if not self._addresses:

@@ -138,14 +138,14 @@ class _Stage:
 def _add_routes(app: FastAPI, stage: _Stage, bodies: Bodies) -> None:
     @app.post("/score", tags=["detection"], **openapi.SCORE)
     async def score(request: Request) -> Response:
-        """Detections of one picture or several."""
+        """Detections of one image or several."""
         service = stage.service()
         packed = request.headers.get("content-encoding", "identity")
         if packed.lower() != "identity":
             raise Refusal(415, f"Content-Encoding is {packed[:20]!r}; send the body as it is.")
         with await bodies.read(request) as body:
             kind, query = request.headers.get("content-type"), dict(request.query_params)
-            limit = stage.settings.max_pictures
+            limit = stage.settings.max_images
             if len(body) > _QUICK_BYTES and not (kind or "").startswith("image/"):
                 question = await asyncio.to_thread(Question.read, kind, body, query, limit)
             else:

@@ -22,7 +22,7 @@ from lookonce.serving.server.refusal import Refusal
 from lookonce.serving.server.score import Reply, refused, too_large
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 
-# Probes, the page that asks for the key, the description of the routes: nothing of model or pictures.
+# Probes, the page that asks for the key, the description of the routes: nothing of model or images.
 _OPEN = {
     "/",
     "/health",

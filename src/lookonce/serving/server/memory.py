@@ -7,7 +7,7 @@ import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 # Above a network's input, so that the blocks of every request stay in the heap; below a model's weights and
-# large pictures, which then go back to the system at once. Unset, glibc raises it to 32 MiB by and by, and
+# large images, which then go back to the system at once. Unset, glibc raises it to 32 MiB by and by, and
 # each reload takes another 20 MiB that no reload gives back (seen with yolov3-tiny).
 _LARGE_BYTES = 4 * 2**20
 

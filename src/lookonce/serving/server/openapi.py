@@ -34,9 +34,9 @@ REFUSALS: dict[int | str, Schema] = {
     404: _refusal("No such route, model or version"),
     405: _refusal("The route has no such method"),
     408: _refusal("The body took too long"),
-    413: _refusal("Too many bytes, pixels or pictures"),
+    413: _refusal("Too many bytes, pixels or images"),
     415: _refusal("A body of another type or coding"),
-    422: _refusal("A parameter or a picture can't be used"),
+    422: _refusal("A parameter or an image can't be used"),
     431: _refusal("The headers are too long"),
     503: _UNAVAILABLE,
 }
@@ -56,7 +56,7 @@ _BOX: Schema = {
         },
     },
 }
-_PICTURE: Schema = {
+_IMAGE: Schema = {
     "type": "object",
     "required": ["filename", "width", "height", "boxes"],
     "properties": {
@@ -102,11 +102,11 @@ def _query(name: str, description: str, schema: Schema) -> Schema:
 SCORE: Schema = {
     "responses": {
         200: {
-            "description": "An object a picture; format= chooses another form, draw=1 the annotated picture",
+            "description": "An object an image; format= chooses another form, draw=1 the annotated image",
             "content": {
                 "application/json": {
                     "schema": {
-                        "anyOf": [{"type": "array", "items": _PICTURE}, {"type": "object"}],
+                        "anyOf": [{"type": "array", "items": _IMAGE}, {"type": "object"}],
                     }
                 },
                 "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
@@ -118,7 +118,7 @@ SCORE: Schema = {
             _query("conf", "lowest score", _FRACTION),
             _query("iou", "overlap above which the better of two boxes stays", _FRACTION),
             _query("format", "form of the answer", {"type": "string", "enum": list(FORMS)}),
-            _query("draw", "1: the annotated picture instead", {"type": "integer", "enum": [0, 1]}),
+            _query("draw", "1: the annotated image instead", {"type": "integer", "enum": [0, 1]}),
         ],
         "requestBody": {
             "required": True,

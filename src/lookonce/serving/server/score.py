@@ -13,7 +13,7 @@ from PIL import Image
 
 from lookonce.core.detections import Detections
 from lookonce.inference.draw import draw
-from lookonce.io.images import PictureError, TooManyPixelsError
+from lookonce.io.images import ImageError, TooManyPixelsError
 from lookonce.serving.protocols.responses import FORMS, write_answer
 from lookonce.serving.server.refusal import Refusal
 from lookonce.serving.server.service import Looked, Service
@@ -46,7 +46,7 @@ class Question:
 
     @classmethod
     def read(
-        cls, content_type: str | None, body: bytes, query: Mapping[str, str], max_pictures: int
+        cls, content_type: str | None, body: bytes, query: Mapping[str, str], max_images: int
     ) -> Question:
         """Check a request. Raises Refusal 400, 413 or 415."""
         for name in query:
@@ -59,28 +59,28 @@ class Question:
         if draws not in _YES + _NO:
             raise Refusal(400, f"draw is {draws[:40]!r}; expected 1 or 0.")
         conf, iou = fraction("conf", query.get("conf")), fraction("iou", query.get("iou"))
-        uploads = read_uploads(content_type, body, max_pictures)
-        refuse_more(len(uploads), max_pictures)
+        uploads = read_uploads(content_type, body, max_images)
+        refuse_more(len(uploads), max_images)
         if draws in _YES and len(uploads) > 1:
-            raise Refusal(400, f"draw=1 answers one picture, {len(uploads)} were sent. Send them one by one.")
+            raise Refusal(400, f"draw=1 answers one image, {len(uploads)} were sent. Send them one by one.")
         return cls(uploads, conf, iou, form, draws in _YES)
 
     def ask(self, service: Service) -> Future[Looked]:
-        """Hand the pictures to the service. Raises Refusal."""
+        """Hand the images to the service. Raises Refusal."""
         return service.submit(self.uploads, self.conf, self.iou, keep=self.draws)
 
     def answer(self, looked: Looked) -> Reply:
-        """What the client gets. Raises Refusal 413 or 422 for a picture that can't be read."""
+        """What the client gets. Raises Refusal 413 or 422 for an image that can't be read."""
         for answer in looked.answers:
-            if isinstance(answer, PictureError):
+            if isinstance(answer, ImageError):
                 raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
         headers = {"Server-Timing": _timing(looked.seconds), "X-Model-Version": looked.model.version}
         if self.draws:
-            (picture,), (found,) = looked.pictures, looked.answers
-            assert picture is not None
+            (image,), (found,) = looked.images, looked.answers
+            assert image is not None
             assert isinstance(found, Detections)
             drawn = io.BytesIO()
-            Image.fromarray(draw(picture, found)).save(drawn, "JPEG", quality=92)
+            Image.fromarray(draw(image, found)).save(drawn, "JPEG", quality=92)
             return Reply(200, drawn.getvalue(), "image/jpeg", headers)
         content = write_answer(self.form, [upload.name for upload in self.uploads], looked)
         return Reply(200, as_json(content), headers=headers)
@@ -91,7 +91,7 @@ def score(service: Service, content_type: str | None, body: bytes, query: Mappin
     try:
         if len(body) > service.settings.max_body_bytes:
             raise too_large(service.settings.max_body_bytes)
-        question = Question.read(content_type, body, query, service.settings.max_pictures)
+        question = Question.read(content_type, body, query, service.settings.max_images)
         return question.answer(question.ask(service).result())
     except Refusal as refusal:
         return refused(refusal)
@@ -111,9 +111,7 @@ def refused(refusal: Refusal, request_id: str | None = None) -> Reply:
 
 def too_large(limit: int) -> Refusal:
     """Of a body beyond `limit` bytes."""
-    return Refusal(
-        413, f"the body is larger than the {limit:,} bytes allowed. Send fewer or smaller pictures."
-    )
+    return Refusal(413, f"the body is larger than the {limit:,} bytes allowed. Send fewer or smaller images.")
 
 
 def fraction(name: str, text: str | None) -> float | None:

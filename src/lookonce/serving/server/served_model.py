@@ -17,7 +17,7 @@ from lookonce.serving.server.settings import Settings
 class ServedModel:
     """One loaded and warmed model. `version` is 12 hex digits of its files' SHA-256.
 
-    `detector` runs `lanes` batches at once. `alone` has all cores for one picture: a lane's single core would
+    `detector` runs `lanes` batches at once. `alone` has all cores for one image: a lane's single core would
     make the only client wait for longer than it must. It is the same one where there is one lane.
     """
 
@@ -56,7 +56,7 @@ class ServedModel:
             "limits": {
                 "body_bytes": settings.max_body_bytes,
                 "pixels": settings.max_pixels,
-                "pictures": settings.max_pictures,
+                "images": settings.max_images,
                 "detections": settings.max_detections,
             },
         }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
-from lookonce.io.images import PictureError, decode_picture
+from lookonce.io.images import ImageError, decode_image
 from lookonce.serving.server.memory import give_back
 from lookonce.serving.server.refusal import Refusal
 from lookonce.serving.server.served_model import ServedModel, cores, load_model, shown, version_of
@@ -31,14 +31,14 @@ STAGES = ("queue", "decode", "infer", "nms")
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """What came of one request's pictures, in their order.
+    """What came of one request's images, in their order.
 
-    `pictures` are uint8 RGB (h, w, 3), None where unread or not kept. `seconds` of each of STAGES is the
-    longest of any picture; `model` is the one that answered.
+    `images` are uint8 RGB (h, w, 3), None where unread or not kept. `seconds` of each of STAGES is the
+    longest of any image; `model` is the one that answered.
     """
 
-    answers: tuple[Detections | PictureError, ...]
-    pictures: tuple[NDArray[np.uint8] | None, ...]
+    answers: tuple[Detections | ImageError, ...]
+    images: tuple[NDArray[np.uint8] | None, ...]
     seconds: dict[str, float]
     model: ServedModel
 
@@ -50,8 +50,8 @@ class _Request:
     iou: float
     keep: bool
     deadline: float
-    answers: list[Detections | PictureError | None]
-    pictures: list[NDArray[np.uint8] | None]
+    answers: list[Detections | ImageError | None]
+    images: list[NDArray[np.uint8] | None]
     future: Future[Looked] = field(default_factory=Future)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     missing: int = 0
@@ -60,7 +60,7 @@ class _Request:
 
 @dataclass(eq=False)
 class _Waiting:
-    """One picture of a request, decoded, on its way into a batch."""
+    """One image of a request, decoded, on its way into a batch."""
 
     request: _Request
     index: int
@@ -72,8 +72,8 @@ class _Waiting:
 class Service:
     """Detections for many requests at once; safe to call from any thread.
 
-    Threads decode pictures and bring them to the input size; each lane takes what has gathered, up to
-    `max_batch`, waits at most `batch_wait_seconds` for pictures that are being decoded, and runs the network.
+    Threads decode images and bring them to the input size; each lane takes what has gathered, up to
+    `max_batch`, waits at most `batch_wait_seconds` for images that are being decoded, and runs the network.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry | None = None) -> None:
@@ -83,7 +83,7 @@ class Service:
         self._model = load_model(settings)
         self._reloading = threading.Lock()
         self._changed = threading.Condition()
-        # Under _changed: pictures decoded and waiting, being decoded, and in all between arrival and answer.
+        # Under _changed: images decoded and waiting, being decoded, and in all between arrival and answer.
         self._waiting: deque[_Waiting] = deque()
         self._decoding = 0
         self._inside = 0
@@ -113,7 +113,7 @@ class Service:
         iou: float | None = None,
         keep: bool = False,
     ) -> Future[Looked]:
-        """Look at one request's pictures, files or uint8 RGB (h, w, 3); `keep` those decoded, for drawing.
+        """Look at one request's images, files or uint8 RGB (h, w, 3); `keep` those decoded, for drawing.
 
         The future gives Looked, or raises Refusal 503 when the deadline passes. Raises Refusal 503 at once
         when the queue has no room, 400 for an `iou` that the model can't follow.
@@ -129,7 +129,7 @@ class Service:
             if self._inside + len(uploads) > settings.max_queue:
                 raise Refusal(
                     503,
-                    f"the queue is full ({self._inside} of {settings.max_queue} pictures); ask again soon.",
+                    f"the queue is full ({self._inside} of {settings.max_queue} images); ask again soon.",
                 )
             self._inside += len(uploads)
             self._decoding += len(uploads)
@@ -182,22 +182,22 @@ class Service:
     def _read(self, request: _Request, index: int, upload: Upload | NDArray[np.uint8], since: float) -> None:
         begun = time.monotonic()
         prepared: Prepared | None = None
-        answer: PictureError | None = None
+        answer: ImageError | None = None
         fault: BaseException | None = None
         try:
             if begun > request.deadline:
                 fault = _too_late(self.settings)
             elif not request.failed:
                 pixels = (
-                    decode_picture(upload.content, upload.name, self.settings.max_pixels)
+                    decode_image(upload.content, upload.name, self.settings.max_pixels)
                     if isinstance(upload, Upload)
                     else upload
                 )
                 prepared = request.model.detector.prepare(pixels)
                 if request.keep:
-                    request.pictures[index] = pixels
-                prepared = prepared._replace(picture=None)
-        except PictureError as error:
+                    request.images[index] = pixels
+                prepared = prepared._replace(image=None)
+        except ImageError as error:
             answer = error
         # Whatever it is, the client waits for an answer and the queue for its place.
         except BaseException as error:
@@ -281,10 +281,10 @@ class Service:
         self,
         request: _Request,
         index: int,
-        answer: Detections | PictureError | None,
+        answer: Detections | ImageError | None,
         fault: BaseException | None = None,
     ) -> None:
-        """Note what came of one picture; with the last, or a fault, the request is answered."""
+        """Note what came of one image; with the last, or a fault, the request is answered."""
         with self._changed:
             self._inside -= 1
             self.telemetry.queue.set(self._inside)
@@ -293,15 +293,13 @@ class Service:
             first_fault = fault is not None and not request.failed
             request.failed |= first_fault
             last = not request.missing and not request.failed
-        result = "failed" if answer is None else "unread" if isinstance(answer, PictureError) else "answered"
-        self.telemetry.pictures.labels(result).inc()
+        result = "failed" if answer is None else "unread" if isinstance(answer, ImageError) else "answered"
+        self.telemetry.images.labels(result).inc()
         if first_fault:
             request.future.set_exception(fault)
         elif last:
             answers = tuple(one for one in request.answers if one is not None)
-            request.future.set_result(
-                Looked(answers, tuple(request.pictures), request.seconds, request.model)
-            )
+            request.future.set_result(Looked(answers, tuple(request.images), request.seconds, request.model))
 
 
 def _longest(seconds: dict[str, float], stage: str, value: float) -> None:

@@ -12,10 +12,10 @@ class Settings:
     """The model and the bounds of one service.
 
     `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is
-    how long a batch waits for pictures that are still being decoded. A request holds one place of `max_queue`
-    for each of its pictures, from its arrival to its answer, and has `deadline_seconds` for that.
-    Of one picture the best `max_detections` are answered. `body_seconds` is what its body may take to arrive;
-    `max_buffered_bytes` bounds all bodies together. Pictures that Label Studio's tasks name are fetched from
+    how long a batch waits for images that are still being decoded. A request holds one place of `max_queue`
+    for each of its images, from its arrival to its answer, and has `deadline_seconds` for that.
+    Of one image the best `max_detections` are answered. `body_seconds` is what its body may take to arrive;
+    `max_buffered_bytes` bounds all bodies together. Images that Label Studio's tasks name are fetched from
     the addresses in `label_studio` and nowhere else; the first is its own, and gets `label_studio_key`.
     """
 
@@ -37,7 +37,7 @@ class Settings:
     max_body_bytes: int = 32 * MIB
     max_buffered_bytes: int = 256 * MIB
     max_pixels: int = 50_000_000
-    max_pictures: int = 32
+    max_images: int = 32
     max_detections: int = 300
     key: str | None = None
     label_studio: tuple[str, ...] = ()

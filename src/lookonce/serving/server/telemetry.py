@@ -38,25 +38,25 @@ class Telemetry:
         )
         self.stages = Histogram(
             "lookonce_stage_seconds",
-            "Seconds of one picture in a stage",
+            "Seconds of one image in a stage",
             ("stage",),
             buckets=_SECONDS,
             registry=self._registry,
         )
         self.batches = Histogram(
-            "lookonce_batch_pictures",
-            "Pictures that ran through the network together",
+            "lookonce_batch_images",
+            "Images that ran through the network together",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self._registry,
         )
         self.queue = Gauge(
-            "lookonce_queue_pictures",
-            "Pictures between arrival and answer",
+            "lookonce_queue_images",
+            "Images between arrival and answer",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
-        self.pictures = Counter(
-            "lookonce_pictures_total", "Pictures answered or refused", ("result",), registry=self._registry
+        self.images = Counter(
+            "lookonce_images_total", "Images answered or refused", ("result",), registry=self._registry
         )
         self.reloads = Counter(
             "lookonce_reloads_total", "Models loaded while running", ("result",), registry=self._registry
@@ -84,7 +84,7 @@ def start_log(as_json: bool) -> None:
 
 
 def log(event: str, level: int = logging.INFO, **facts: object) -> None:
-    """One event with its facts; never a picture, a path or a key among them."""
+    """One event with its facts; never an image, a path or a key among them."""
     _LOG.log(level, event, extra={"facts": facts})
 
 

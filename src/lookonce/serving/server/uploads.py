@@ -1,4 +1,4 @@
-"""The pictures of a request's body, in each of the four forms that `/score` takes."""
+"""The images of a request's body, in each of the four forms that `/score` takes."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _MOST_FIELDS = 64
 
 @dataclass(frozen=True)
 class Upload:
-    """One picture as it came: the name that answers call it by, and the file's bytes."""
+    """One image as it came: the name that answers call it by, and the file's bytes."""
 
     name: str
     content: bytes
 
 
-def read_uploads(content_type: str | None, body: bytes, max_pictures: int) -> list[Upload]:
-    """The pictures of one request, one or more. Raises Refusal 400, 413 or 415."""
+def read_uploads(content_type: str | None, body: bytes, max_images: int) -> list[Upload]:
+    """The images of one request, one or more. Raises Refusal 400, 413 or 415."""
     kind, options = parse_options_header(content_type or "")
     form = kind.decode("latin-1").strip().lower()
     if not form:
         raise Refusal(415, f"the request has no Content-Type; expected {_FORMS}.")
     if form.startswith("image/") or form == "application/octet-stream":
         if not body:
-            raise Refusal(400, "the body is empty; expected the bytes of a picture.")
+            raise Refusal(400, "the body is empty; expected the bytes of an image.")
         return [Upload("image_0", body)]
     if form == "multipart/form-data":
-        uploads = _multipart(options.get(b"boundary"), body, max_pictures)
+        uploads = _multipart(options.get(b"boundary"), body, max_images)
     elif form == "application/json":
-        uploads = [Upload(f"image_{index}", one) for index, one in enumerate(_from_json(body, max_pictures))]
+        uploads = [Upload(f"image_{index}", one) for index, one in enumerate(_from_json(body, max_images))]
     else:
         raise Refusal(415, f"Content-Type is {form[:80]!r}; expected {_FORMS}.")
     if not uploads:
-        raise Refusal(400, "the request has no picture; expected one or more.")
+        raise Refusal(400, "the request has no image; expected one or more.")
     return uploads
 
 
@@ -57,7 +57,7 @@ def read_json(body: bytes) -> Any:
         raise Refusal(400, f"the body is not JSON ({reason}).") from error
 
 
-def picture_bytes(text: str, where: str) -> bytes:
+def image_bytes(text: str, where: str) -> bytes:
     """What a base64 text stands for; a `data:` prefix and line breaks are allowed. Raises Refusal 400."""
     if text.startswith("data:"):
         prefix, comma, text = text.partition(",")
@@ -68,21 +68,19 @@ def picture_bytes(text: str, where: str) -> bytes:
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refusal(400, f"{where}: not base64 ({error}); encode the picture file's bytes.") from error
+        raise Refusal(400, f"{where}: not base64 ({error}); encode the image file's bytes.") from error
     if not content:
-        raise Refusal(400, f"{where}: empty; expected a picture file's bytes in base64.")
+        raise Refusal(400, f"{where}: empty; expected an image file's bytes in base64.")
     return content
 
 
-def refuse_more(count: int, max_pictures: int) -> None:
-    """Raise Refusal 413 for more pictures than one request may hold."""
-    if count > max_pictures:
-        raise Refusal(
-            413, f"{count} pictures in one request; at most {max_pictures} are taken. Send several."
-        )
+def refuse_more(count: int, max_images: int) -> None:
+    """Raise Refusal 413 for more images than one request may hold."""
+    if count > max_images:
+        raise Refusal(413, f"{count} images in one request; at most {max_images} are taken. Send several.")
 
 
-def _from_json(body: bytes, max_pictures: int) -> list[bytes]:
+def _from_json(body: bytes, max_images: int) -> list[bytes]:
     content = read_json(body)
     expected = (
         'expected {"input_data": {"columns": ["image"], "data": ["<base64>", …]}} or {"data": "<base64>"}'
@@ -93,23 +91,23 @@ def _from_json(body: bytes, max_pictures: int) -> list[bytes]:
         given = content["input_data"]
         rows = given.get("data") if isinstance(given, dict) else given
         if not isinstance(rows, list):
-            raise Refusal(400, f"input_data has no list of pictures in data; {expected}.")
+            raise Refusal(400, f"input_data has no list of images in data; {expected}.")
     elif "data" in content:
         rows = content["data"] if isinstance(content["data"], list) else [content["data"]]
     else:
         raise Refusal(400, f"the JSON body has neither input_data nor data; {expected}.")
-    refuse_more(len(rows), max_pictures)
-    pictures = []
+    refuse_more(len(rows), max_images)
+    images = []
     for index, row in enumerate(rows):
         # AutoML's data frame orientation wraps each row's one column in a list.
         cell = row[0] if isinstance(row, list) and len(row) == 1 else row
         if not isinstance(cell, str):
-            raise Refusal(400, f"picture {index} is no text; {expected}.")
-        pictures.append(picture_bytes(cell, f"picture {index}"))
-    return pictures
+            raise Refusal(400, f"image {index} is no text; {expected}.")
+        images.append(image_bytes(cell, f"image {index}"))
+    return images
 
 
-def _multipart(boundary: bytes | None, body: bytes, max_pictures: int) -> list[Upload]:
+def _multipart(boundary: bytes | None, body: bytes, max_images: int) -> list[Upload]:
     if not boundary:
         raise Refusal(400, "multipart/form-data without a boundary; let your HTTP library write the header.")
     found: list[Upload] = []
@@ -123,7 +121,7 @@ def _multipart(boundary: bytes | None, body: bytes, max_pictures: int) -> list[U
             raise Refusal(400, f"the multipart body has more than {_MOST_FIELDS} fields; send files only.")
 
     def keep(file: File) -> None:
-        refuse_more(len(found) + 1, max_pictures)
+        refuse_more(len(found) + 1, max_images)
         file.file_object.seek(0)
         name = (file.file_name or b"").decode("utf-8", "replace")
         found.append(Upload(name or f"image_{len(found)}", file.file_object.read()))
@@ -140,5 +138,5 @@ def _multipart(boundary: bytes | None, body: bytes, max_pictures: int) -> list[U
         raise Refusal(400, f"the multipart body is damaged ({error}).") from error
     for upload in found:
         if not upload.content:
-            raise Refusal(400, f"{upload.name}: the file is empty; expected a picture.")
+            raise Refusal(400, f"{upload.name}: the file is empty; expected an image.")
     return found

@@ -1,4 +1,4 @@
-"""Augmentation of one picture: one warp for scale, shift and flip, then one table look-up for colour."""
+"""Augmentation of one image: one warp for scale, shift and flip, then one table look-up for colour."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a picture may be changed; `NONE` lays it into the input unchanged.
+    """How far an image may be changed; `NONE` lays it into the input unchanged.
 
-    `smallest`, `largest`: scale against the plain fit. `flip` mirrors half of the pictures left to right,
+    `smallest`, `largest`: scale against the plain fit. `flip` mirrors half of the images left to right,
     `flip_vertical` half of them top to bottom, for what has no up: cells, aerial views. `hue` in turns of
     the colour circle; `saturation` and `exposure` factors of at least 1, used as they are or inverted
     (Darknet's random_distort_image, whose cfgs ask for more: 0.1, 1.5, 1.5). A box stays while
-    `least_visible` of its area does. `mosaic` and `mixup` are the shares of pictures made of four, and of
+    `least_visible` of its area does. `mosaic` and `mixup` are the shares of images made of four, and of
     two blended ones.
     """
 
@@ -53,11 +53,11 @@ def augment(
     how: Augmentation,
     window: tuple[int, int] | None = None,
 ) -> tuple[Image, Array, NDArray[np.bool_]]:
-    """One picture and its boxes as the network shall see them.
+    """One image and its boxes as the network shall see them.
 
     `image` (h, w, 3) uint8 RGB; `boxes` (n, 4) xyxy in its pixels; `input_size` (height, width). Returns the
     input uint8 (height, width, 3), boxes (n, 4) xyxy in input pixels, clipped, and which to keep (n,). With
-    `window` (height, width) it is so large a part of the picture, which keeps the scale of the whole input.
+    `window` (height, width) it is so large a part of the image, which keeps the scale of the whole input.
     """
     height, width = window or input_size
     fitted = Geometry.fit(image.shape[1], image.shape[0], input_size, resize)
@@ -65,7 +65,7 @@ def augment(
     stretch = float(np.exp(rng.uniform(-np.log(how.aspect), np.log(how.aspect)))) ** 0.5
     scale_x, scale_y = fitted.scale_x * scale * stretch, fitted.scale_y * scale / stretch
     anywhere = scale != 1 or window is not None
-    # A smaller picture lies anywhere inside the input, a larger one shows any part of itself.
+    # A smaller image lies anywhere inside the input, a larger one shows any part of itself.
     left = (width - image.shape[1] * scale_x) * (rng.uniform() if anywhere else 0.5)
     top = (height - image.shape[0] * scale_y) * (rng.uniform() if anywhere else 0.5)
     # warpAffine maps pixel centres, boxes are edges: hence the halves.
@@ -88,7 +88,7 @@ def augment(
     visible = _areas(clipped) >= how.least_visible * np.maximum(_areas(moved), 1e-6)
     sides = clipped[:, 2:] - clipped[:, :2]
     keep = visible & (sides > 0).all(axis=1) & ((how.smallest == 1) | (sides >= 2).all(axis=1))
-    # Only the picture changes colour: what surrounds it is grey in use, too.
+    # Only the image changes colour: what surrounds it is grey in use, too.
     covered = covered.clip(0, [width, height, width, height]).round().astype(int)[0]
     inside = np.s_[covered[1] : covered[3], covered[0] : covered[2]]
     warped[inside] = _distort(warped[inside], rng, how)

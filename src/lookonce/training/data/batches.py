@@ -21,7 +21,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture: `read` gives uint8 RGB (h, w, 3); `boxes` (n, 4) xyxy px; `classes` (n,)."""
+    """One labelled image: `read` gives uint8 RGB (h, w, 3); `boxes` (n, 4) xyxy px; `classes` (n,)."""
 
     read: Callable[[], NDArray[np.uint8]]
     boxes: Array
@@ -32,12 +32,12 @@ class Batches(keras.utils.PyDataset):
     """Pairs (images uint8 (batch, h, w, 3), truths float32 (batch, most boxes, 5)); an item is one batch.
 
     A truth is cx, cy, w, h as fractions of the input, and the class; unused rows are all 0. Every batch is
-    full (the last one borrows from the epoch's start), so that compilers see one shape. Picture, order and
+    full (the last one borrows from the epoch's start), so that compilers see one shape. Image, order and
     augmentation depend on (seed, epoch, position) alone, never on which worker was first.
 
     `multi_scale` above 1 draws another input size every ten batches, up to that factor larger or smaller
     (Darknet's `random`). From epoch `closing_from` on, counted from 0, the size is the plain one and no
-    picture is made of several. `negatives` is the share of an epoch's pictures that have no boxes.
+    image is made of several. `negatives` is the share of an epoch's images that have no boxes.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Batches(keras.utils.PyDataset):
         return self.sizes[int(np.random.default_rng([self.seed, drawn]).integers(len(self.sizes)))]
 
     def of_one_size(self) -> Iterator[keras.utils.PyDataset]:
-        """This epoch's batches in pieces whose pictures have one size: Keras feeds no others."""
+        """This epoch's batches in pieces whose images have one size: Keras feeds no others."""
         start = 0
         for number in range(1, len(self) + 1):
             if number == len(self) or self.size_of(number) != self.size_of(start):
@@ -123,12 +123,12 @@ class Batches(keras.utils.PyDataset):
 
     def _part(self, index: int) -> Part:
         sample = self.samples[index]
-        return self._picture(index), sample.boxes, sample.classes
+        return self._image(index), sample.boxes, sample.classes
 
     def _pick(self, rng: np.random.Generator) -> Part:
         return self._part(int(rng.integers(len(self.samples))))
 
-    def _picture(self, index: int) -> NDArray[np.uint8]:
+    def _image(self, index: int) -> NDArray[np.uint8]:
         found = self._cache.get(index)
         if found is None:
             found = self.samples[index].read()
@@ -139,7 +139,7 @@ class Batches(keras.utils.PyDataset):
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "Batches share their picture cache between threads; they are not sent to other processes"
+            "Batches share their image cache between threads; they are not sent to other processes"
         )
 
 
@@ -160,10 +160,10 @@ class _Piece(keras.utils.PyDataset):
 
 
 def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:
-    """Rows for a picture's truths: the most of any picture, or what four (or twice four) rarely exceed."""
+    """Rows for an image's truths: the most of any image, or what four (or twice four) rarely exceed."""
     most = max(counts, default=0)
     if how.mosaic and counts:
-        # Four windows show about as much as one picture; dense ones among them more.
+        # Four windows show about as much as one image; dense ones among them more.
         most = max(most, int(1.5 * most))
     if how.mixup:
         most *= 2

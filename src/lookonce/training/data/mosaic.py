@@ -1,4 +1,4 @@
-"""Training pictures made of several: four around a point (mosaic), two blended (mixup)."""
+"""Training images made of several: four around a point (mosaic), two blended (mixup)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 Part = tuple[Image, Array, Labels]
 Pick = Callable[[np.random.Generator], Part]
 
-# The point where four meet lies in the middle part of the picture.
+# The point where four meet lies in the middle part of the image.
 _NEAREST, _FARTHEST = 0.3, 0.7
 
 
@@ -26,10 +26,10 @@ def compose(
     resize: str,
     how: Augmentation,
 ) -> Part:
-    """`first`, and others that `pick` chooses, as one picture of `input_size` with its boxes and classes.
+    """`first`, and others that `pick` chooses, as one image of `input_size` with its boxes and classes.
 
     Mosaic as in Darknet's load_data_detection (YOLOv4, Bochkovskiy et al. 2020, section 3.3), at the scale of
-    whole pictures; mixup (Zhang et al. 2018) with the boxes of both, as detectors use it.
+    whole images; mixup (Zhang et al. 2018) with the boxes of both, as detectors use it.
     """
     image, boxes, classes = _one(first, pick, rng, input_size, resize, how)
     if how.mixup and rng.uniform() < how.mixup:

@@ -1,4 +1,4 @@
-"""What differs from batch to batch and from epoch to epoch: input sizes, and which pictures come."""
+"""What differs from batch to batch and from epoch to epoch: input sizes, and which images come."""
 
 from __future__ import annotations
 

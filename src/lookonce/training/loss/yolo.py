@@ -2,7 +2,7 @@
 
 The gradients that Darknet sets by hand (forward_yolo_layer) are those of: binary cross-entropy for x, y,
 objectness and classes, and half the squared error of the log-space width and height, the latter and x, y
-weighted by 2 - w*h. All terms are summed over a picture and averaged over the batch.
+weighted by 2 - w*h. All terms are summed over an image and averaged over the batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class YoloLoss:
     `ignore_thresh` and `iou_thresh` override the cfg's, `box_weight` the boxes' weight: 1 with "v3", else the
     cfg's `iou_normalizer`. `focal_gamma` above 0 turns objectness into focal
     loss (Lin et al. 2017, equation 4, without alpha). `hard_negatives` below 1 is the share of the
-    predictions without an object that count in each picture: those with the largest loss (Shrivastava et
+    predictions without an object that count in each image: those with the largest loss (Shrivastava et
     al. 2016).
     """
 
@@ -54,7 +54,7 @@ class YoloLoss:
     def __call__(self, truths: Any, outputs: Sequence[Any], input_size: tuple[Any, Any] | None = None) -> Any:
         """Scalar loss of raw heads `outputs`; `truths` (b, t, 5): cx, cy, w, h in 0..1, class, or zeros.
 
-        `input_size` (height, width) of the pictures that they come from, where it isn't the usual one.
+        `input_size` (height, width) of the images that they come from, where it isn't the usual one.
         """
         truths = ops.cast(truths, "float32")
         total = 0.0
@@ -65,9 +65,9 @@ class YoloLoss:
         return total
 
     def _head_loss(self, head: Head, truths: Any, output: Any, input_size: tuple[Any, Any]) -> Any:
-        pictures, rows, columns, _ = ops.shape(output)
+        images, rows, columns, _ = ops.shape(output)
         slots, depth = len(head.mask), 5 + head.classes
-        raw = ops.reshape(output, (pictures, rows * columns * slots, depth))
+        raw = ops.reshape(output, (images, rows * columns * slots, depth))
         if head.new_coords:
             raw = _logits_of_new_coords(raw)
         cells = Cells(head, (rows, columns), input_size)
@@ -104,8 +104,8 @@ class YoloLoss:
         class_loss = ops.sum(ops.softplus(mine[..., 5:]) - one_hot * mine[..., 5:], axis=-1)
 
         per_truth = ops.sum(weight * (box_loss + head.cls_normalizer * class_loss), axis=-1)
-        per_picture = per_truth + head.obj_normalizer * object_loss
-        return ops.mean(per_picture)
+        per_image = per_truth + head.obj_normalizer * object_loss
+        return ops.mean(per_image)
 
     def _object_loss(self, objectness: Any, positive: Any, negative: Any) -> Any:
         """Cross-entropy of logits (b, n) where there is an object, and where there is none; (b,)."""
@@ -122,7 +122,7 @@ class YoloLoss:
     def _box_loss(self, head: Head, cells: Cells, mine: Any, flat: Any, boxes: Any) -> Any:
         if self.kind == "ciou":
             if head.max_delta < math.inf:
-                # The mean over the batch comes after: there the gradients of a picture are so much smaller.
+                # The mean over the batch comes after: there the gradients of an image are so much smaller.
                 mine = clipped_gradient(mine, head.max_delta / ops.cast(ops.shape(mine)[0], "float32"))
             weight = head.iou_normalizer if self.box_weight is None else self.box_weight
             return weight * (1.0 - ciou(cells.decode_at(mine, flat), boxes))

@@ -1,7 +1,7 @@
-"""Scoring script of a batch deployment: a row for each picture, as `lookonce detect --json` writes them.
+"""Scoring script of a batch deployment: a row for each image, as `lookonce detect --json` writes them.
 
 Name this file as the deployment's scoring script; it needs lookonce beside it or installed. The model is what
-`find_model` finds. LOOKONCE_CONF and LOOKONCE_IOU are the thresholds. `filename` is the path that the picture
+`find_model` finds. LOOKONCE_CONF and LOOKONCE_IOU are the thresholds. `filename` is the path that the image
 has on the node; of one that can't be read the row has an `error` and no boxes.
 """
 
@@ -32,13 +32,13 @@ def init() -> None:
 
 def run(mini_batch: list[str]) -> list[str]:
     """One JSON text for each file: as many rows as files, or the job counts the difference as failures."""
-    from lookonce.io.images import PictureError
+    from lookonce.io.images import ImageError
 
     assert _detector is not None
     rows = []
     for seen in _detector.look_through([Path(path) for path in mini_batch]):
         name = seen.source.as_posix()
-        if isinstance(seen.answer, PictureError):
+        if isinstance(seen.answer, ImageError):
             rows.append({"filename": name, "error": str(seen.answer)})
         else:
             rows.append(seen.answer.to_json(name))

@@ -42,7 +42,7 @@ def run(request: Any) -> AMLResponse:
     if request.method == "OPTIONS":
         return AMLResponse("", 200)
     if request.method != "POST":
-        message = '{"error": "/score takes POST, with a picture as its body."}'
+        message = '{"error": "/score takes POST, with an image as its body."}'
         return AMLResponse(message, 405, {"Allow": "POST", "Content-Type": "application/json"})
     service = _service()
     # One byte more than allowed is enough to see that there are too many.

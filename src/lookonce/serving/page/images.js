@@ -1,11 +1,11 @@
-// Pictures of the session: taken in, checked against the service's limits, shown small, sent two at a time.
+// Images of the session: taken in, checked against the service's limits, shown small, sent two at a time.
 
 import { ServiceError, detect } from "./api.js";
 import { count, plain } from "./dom.js";
 import { changed, show, state, touched } from "./state.js";
 
 const AT_ONCE = 2;
-const MOST_PICTURES = 200;
+const MOST_IMAGES = 200;
 const MOST_TRYING_MS = 90_000;
 const THUMBNAIL_PX = 240;
 
@@ -13,11 +13,11 @@ let nextId = 1;
 let running = 0;
 let restUntil = 0;
 
-/** @param {Blob} file @param {string} name @returns {import("./state.js").Picture} */
-export function makePicture(file, name) {
+/** @param {Blob} file @param {string} name @returns {import("./state.js").Image} */
+export function makeImage(file, name) {
   return {
     id: nextId++,
-    name: plain(name) || "picture",
+    name: plain(name) || "image",
     file,
     status: "waiting",
     note: "",
@@ -35,43 +35,43 @@ export function makePicture(file, name) {
  * @param {File[]} files
  */
 export function addFiles(files) {
-  const room = MOST_PICTURES - state.pictures.length;
-  const added = files.slice(0, Math.max(0, room)).map((file) => makePicture(file, file.name));
-  state.pictures.push(...added);
+  const room = MOST_IMAGES - state.images.length;
+  const added = files.slice(0, Math.max(0, room)).map((file) => makeImage(file, file.name));
+  state.images.push(...added);
   if (added.length) show(added[0]);
   if (added.length) touched(added[0]);
   pump();
   return files.length - added.length;
 }
 
-/** Forget a picture, and its request if one is under way. @param {import("./state.js").Picture} picture */
-export function remove(picture) {
-  const index = state.pictures.indexOf(picture);
+/** Forget an image, and its request if one is under way. @param {import("./state.js").Image} image */
+export function remove(image) {
+  const index = state.images.indexOf(image);
   if (index < 0) return;
-  picture.stop.abort();
-  state.pictures.splice(index, 1);
-  if (state.current === picture) show(state.pictures[Math.min(index, state.pictures.length - 1)] ?? null);
-  touched(picture);
+  image.stop.abort();
+  state.images.splice(index, 1);
+  if (state.current === image) show(state.images[Math.min(index, state.images.length - 1)] ?? null);
+  touched(image);
 }
 
-/** Forget all pictures. */
+/** Forget all images. */
 export function removeAll() {
-  for (const picture of state.pictures) picture.stop.abort();
-  state.pictures = [];
+  for (const image of state.images) image.stop.abort();
+  state.images = [];
   show(null);
-  changed("pictures");
+  changed("images");
 }
 
-/** Send a picture that failed once more. @param {import("./state.js").Picture} picture */
-export function retry(picture) {
-  update(picture, { status: "waiting", error: "", note: "" });
+/** Send an image that failed once more. @param {import("./state.js").Image} image */
+export function retry(image) {
+  update(image, { status: "waiting", error: "", note: "" });
   pump();
 }
 
 /** Start what waits, as far as there is room; called again when the model's limits become known. */
 export function pump() {
   while (state.model && running < AT_ONCE) {
-    const next = state.pictures.find((picture) => picture.status === "waiting" && !picture.note);
+    const next = state.images.find((image) => image.status === "waiting" && !image.note);
     if (!next) return;
     running++;
     next.note = "sending";
@@ -82,56 +82,56 @@ export function pump() {
   }
 }
 
-/** @param {import("./state.js").Picture} picture */
-async function look(picture) {
+/** @param {import("./state.js").Image} image */
+async function look(image) {
   try {
-    refuseBytes(picture);
-    await readSize(picture);
-    const body = await picture.file.arrayBuffer().catch(() => {
+    refuseBytes(image);
+    await readSize(image);
+    const body = await image.file.arrayBuffer().catch(() => {
       throw new ServiceError("The file can't be read (any more). Choose it again; of a folder, its files.", 0);
     });
-    const answer = await send(picture, body);
-    update(picture, { status: "done", note: "", answer });
+    const answer = await send(image, body);
+    update(image, { status: "done", note: "", answer });
   } catch (error) {
-    if (picture.stop.signal.aborted) return;
+    if (image.stop.signal.aborted) return;
     const message = error instanceof ServiceError ? error.message : `The page failed: ${error.message}`;
-    update(picture, { status: "failed", note: "", error: message });
-    // Who would rather give no key is not asked again for each picture.
-    const others = error.status === 401 ? state.pictures.filter(({ status }) => status === "waiting") : [];
+    update(image, { status: "failed", note: "", error: message });
+    // Who would rather give no key is not asked again for each image.
+    const others = error.status === 401 ? state.images.filter(({ status }) => status === "waiting") : [];
     for (const other of others) update(other, { status: "failed", note: "", error: message });
   }
 }
 
-async function send(picture, body) {
+async function send(image, body) {
   const until = Date.now() + MOST_TRYING_MS;
   for (;;) {
-    await rest(picture);
-    update(picture, { status: "busy", note: "Detecting…" });
+    await rest(image);
+    update(image, { status: "busy", note: "Detecting…" });
     try {
-      return await detect(body, picture.file.type, picture.stop.signal);
+      return await detect(body, image.file.type, image.stop.signal);
     } catch (error) {
       if (error.status === 0) changed("lost");
       if (!error.retryAfter || Date.now() + 1000 * error.retryAfter > until) throw error;
       // Whoever is told to wait, all wait: the queue behind is the same.
       restUntil = Math.max(restUntil, Date.now() + 1000 * error.retryAfter);
-      update(picture, { status: "waiting", note: `${error.message} Trying again…` });
+      update(image, { status: "waiting", note: `${error.message} Trying again…` });
     }
   }
 }
 
-async function rest(picture) {
+async function rest(image) {
   while (Date.now() < restUntil) {
-    picture.stop.signal.throwIfAborted();
+    image.stop.signal.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, Math.min(250, restUntil - Date.now())));
   }
-  picture.stop.signal.throwIfAborted();
+  image.stop.signal.throwIfAborted();
 }
 
 function refuseBytes({ file }) {
   const most = state.model.limits.body_bytes;
   if (file.size === 0) throw new ServiceError("The file is empty.", 0);
   if (/^(video|audio|text)\/|^application\/(pdf|zip)$/.test(file.type)) {
-    throw new ServiceError(`Not a picture but ${plain(file.type, 40)}. Not sent.`, 0);
+    throw new ServiceError(`Not an image but ${plain(file.type, 40)}. Not sent.`, 0);
   }
   if (file.size > most) {
     throw new ServiceError(
@@ -142,8 +142,8 @@ function refuseBytes({ file }) {
 }
 
 /** Size from the header, before anything is decoded; then the thumbnail. */
-async function readSize(picture) {
-  const size = await headerSize(picture.file);
+async function readSize(image) {
+  const size = await headerSize(image.file);
   if (!size) return;
   const most = state.model.limits.pixels;
   if (size.width * size.height > most) {
@@ -153,9 +153,9 @@ async function readSize(picture) {
       0,
     );
   }
-  const bitmap = await decode(picture.file);
+  const bitmap = await decode(image.file);
   if (bitmap) {
-    update(picture, { size: { width: bitmap.width, height: bitmap.height }, thumbnail: shrink(bitmap) });
+    update(image, { size: { width: bitmap.width, height: bitmap.height }, thumbnail: shrink(bitmap) });
     bitmap.close();
   }
 }
@@ -175,7 +175,7 @@ async function headerSize(file) {
 }
 
 /**
- * The picture upright, as the service saw it; null where the browser can't read its format.
+ * The image upright, as the service saw it; null where the browser can't read its format.
  * @param {Blob} file
  */
 export async function decode(file) {
@@ -197,9 +197,9 @@ function shrink(bitmap) {
   return canvas;
 }
 
-function update(picture, changes) {
-  Object.assign(picture, changes);
-  if (picture.live || state.pictures.includes(picture)) touched(picture);
+function update(image, changes) {
+  Object.assign(image, changes);
+  if (image.live || state.images.includes(image)) touched(image);
 }
 
 function megabytes(bytes) {

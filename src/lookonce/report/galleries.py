@@ -1,4 +1,4 @@
-"""Pictures to look at: batches as the network saw them, and where the kept model is best and worst."""
+"""Images to look at: batches as the network saw them, and where the kept model is best and worst."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from lookonce.core.boxes import cxcywh_to_xyxy, iou_matrix
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.evaluation import Metrics, Truth, rank_pictures
+from lookonce.evaluation import GroundTruth, Metrics, rank_images
 from lookonce.evaluation.matching import HIT, MISS, match
-from lookonce.io.images import read_picture
+from lookonce.io.images import read_image
 from lookonce.report.chart import swatch_colour
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, element, joined, name, section, swatch
@@ -25,7 +25,7 @@ _FROM_A_BATCH = 8
 _BATCH_PX = 320
 _MOST_KEYS = 12
 _TITLE = "What the network saw"
-# With so few boxes in a picture there is room for the names of all of them.
+# With so few boxes in an image there is room for the names of all of them.
 _NAMED_BOXES = 6
 
 
@@ -46,7 +46,7 @@ def batches_section(run: RunFacts) -> Markup | None:
             layers, labels = _taught(image, rows)
             seen |= labels
             said = count(sum(len(layer.boxes) for layer in layers), "box", "boxes")
-            alt = f"A training picture as the network saw it in epoch {epoch}, with {said}."
+            alt = f"A training image as the network saw it in epoch {epoch}, with {said}."
             tiles.append(tile(image, layers, alt, said, longest=_BATCH_PX))
         if len(chosen) > 1:
             parts.append(element("h3", title))
@@ -57,17 +57,17 @@ def batches_section(run: RunFacts) -> Markup | None:
         _TITLE,
         *parts,
         element("ul", *(element("li", key) for key in keys[:_MOST_KEYS]), class_="legend"),
-        lead="Training pictures after augmentation, at the network's input size, with the boxes that it was "
+        lead="Training images after augmentation, at the network's input size, with the boxes that it was "
         "taught. Boxes that lie off, or objects without one, would be taught as well.",
     )
 
 
 def _epochs(batches: Batches, done: int) -> list[tuple[int, int, str]]:
-    """Epochs (from 1) to take a batch of, how many pictures of it, and a title."""
+    """Epochs (from 1) to take a batch of, how many images of it, and a title."""
     how, closing = batches.augmentation, batches.closing_from
     chosen = [(1, _FROM_A_BATCH, "First epoch")]
     if (how.mosaic > 0 or how.mixup > 0) and closing is not None and 0 < closing < done:
-        title = f"Last epoch: pictures are no longer made of several, from epoch {closing + 1} on"
+        title = f"Last epoch: images are no longer made of several, from epoch {closing + 1} on"
         chosen.append((done, _FROM_A_BATCH // 2, title))
     return chosen
 
@@ -97,8 +97,8 @@ def _taught(image: NDArray[np.uint8], rows: NDArray[np.float32]) -> tuple[list[L
 
 
 def validation_section(run: RunFacts, metrics: Metrics) -> Markup:
-    """The worst and best validation pictures, labelled and found boxes over each other."""
-    ranked = rank_pictures(run.truths, run.predictions, metrics.confidence)
+    """The worst and best validation images, labelled and found boxes over each other."""
+    ranked = rank_images(run.truths, run.predictions, metrics.confidence)
     half = min(SHOWN, -(-len(ranked) // 2))
     parts: list[Markup | None] = []
     for title, chosen in (("Worst", ranked[:half]), ("Best", ranked[::-1][: min(SHOWN, len(ranked) - half)])):
@@ -113,13 +113,13 @@ def validation_section(run: RunFacts, metrics: Metrics) -> Markup:
     )
     legend = [element("li", _sample(kind), element("span", said)) for kind, said in kinds]
     return section(
-        "pictures",
-        "Worst and best validation pictures",
+        "images",
+        "Worst and best validation images",
         element("ul", *legend, class_="legend"),
         *parts,
         lead=f"By F1 above confidence {metrics.confidence:g}. A box is right when its class is, and it "
         "overlaps the label by half (IoU 0.5). Look at the worst first: some will show labels that are wrong "
-        "or missing, and mending those helps more than training longer.",
+        "or missing, and fixing those helps more than training longer.",
     )
 
 
@@ -143,16 +143,16 @@ def _validated(run: RunFacts, index: int, score: float, confidence: float) -> Ma
     said = f"{counts[0]} right, {counts[1]} wrong, {counts[2]} missed"
     caption = [element("b", name(record.name)), element("span", f"F1 {score:.2f}: {said}")]
     try:
-        image = read_picture(record.picture)
+        image = read_image(record.image)
     except LookonceError:
         # It was read a moment ago; a report without it is better than none.
         blank = np.full((*truth.size[::-1], 3), 128, np.uint8)
         return tile(blank, layers, f"{record.name} could not be read again.", *caption)
-    return tile(image, layers, f"Validation picture {record.name}: {said}.", *caption)
+    return tile(image, layers, f"Validation image {record.name}: {said}.", *caption)
 
 
 def _judged(
-    truth: Truth, found: Detections, names: Sequence[str], confidence: float
+    truth: GroundTruth, found: Detections, names: Sequence[str], confidence: float
 ) -> tuple[list[Layer], tuple[int, int, int]]:
     """Layers, and how many detections are right, how many wrong, how many labels were missed."""
     sure = np.nonzero(found.scores > confidence)[0]
