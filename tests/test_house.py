@@ -15,50 +15,30 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "lookonce"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 350
 
-# Left to right; nobody imports to the right of himself, nor from another part of his own rank but the first.
-RANKS = (
-    (
-        "errors",
-        "boxes",
-        "detections",
-        "model_card",
-        "card_file",
-        "images",
-        "resize",
-        "atomic",
-        "palette",
-        "backend",
-    ),
-    ("labels", "darknet"),
-    ("darknet_pair", "onnx_graph"),
-    ("network",),
-    ("training",),
-    ("evaluation",),
-    ("inference",),
-    ("video", "fleet"),
-    (
-        "base_model",
-        "run_folder",
-        "validation",
-        "mlflow_store",
-        "tracking",
-        "models",
-        "report",
-        "pipeline",
-        "demo",
-    ),
-    ("export",),
-    ("serving",),
-    ("deploy",),
-    ("azure",),
-    ("cli",),
+# From the bottom up: a module imports from its own part and from those before it, never from one after it.
+ORDER = (
+    "errors",
+    "_version",
+    "core",
+    "io",
+    "labels",
+    "darknet",
+    "models",
+    "evaluation",
+    "inference",
+    "export",
+    "runs",
+    "report",
+    "training",
+    "serving",
+    "deploy",
+    "azure",
+    "cli",
 )
-RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
-# One rank, yet these build on each other.
-LAYERED_RANKS = (0, 8)
+# What stands on top of the parts: the public names, and `python -m lookonce`.
 ROOTS = {"__init__", "__main__"}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
-LIGHT = {"onnx_graph", "labels", "darknet", "boxes", "detections", "errors", "model_card"}
+LIGHT = {"errors", "core", "io", "labels", "darknet"}
 
 
 def part_of(path: Path) -> str:
@@ -76,19 +56,23 @@ def imported_modules(path: Path) -> Iterator[str]:
                 yield f"{node.module}.{alias.name}"
 
 
+def test_top_level_holds_the_parts_and_nothing_else() -> None:
+    found = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")}
+    files = {"__init__.py", "__main__.py", "_version.py", "errors.py"}
+    assert found == files | {part for part in ORDER if f"{part}.py" not in files}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_right_to_left(path: Path) -> None:
+def test_imports_point_down(path: Path) -> None:
     part = part_of(path)
-    if part in ROOTS:
-        return
-    assert part in RANK, f"{part} has no place in this test's RANKS yet"
+    rank = len(ORDER) if part in ROOTS else ORDER.index(part)
     for module in imported_modules(path):
         root, _, rest = module.partition(".")
-        target = rest.split(".")[0]
-        if root != "lookonce" or target == part or target not in RANK:
+        if root != "lookonce":
             continue
-        allowed = RANK[target] < RANK[part] or (RANK[target] == RANK[part] and RANK[part] in LAYERED_RANKS)
-        assert allowed, f"{path.relative_to(PACKAGE)} imports {module}, which stands to its right"
+        target = rest.split(".")[0]
+        assert target in ORDER, f"{path.relative_to(PACKAGE)} imports {module}, which belongs to no part"
+        assert ORDER.index(target) <= rank, f"{path.relative_to(PACKAGE)} imports {module}, which lies above"
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if part_of(path) in LIGHT], ids=str)

@@ -19,8 +19,7 @@ from lookonce.labels import CheckedDataset, Dataset, check
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.runs.record import EpochTime
 from lookonce.training.data.augment import Augmentation
-from lookonce.training.data.batches import Batches
-from lookonce.training.prepare import samples_of
+from lookonce.training.data.batches import Batches, samples_of
 
 INPUT_SIZE = (96, 128)
 ANCHORS = np.array([[12, 12], [20, 24], [30, 30], [36, 40], [50, 44], [80, 70]], np.float32)

@@ -14,7 +14,8 @@ from lookonce.azure.ask import Answer, ask, quiet
 from lookonce.azure.explain import explain
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.models.registry import Registered, checked_alias, file_sha256, model_name
+from lookonce.io.hashing import file_sha256
+from lookonce.models.registry import Registered, checked_alias, model_name
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -19,6 +19,7 @@ from lookonce.azure.explain import explain
 from lookonce.azure.listing import Blob, list_blobs
 from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE, Progress, Summary, in_parallel
 from lookonce.errors import LookonceError
+from lookonce.io.hashing import file_md5
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -191,12 +192,3 @@ def _send(
     if content is None and local.path.stat().st_mtime_ns != before.st_mtime_ns:
         raise LookonceError("it changed while it was sent; run the command again")
     return SENT
-
-
-def file_md5(path: Path) -> bytes:
-    """Of a file of any size."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.digest()

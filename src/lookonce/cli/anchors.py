@@ -39,8 +39,8 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Print the anchors as a cfg wants them, and their average IoU."""
     from pathlib import Path
 
+    from lookonce.darknet.anchors import anchors_for, choose_size
     from lookonce.labels import Dataset, check, fatal
-    from lookonce.training.prepare import anchors_for, box_sizes, choose_size
 
     checked = check(Dataset.open(Path(arguments.data)))
     fatal(checked)
@@ -52,6 +52,6 @@ def run_command(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         from lookonce.evaluation.plots import plot_anchors
 
-        sizes = box_sizes(checked, indices, size, arguments.resize)
+        sizes = checked.box_sizes(indices, size, arguments.resize)
         plot_anchors(sizes, anchors.sizes, anchors.average_iou, Path(arguments.plot))
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
+
+from lookonce.io.parallel import available_cores
 
 if TYPE_CHECKING:
     from lookonce.inference import Detector
@@ -81,13 +82,8 @@ def open_detector(arguments: argparse.Namespace, conf: float, many: bool = False
         engine=arguments.engine,
         device=arguments.device,
         threads=arguments.threads,
-        lanes=_cores() if many and on_processor and not arguments.threads else 1,
+        lanes=available_cores() if many and on_processor and not arguments.threads else 1,
     )
-
-
-def _cores() -> int:
-    """Those that this process may use; a container's share is often less than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _engines(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import centred_iou
 from lookonce.errors import LookonceError
+from lookonce.labels import CheckedDataset
+
+# All models of the family halve five times.
+STRIDE = 32
 
 Array = NDArray[np.float32]
 
@@ -81,3 +86,39 @@ def _plus_plus_start(sizes: Array, count: int, rng: np.random.Generator) -> Arra
         squared = np.clip(1 - centred_iou(sizes, centres).max(axis=1), 0, None).astype(np.float64) ** 2
         centres = np.concatenate([centres, sizes[rng.choice(len(sizes), p=squared / squared.sum())][None]])
     return centres
+
+
+def anchors_for(
+    checked: CheckedDataset,
+    indices: Sequence[int],
+    input_size: tuple[int, int],
+    resize: str,
+    count: int,
+    seed: int,
+) -> Anchors:
+    """Anchors of the images at `indices`, at the geometry that the network sees."""
+    sizes = checked.box_sizes(indices, input_size, resize)
+    if not len(sizes):
+        raise LookonceError(
+            f"{checked.dataset.root}: none of the {len(indices)} training images has a box. "
+            "Label some objects, or choose another --train-split."
+        )
+    return cluster_anchors(sizes, count, seed)
+
+
+def choose_size(
+    wanted: int | tuple[int, int] | None, checked: CheckedDataset, longest: int
+) -> tuple[int, int]:
+    """Input (height, width): `wanted`, or `longest` on the longer side and the images' median shape."""
+    if wanted is not None:
+        size = (wanted, wanted) if isinstance(wanted, int) else wanted
+        if min(size) < STRIDE or any(side % STRIDE for side in size):
+            nearest = "x".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in size)
+            raise LookonceError(
+                f"--size is {size[0]}x{size[1]}; both sides must be multiples of 32. Try {nearest}."
+            )
+        return size
+    shapes = [width / height for width, height in (record.size for record in checked.records)]
+    aspect = float(np.median(shapes))
+    shorter = max(STRIDE, round(longest * min(aspect, 1 / aspect) / STRIDE) * STRIDE)
+    return (shorter, longest) if aspect >= 1 else (longest, shorter)

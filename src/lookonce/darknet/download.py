@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import time
@@ -16,6 +15,7 @@ from lookonce.darknet.cfg import Cfg
 from lookonce.darknet.weights import read_weights
 from lookonce.darknet.zoo import published
 from lookonce.errors import LookonceError
+from lookonce.io.hashing import file_sha256
 
 HOME = "https://pjreddie.com/media/files"
 CHUNK_BYTES = 1 << 18
@@ -189,8 +189,7 @@ def _fault(path: Path, known: Known) -> str:
     if _size(path) != known.size:
         return f"holds {_size(path):,} bytes, expected {known.size:,}"
     if known.sha256:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
         return "" if found == known.sha256 else f"has SHA-256 {found}, expected {known.sha256}"
     if known.cfg:
         try:

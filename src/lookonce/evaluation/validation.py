@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lookonce.core.detections import Detections
-from lookonce.core.model_card import ModelCard
 from lookonce.errors import LookonceError
 from lookonce.evaluation import GroundTruth, Metrics, evaluate, plots, rank_images
 from lookonce.evaluation.image_plot import plot_images
-from lookonce.inference import Detector
 from lookonce.io.images import ImageError, read_image
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
-
-if TYPE_CHECKING:
-    import keras
 
 # Nothing below changes the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001
 NMS_IOU = 0.45
 SHOWN_IMAGES = 6
+
+
+class ImageDetector(Protocol):
+    """Anything that finds objects in image files, one answer an image, in order."""
+
+    def detect_many(self, images: Iterable[Path], /) -> Iterator[tuple[Path, Detections | ImageError]]:
+        """Yield each image with its detections, or the error that kept it from being read."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,10 @@ class Validation:
         return cls(checked, indices)
 
     def measure(
-        self, detector: Detector, confidence: float = 0.3, progress: Callable[[int, int], None] | None = None
+        self,
+        detector: ImageDetector,
+        confidence: float = 0.3,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Measurement:
         """All images through `detector`; an unreadable one is raised: its truths would count as missed."""
         predictions: list[Detections] = []
@@ -70,15 +76,10 @@ class Validation:
                 progress(len(predictions), len(self.records))
         return Measurement(evaluate(self.truths, predictions, self.names, confidence), predictions)
 
-    def follower(self, network: keras.Model, card: ModelCard) -> Callable[[keras.Model], dict[str, float]]:
-        """A function that measures `network` as it stands when called: the columns of metrics.csv."""
-        detector = Detector.from_keras(network, card, conf=AP_CONFIDENCE, iou=NMS_IOU)
-
-        def validate(_: keras.Model) -> dict[str, float]:
-            metrics = self.measure(detector).metrics
-            return {"val_map": metrics.ap50, "val_ap": metrics.ap, "val_ap75": metrics.ap75}
-
-        return validate
+    def scores(self, detector: ImageDetector) -> dict[str, float]:
+        """Measure `detector` and return the validation columns of metrics.csv."""
+        metrics = self.measure(detector).metrics
+        return {"val_map": metrics.ap50, "val_ap": metrics.ap, "val_ap75": metrics.ap75}
 
     def write_plots(self, measured: Measurement, folder: Path) -> None:
         """pr.png, confusion.png, worst.png and best.png."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lookonce.core.boxes import Geometry
 from lookonce.labels.dataset import Dataset
 
 Outcome = Literal["repaired", "dropped", "fatal", "note"]
@@ -72,3 +74,23 @@ class CheckedDataset:
     def indices(self, split_indices: Sequence[int]) -> list[int]:
         """The same indices without the dropped ones."""
         return [index for index in split_indices if index not in self.dropped]
+
+    def box_sizes(
+        self, indices: Sequence[int], input_size: tuple[int, int], resize: str
+    ) -> NDArray[np.float32]:
+        """Return widths and heights (n, 2) of the boxes of `indices`, in pixels of the network's input."""
+        sizes = [np.zeros((0, 2), np.float32)]
+        for index in indices:
+            record = self.records[index]
+            boxes = Geometry.fit(*record.size, input_size, resize).to_input(record.boxes)
+            sizes.append(boxes[:, 2:] - boxes[:, :2])
+        return np.concatenate(sizes)
+
+    def digest(self, indices: Sequence[int]) -> str:
+        """Return the SHA-256 of names, boxes and classes: equal for runs that saw the same labels."""
+        state = hashlib.sha256("\n".join(self.class_names).encode())
+        for index in indices:
+            record = self.records[index]
+            state.update(record.name.encode())
+            state.update(record.boxes.tobytes() + record.classes.tobytes())
+        return state.hexdigest()

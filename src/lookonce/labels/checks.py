@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from lookonce.io.hashing import file_sha256
 from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
 from lookonce.labels.dataset import Dataset
 from lookonce.labels.examine import Examined, examine
@@ -133,15 +132,10 @@ def _same_bytes(seen: Sequence[Examined], pool: ThreadPoolExecutor) -> list[list
             by_size[one.record.image.stat().st_size].append(index)
     maybe = [index for group in by_size.values() if len(group) > 1 for index in group]
     by_digest: dict[str, list[int]] = defaultdict(list)
-    digests = pool.map(_digest, [seen[index].record.image for index in maybe])
+    digests = pool.map(file_sha256, [seen[index].record.image for index in maybe])
     for index, digest in zip(maybe, digests, strict=True):
         by_digest[digest].append(index)
     return [group for group in by_digest.values() if len(group) > 1]
-
-
-def _digest(image: Path) -> str:
-    with image.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _twin_findings(dataset: Dataset, groups: Sequence[Sequence[int]]) -> list[Finding]:

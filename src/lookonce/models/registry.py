@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
+from lookonce.io.hashing import file_sha256
 from lookonce.models.mlflow_store import files_folder, open_client, store_address
 
 if TYPE_CHECKING:
@@ -94,15 +94,6 @@ def checked_alias(alias: str | None) -> str | None:
             f"{alias[:80]!r} is no alias; expected letters, digits, - and _, and not a number or 'latest'."
         )
     return alias
-
-
-def file_sha256(file: Path) -> str:
-    """Of a file's content. Raises LookonceError when it can't be read."""
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise LookonceError(f"{file}: can't be read: {error.strerror or error}.") from error
 
 
 class LocalRegistry:

@@ -11,7 +11,6 @@ from lookonce.report.chart import Chart, class_colour, logarithmic
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, element, joined, section, swatch, table
 from lookonce.report.words import TIMES, UNKNOWN, count, figure
-from lookonce.training.prepare import box_sizes
 
 _MOST_DOTS = 2500
 
@@ -22,7 +21,7 @@ def anchors_section(run: RunFacts) -> Markup | None:
     anchors = cfg.heads[0].all_anchors
     strides = layer_strides(cfg)
     heads = {index: strides[head.layer] for head in cfg.heads for index in head.mask}
-    sizes = box_sizes(run.checked, run.lists["train"], run.card.input_size, run.card.resize)
+    sizes = run.checked.box_sizes(run.lists["train"], run.card.input_size, run.card.resize)
     sizes = sizes[(sizes > 0).all(axis=1)]
     if not len(sizes):
         return None

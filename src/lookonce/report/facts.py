@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lookonce._version import __version__
 from lookonce.core.model_card import ModelCard
@@ -14,12 +17,10 @@ from lookonce.evaluation import GroundTruth, Metrics
 from lookonce.labels import CheckedDataset
 from lookonce.runs.machine import describe_machine
 from lookonce.runs.record import EpochTime, RunRecord, count_parameters, flat
-from lookonce.training.prepare import digest
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
     from lookonce.evaluation.validation import Measurement
-    from lookonce.training.data.batches import Batches
 
 
 def describe_run(
@@ -33,7 +34,7 @@ def describe_run(
     data: dict[str, Any] = {"name": checked.dataset.name}
     for key, indices in lists.items():
         boxes = sum(len(checked.records[index].boxes) for index in indices)
-        data[key] = {"images": len(indices), "boxes": boxes, "sha256": digest(checked, indices)}
+        data[key] = {"images": len(indices), "boxes": boxes, "sha256": checked.digest(indices)}
     return RunRecord(
         model=card.name,
         parameters=count_parameters(parse_cfg(card.cfg)),
@@ -44,6 +45,22 @@ def describe_run(
         machine=describe_machine(backend),
         lookonce=__version__,
     )
+
+
+class TrainingBatches(Protocol):
+    """The batches of a training, made again for its report."""
+
+    epoch: int
+    closing_from: int | None
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether some images are made of several."""
+        ...
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return images (b, h, w, 3) and ground truth (b, t, 5): cx, cy, w, h in 0..1, class."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class RunFacts:
     lists: Mapping[str, Sequence[int]]
     rows: Sequence[Mapping[str, float]]
     times: Sequence[EpochTime] = ()
-    batches: Batches | None = None
+    batches: TrainingBatches | None = None
     measured: Measurement | None = None
     started: str = ""
     truths: Sequence[GroundTruth] = field(init=False)

@@ -14,11 +14,10 @@ from lookonce.evaluation import GroundTruth, Metrics, rank_images
 from lookonce.evaluation.matching import HIT, MISS, match
 from lookonce.io.images import read_image
 from lookonce.report.chart import swatch_colour
-from lookonce.report.facts import RunFacts
+from lookonce.report.facts import RunFacts, TrainingBatches
 from lookonce.report.markup import Markup, element, joined, name, section, swatch
 from lookonce.report.tiles import Layer, tile
 from lookonce.report.words import count
-from lookonce.training.data.batches import Batches
 
 SHOWN = 6
 _FROM_A_BATCH = 8
@@ -62,17 +61,17 @@ def batches_section(run: RunFacts) -> Markup | None:
     )
 
 
-def _epochs(batches: Batches, done: int) -> list[tuple[int, int, str]]:
+def _epochs(batches: TrainingBatches, done: int) -> list[tuple[int, int, str]]:
     """Epochs (from 1) to take a batch of, how many images of it, and a title."""
-    how, closing = batches.augmentation, batches.closing_from
+    closing = batches.closing_from
     chosen = [(1, _FROM_A_BATCH, "First epoch")]
-    if (how.mosaic > 0 or how.mixup > 0) and closing is not None and 0 < closing < done:
+    if batches.mixes_images and closing is not None and 0 < closing < done:
         title = f"Last epoch: images are no longer made of several, from epoch {closing + 1} on"
         chosen.append((done, _FROM_A_BATCH // 2, title))
     return chosen
 
 
-def _batch(batches: Batches, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _batch(batches: TrainingBatches, epoch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The first of an epoch (counted from 1), just as training got it."""
     before = batches.epoch
     batches.epoch = epoch - 1

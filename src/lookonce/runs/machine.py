@@ -9,12 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lookonce.io.parallel import available_cores
+
 
 def describe_machine(backend: str) -> dict[str, Any]:
     """Processor, cores, memory in GB, accelerators, system, and the versions of what computes."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         "memory_gb": _memory_gb(),
         "accelerators": _accelerators(),
         "system": platform.platform(),

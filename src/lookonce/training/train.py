@@ -18,22 +18,22 @@ from lookonce._version import __version__
 from lookonce.core.boxes import LETTERBOX, RESIZES, STRETCH
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import customise, write_weights
+from lookonce.darknet.anchors import anchors_for, choose_size
 from lookonce.errors import LookonceError
 from lookonce.evaluation import Metrics, plots
-from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
+from lookonce.evaluation.validation import AP_CONFIDENCE, NMS_IOU, Validation
 from lookonce.inference import Detector
+from lookonce.io.hashing import file_sha256
 from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
 from lookonce.models.keras import build, layers_of, load_model, save_model, start_heads, to_darknet
-from lookonce.models.registry import file_sha256
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.page import write_report
 from lookonce.runs.folder import RunFolder
 from lookonce.runs.record import Stopwatch, read_start, read_times
 from lookonce.runs.tracking import NoTracking, Tracking
 from lookonce.training.base_model import base_cfg, read_pretrained, start_from
-from lookonce.training.data.batches import Batches
+from lookonce.training.data.batches import Batches, samples_of
 from lookonce.training.loop import train_network
-from lookonce.training.prepare import anchors_for, box_sizes, choose_size, digest, samples_of
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe
 
@@ -124,7 +124,7 @@ def train(
             "dataset": checked.dataset.name,
             "images": {name: len(indices) for name, indices in lists.items()},
             "boxes": sum(len(checked.records[index].boxes) for index in lists["train"]),
-            "sha256": digest(checked, lists["train"]),
+            "sha256": checked.digest(lists["train"]),
         }
         card = ModelCard(
             Path(model).stem,
@@ -136,7 +136,7 @@ def train(
             lookonce=__version__,
         )
         folder.describe(cfg.text, anchors, checked.class_names, names)
-        sizes = box_sizes(checked, lists["train"], input_size, resize)
+        sizes = checked.box_sizes(lists["train"], input_size, resize)
         plots.plot_anchors(sizes, anchors.sizes, anchors.average_iou, folder.root / "anchors.png")
 
         def save(path: Path, trained: keras.Model, row: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def train(
                 batches,
                 recipe,
                 frozen=layers_of(network, taken),
-                validate=watch.timing(validation.follower(network, card)) if validation else None,
+                validate=watch.timing(partial(_validate, validation, card)) if validation else None,
                 save_best=partial(save, folder.model),
                 save_final=partial(save, folder.final),
                 after_epoch=after_epoch,
@@ -252,6 +252,10 @@ def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int)
     if not lists["train"]:
         raise LookonceError(f"{checked.dataset.root}: the list {train_split!r} has no usable image.")
     return lists
+
+
+def _validate(validation: Validation, card: ModelCard, network: keras.Model) -> dict[str, float]:
+    return validation.scores(Detector.from_keras(network, card, conf=AP_CONFIDENCE, iou=NMS_IOU))
 
 
 def _fingerprint(card: ModelCard) -> dict[str, Any]:

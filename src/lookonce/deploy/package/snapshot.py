@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import lookonce
 from lookonce.errors import LookonceError
 
 # Whatever comes into the folder by mistake stays here: the SDK reads this file.
@@ -32,7 +31,7 @@ def write_snapshot(folder: Path, files: Mapping[str, Path]) -> None:
 
     Raises LookonceError for a file that isn't there or whose name the job wouldn't get.
     """
-    package = Path(lookonce.__file__).parent
+    package = Path(__file__).resolve().parents[2]
     for path in sorted(package.rglob("*")):
         if (
             path.is_file()

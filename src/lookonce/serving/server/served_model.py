@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from lookonce.core.model_card import ModelCard
-from lookonce.errors import LookonceError
 from lookonce.inference import Detector
+from lookonce.io.hashing import file_sha256
+from lookonce.io.parallel import available_cores
 from lookonce.serving.server.settings import Settings
 
 
@@ -68,11 +68,7 @@ def version_of(settings: Settings) -> str:
     for name in (settings.model_path, settings.weights, settings.classes):
         if name is None:
             continue
-        try:
-            with open(name, "rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise LookonceError(f"{name}: can't be read: {error.strerror or error}.") from error
+        digest.update(bytes.fromhex(file_sha256(Path(name))))
     return digest.hexdigest()[:12]
 
 
@@ -101,15 +97,10 @@ def _open(settings: Settings, threads: int, lanes: int) -> Detector:
     return detector
 
 
-def cores() -> int:
-    """Those that this process may use; a container's share is often less than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _lanes(settings: Settings) -> int:
     """One batch a core where ONNX Runtime runs on the processor; other engines take one batch at a time."""
     on_processor = settings.engine in ("auto", "onnx") and settings.device in ("auto", "cpu")
-    return 1 if settings.threads or not on_processor else cores()
+    return 1 if settings.threads or not on_processor else available_cores()
 
 
 def shown(message: str, settings: Settings) -> str:

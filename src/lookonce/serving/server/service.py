@@ -17,9 +17,10 @@ from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
 from lookonce.io.images import ImageError, decode_image
+from lookonce.io.parallel import available_cores
 from lookonce.serving.server.memory import give_back
 from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.served_model import ServedModel, cores, load_model, shown, version_of
+from lookonce.serving.server.served_model import ServedModel, load_model, shown, version_of
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 from lookonce.serving.server.uploads import Upload
@@ -88,7 +89,7 @@ class Service:
         self._decoding = 0
         self._inside = 0
         self._closed = False
-        self._readers = ThreadPoolExecutor(max(2, cores()), thread_name_prefix="decode")
+        self._readers = ThreadPoolExecutor(max(2, available_cores()), thread_name_prefix="decode")
         self._lanes = [
             threading.Thread(target=self._run_lane, name=f"lane-{index}", daemon=True)
             for index in range(self._model.lanes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import xyxy_to_cxcywh
 from lookonce.errors import LookonceError
+from lookonce.io.images import read_image
+from lookonce.labels import CheckedDataset
 from lookonce.training.data.augment import Augmentation
 from lookonce.training.data.mosaic import Part, compose
 from lookonce.training.data.scales import BATCHES_A_SIZE, Epochs, scaled_sizes
@@ -101,6 +104,11 @@ class Batches(keras.utils.PyDataset):
                 start = number
 
     @property
+    def mixes_images(self) -> bool:
+        """Whether some images are made of several: mosaic or mixup."""
+        return self.augmentation.mosaic > 0 or self.augmentation.mixup > 0
+
+    @property
     def closing(self) -> bool:
         """Whether this epoch is one of the last, plain ones."""
         return self.closing_from is not None and self.epoch >= self.closing_from
@@ -168,3 +176,9 @@ def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:
     if how.mixup:
         most *= 2
     return max(8, most)
+
+
+def samples_of(checked: CheckedDataset, indices: Sequence[int]) -> list[Sample]:
+    """The images at `indices` as training wants them."""
+    records = [checked.records[index] for index in indices]
+    return [Sample(partial(read_image, record.image), record.boxes, record.classes) for record in records]

@@ -61,8 +61,8 @@ def _service() -> Service:
 
 
 def _start() -> Service:
+    from lookonce.io.parallel import available_cores
     from lookonce.serving.server.model_file import find_model
-    from lookonce.serving.server.served_model import cores
     from lookonce.serving.server.service import Service
     from lookonce.serving.server.settings import Settings
     from lookonce.serving.server.telemetry import start_log
@@ -75,7 +75,7 @@ def _start() -> Service:
             model_path=str(find_model(None)),
             # A worker has one request at a time: all its cores are for that one.
             lanes=1,
-            threads=max(1, cores() // workers) if workers > 1 else 0,
+            threads=max(1, available_cores() // workers) if workers > 1 else 0,
             deadline_seconds=min(most_seconds, Settings.deadline_seconds),
         )
     )
