@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookonce.core.boxes import iou_matrix
-from lookonce.inference.nms import DEFAULT, DIOUNMS, GREEDYNMS, KINDS, nms
+from lookonce.darknet.cfg import DEFAULT_NMS, DIOU_NMS, GREEDY_NMS, NMS_KINDS
+from lookonce.inference.nms import nms
 
 
 def crowd(count: int, classes: int, seed: int = 0):
@@ -55,11 +56,11 @@ def test_distance_of_the_centres_saves_a_box():
     boxes = np.array([[0, 0, 10, 10], [4, 0, 14, 10]], np.float32)
     scores, classes = np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64)
     assert nms(boxes, scores, classes, 0.42).tolist() == [0]
-    assert nms(boxes, scores, classes, 0.26, GREEDYNMS).tolist() == [0, 1]
-    assert nms(boxes, scores, classes, 0.25, GREEDYNMS).tolist() == [0]
+    assert nms(boxes, scores, classes, 0.26, GREEDY_NMS).tolist() == [0, 1]
+    assert nms(boxes, scores, classes, 0.25, GREEDY_NMS).tolist() == [0]
     # With beta 1: .4286 - .0541 = .3745.
-    assert nms(boxes, scores, classes, 0.37, DIOUNMS, beta=1.0).tolist() == [0]
-    assert nms(boxes, scores, classes, 0.38, DIOUNMS, beta=1.0).tolist() == [0, 1]
+    assert nms(boxes, scores, classes, 0.37, DIOU_NMS, beta=1.0).tolist() == [0]
+    assert nms(boxes, scores, classes, 0.38, DIOU_NMS, beta=1.0).tolist() == [0, 1]
 
 
 def overlap_of_two(one, other, kind, beta):
@@ -69,7 +70,7 @@ def overlap_of_two(one, other, kind, beta):
     high = max(min(one[3], other[3]) - max(one[1], other[1]), zero)
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     iou = wide * high / max(areas[0] + areas[1] - wide * high, tiny)
-    if kind == DEFAULT:
+    if kind == DEFAULT_NMS:
         return iou
     around = (max(one[2], other[2]) - min(one[0], other[0])) ** 2 + (
         max(one[3], other[3]) - min(one[1], other[1])
@@ -77,7 +78,7 @@ def overlap_of_two(one, other, kind, beta):
     apart = ((one[0] + one[2] - other[0] - other[2]) / 2) ** 2 + (
         (one[1] + one[3] - other[1] - other[3]) / 2
     ) ** 2
-    return iou - (apart / max(around, tiny)) ** np.float32(0.6 if kind == GREEDYNMS else beta)
+    return iou - (apart / max(around, tiny)) ** np.float32(0.6 if kind == GREEDY_NMS else beta)
 
 
 @st.composite
@@ -96,7 +97,7 @@ def cases(draw):
 
 
 @settings(max_examples=200, deadline=None)
-@given(cases(), st.sampled_from([0, 0.25, 1 / 3, 0.45, 0.5, 0.6, 1]), st.sampled_from(KINDS))
+@given(cases(), st.sampled_from([0, 0.25, 1 / 3, 0.45, 0.5, 0.6, 1]), st.sampled_from(NMS_KINDS))
 def test_equals_brute_force_pair_by_pair(case, iou, kind):
     # The rule of Darknet and of torchvision: a box goes if a better one that stays overlaps it by more.
     boxes, scores, classes = case

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from lookonce.core.model_card import MAX_INPUT_PIXELS
 from lookonce.errors import LookonceError
 
+# What a [yolo] section's `nms_kind` may be.
+DEFAULT_NMS, GREEDY_NMS, DIOU_NMS = NMS_KINDS = ("default", "greedynms", "diounms")
+# The exponent of greedynms, which takes no beta_nms (box.c, box_diou).
+GREEDY_BETA = 0.6
 # Darknet's short spellings of a section's name.
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
 KINDS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "dropout", "yolo")
@@ -107,7 +111,7 @@ class Head:
     cls_normalizer: float = 1.0
     obj_normalizer: float = 1.0
     iou_loss: str = "mse"
-    nms_kind: str = "default"
+    nms_kind: str = DEFAULT_NMS
     beta_nms: float = 0.6
     max_delta: float = math.inf
     label_smooth_eps: float = 0.0
@@ -140,6 +144,9 @@ class Head:
         defaults = {option.name: option.default for option in fields(cls) if option.name in section.options}
         given = {key: section.number(key) for key, value in defaults.items() if isinstance(value, float)}
         words = {key: section.text(key) for key, value in defaults.items() if isinstance(value, str)}
+        kind = words.get("nms_kind", DEFAULT_NMS)
+        if kind not in NMS_KINDS:
+            raise section.error(f"has nms_kind={kind}; expected one of {', '.join(NMS_KINDS)}", "nms_kind")
         new_coords = bool(section.integer("new_coords", 0))
         return cls(layer, classes, mask, anchors, new_coords=new_coords, **given, **words)  # type: ignore[arg-type]
 

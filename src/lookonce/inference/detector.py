@@ -290,9 +290,11 @@ class Detector:
         if most is not None and len(scores) > most:
             best = np.argpartition(-scores, most)[:most]
             boxes, scores, classes = boxes[best], scores[best], classes[best]
-        # Darknet compares boxes as fractions of the image, and not clipped.
+        # Darknet compares boxes as fractions of the image, not clipped, by the last head's nms_kind.
         size = np.asarray([geometry.width, geometry.height] * 2, np.float32)
-        kept = nms((geometry.to_image(boxes) / size).astype(np.float32), scores, classes, iou)
+        last = self._heads[-1]
+        shares = (geometry.to_image(boxes) / size).astype(np.float32)
+        kept = nms(shares, scores, classes, iou, last.nms_kind, last.beta_nms)
         return boxes[kept], scores[kept], classes[kept]
 
     def _place(

@@ -14,10 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT = "default"
-GREEDYNMS = "greedynms"
-DIOUNMS = "diounms"
-KINDS = (DEFAULT, GREEDYNMS, DIOUNMS)
+from lookonce.darknet.cfg import DEFAULT_NMS, GREEDY_BETA, GREEDY_NMS, NMS_KINDS
 
 # The best boxes are settled in blocks, each twice the one before: few at first, since those few
 # usually strike out most of the others, and many when little overlaps.
@@ -40,7 +37,7 @@ def nms(
     scores: NDArray[np.float32],
     classes: NDArray[np.int64],
     iou: float,
-    kind: str = DEFAULT,
+    kind: str = DEFAULT_NMS,
     beta: float = 0.6,
 ) -> NDArray[np.intp]:
     """Indices of the boxes that stay, best score first; of equal scores, the first given.
@@ -51,9 +48,9 @@ def nms(
     d is the distance of the centres and c the diagonal around both boxes. Darknet measures these on boxes
     as fractions of the image.
     """
-    if kind not in KINDS:
-        raise ValueError(f"the kind of NMS is {kind!r}; expected one of {KINDS}")
-    exponent = None if kind == DEFAULT else 0.6 if kind == GREEDYNMS else beta
+    if kind not in NMS_KINDS:
+        raise ValueError(f"the kind of NMS is {kind!r}; expected one of {NMS_KINDS}")
+    exponent = None if kind == DEFAULT_NMS else GREEDY_BETA if kind == GREEDY_NMS else beta
     if exponent is None and 0 < len(boxes) <= _MOST_FOR_OPENCV and _suits_opencv(boxes):
         corners: Any = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1, dtype=np.float64)
         labels: Any = classes.astype(np.int32)

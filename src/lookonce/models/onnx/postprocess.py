@@ -10,6 +10,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from lookonce.darknet import Head
+from lookonce.darknet.cfg import DEFAULT_NMS, GREEDY_BETA, GREEDY_NMS
+from lookonce.models.onnx.distance_nms import suppress_by_distance
 from lookonce.models.onnx.graph import INPUT, Parts
 
 OUTPUTS = ("boxes", "scores", "classes", "images")
@@ -26,7 +28,9 @@ def with_boxes(
     In: `image` uint8 (batch, height, width, 3) RGB, brought to `input_size` (height, width). Out, one row a
     detection: `boxes` float32 (n, 4) xyxy in input pixels, not clipped; `scores` (n,) above `conf`;
     `classes` int64 (n,); `images` int64 (n,), its place in the batch. Per class, of two boxes that
-    overlap by more than `iou` the better stays, best first.
+    overlap by more than `iou` the better stays, best first. The overlap is what the last head's `nms_kind`
+    says; its distance term is measured in shares of the input, which for a letterboxed image that is not
+    square differs a little from Darknet's shares of the image.
     """
     model = onnx.ModelProto()
     model.CopyFrom(raw)
@@ -44,7 +48,7 @@ def with_boxes(
     ]
     boxes = parts.add("Concat", [each[0] for each in decoded], "all_boxes", axis=1)
     scores = parts.add("Concat", [each[1] for each in decoded], "all_scores", axis=2)
-    _suppress(parts, boxes, scores, conf, iou)
+    _suppress(parts, boxes, scores, conf, iou, heads[-1], input_size)
 
     network = list(graph.node)
     del graph.node[:], graph.input[:], graph.output[:]
@@ -125,14 +129,26 @@ def _decode(
     return boxes, scores
 
 
-def _suppress(parts: Parts, boxes: str, scores: str, conf: float, iou: float) -> None:
+def _suppress(
+    parts: Parts, boxes: str, scores: str, conf: float, iou: float, head: Head, input_size: tuple[int, int]
+) -> None:
     """NMS, and the four outputs gathered by what it chose: (batch, class, box) a row."""
+    plain = head.nms_kind == DEFAULT_NMS
     limits = [
         parts.constant("most_per_class", np.asarray([_MOST_PER_CLASS], np.int64)),
-        parts.constant("iou", np.asarray([iou], np.float32)),
+        # No overlap exceeds 1: all candidates pass, sorted.
+        parts.constant("iou", np.asarray([iou if plain else 1.0], np.float32)),
         parts.constant("conf", np.asarray([conf], np.float32)),
     ]
-    chosen = parts.add("NonMaxSuppression", [boxes, scores, *limits], "chosen", center_point_box=1)
+    chosen = parts.add(
+        "NonMaxSuppression",
+        [boxes, scores, *limits],
+        "chosen" if plain else "candidates",
+        center_point_box=1,
+    )
+    if not plain:
+        beta = GREEDY_BETA if head.nms_kind == GREEDY_NMS else head.beta_nms
+        chosen = suppress_by_distance(parts, boxes, chosen, iou, beta, input_size)
 
     def column(index: int, output: str) -> str:
         return parts.add(
