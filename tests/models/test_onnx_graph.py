@@ -116,7 +116,9 @@ def test_boxes_inside_equal_those_found_outside(shared: Path, name: str):
 
     heads = heads_of(raw, np.ascontiguousarray((whole / np.float32(255)).transpose(2, 0, 1)[None]))
     found = decode([head[0].transpose(1, 2, 0) for head in heads], cfg.heads, cfg.input_size, 0.25)
-    kept = nms(*found, iou=0.45)
+    boxes_px, *others = found
+    shares = boxes_px / np.array(cfg.input_size[::-1] * 2, np.float32)
+    kept = nms(shares, *others, iou=0.45, kind=cfg.heads[-1].nms_kind)
     mine = np.flatnonzero(images == 1)
     mine = mine[np.argsort(-scores[mine], kind="stable")]
     assert len(mine) == len(kept) > 0
