@@ -54,7 +54,7 @@ def test_heads_carry_darknets_defaults() -> None:
     assert (head.layer, head.classes, head.mask) == (1, 2, (0, 1, 2))
     assert (head.scale_x_y, head.ignore_thresh, head.truth_thresh, head.iou_thresh) == (1.0, 0.5, 1.0, 1.0)
     assert (head.iou_normalizer, head.iou_loss, head.nms_kind, head.new_coords) == (
-        0.75,
+        1.0,
         "mse",
         "default",
         False,

@@ -7,6 +7,8 @@ import pytest
 from keras import ops
 
 from lookonce.darknet import Head
+from lookonce.errors import LookonceError
+from lookonce.training.loss.overlap import paired_overlap
 from lookonce.training.loss.yolo import YoloLoss
 
 ANCHORS = np.array([[10, 14], [23, 27], [37, 58], [81, 82], [60, 30], [90, 70]], np.float32)
@@ -123,7 +125,59 @@ def test_a_perfect_prediction_has_almost_no_loss(kind):
     assert worse > perfect + 0.1
 
 
-@pytest.mark.parametrize("kind", ["v3", "ciou"])
+def overlap_in_shares(kind, box, truth):
+    return float(
+        paired_overlap(*(ops.convert_to_tensor(one[None, None]) for one in (box, truth)), kind)[0, 0]
+    )
+
+
+@pytest.mark.parametrize("kind", ["iou", "giou", "diou", "ciou"])
+@pytest.mark.parametrize("max_delta", [np.inf, 0.02])
+def test_iou_losses_have_the_gradients_that_darknet_writes(kind, max_delta):
+    """delta_yolo_box: d overlap / d box in shares, without the factors of cell, anchor and sigmoid."""
+    import tensorflow as tf
+
+    head = replace(HEADS[1], iou_normalizer=0.07, max_delta=max_delta)
+    grid, raw = GRIDS[1], np.array([0.3, -0.2, 0.1, -0.15])
+    truth = np.array([3.4 / 8, 2.3 / 6, 24 / 128, 26 / 96], "float64")
+    labels = np.zeros((1, 8, 5), "float32")
+    labels[0, 0, :4], labels[0, 0, 4] = truth, 1
+    output = np.zeros((1, *grid, 3, 8), "float32")
+    output[0, 2, 3, 1, :4] = raw
+    variable = tf.Variable(output.reshape(1, *grid, 24))
+    with tf.GradientTape() as tape:
+        value = YoloLoss((head,), SIZE, kind)(labels, [variable])
+    found = tape.gradient(value, variable).numpy().reshape(*grid, 3, 8)[2, 3, 1, :4]
+
+    size = np.exp(raw[2:]) * head.anchors[1] / np.array([SIZE[1], SIZE[0]])
+    box = np.array([(3 + sigmoid(raw[0])) / grid[1], (2 + sigmoid(raw[1])) / grid[0], *size])
+    steps = 1e-4 * np.eye(4)
+    slopes = [
+        (overlap_in_shares(kind, box + step, truth) - overlap_in_shares(kind, box - step, truth)) / 2e-4
+        for step in steps
+    ]
+    expected = -0.07 * np.array(slopes) * np.array([1, 1, *np.exp(raw[2:])])
+    # CIoU's alpha counts as a constant.
+    tolerance = 0.1 if kind == "ciou" else 0.02
+    np.testing.assert_allclose(found, np.clip(expected, -max_delta, max_delta), atol=tolerance * 0.07)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"iou_loss": "eiou"}, "iou_loss"), ({"truth_thresh": 0.9}, "truth_thresh")]
+)
+def test_what_a_cfg_asks_and_the_loss_lacks_is_refused_by_name(change, word):
+    with pytest.raises(LookonceError, match=word):
+        YoloLoss([replace(HEADS[0], **change)], SIZE)
+
+
+def test_loss_of_the_cfg_is_its_iou_loss():
+    outputs, labels = raw_heads(1), truths(1)
+    by_cfg = YoloLoss([replace(head, iou_loss="giou") for head in HEADS], SIZE)(labels, outputs)
+    assert float(by_cfg) == pytest.approx(float(YoloLoss(HEADS, SIZE, "giou")(labels, outputs)))
+    assert float(by_cfg) != pytest.approx(float(YoloLoss(HEADS, SIZE)(labels, outputs)))
+
+
+@pytest.mark.parametrize("kind", ["v3", "giou", "ciou"])
 @pytest.mark.parametrize(
     "truth",
     [

@@ -83,7 +83,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     recipe.add_argument(
         "--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)"
     )
-    recipe.add_argument("--loss", choices=("v3", "ciou"), default="v3", help="box loss (default: v3)")
+    recipe.add_argument(
+        "--loss",
+        choices=("cfg", "v3", "iou", "giou", "diou", "ciou"),
+        default="cfg",
+        help="box loss (default: as the cfg)",
+    )
     recipe.add_argument(
         "--patience", type=positive, default=20, metavar="N", help="early stopping (default: 20)"
     )

@@ -107,7 +107,7 @@ class Head:
     ignore_thresh: float = 0.5
     truth_thresh: float = 1.0
     iou_thresh: float = 1.0
-    iou_normalizer: float = 0.75
+    iou_normalizer: float = 1.0
     cls_normalizer: float = 1.0
     obj_normalizer: float = 1.0
     iou_loss: str = "mse"
@@ -147,6 +147,9 @@ class Head:
         kind = words.get("nms_kind", DEFAULT_NMS)
         if kind not in NMS_KINDS:
             raise section.error(f"has nms_kind={kind}; expected one of {', '.join(NMS_KINDS)}", "nms_kind")
+        if words.get("iou_loss", "mse") != "mse":
+            # AlexeyAB's default; pjreddie's mse has no such factor.
+            given.setdefault("iou_normalizer", 0.75)
         new_coords = bool(section.integer("new_coords", 0))
         return cls(layer, classes, mask, anchors, new_coords=new_coords, **given, **words)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ import keras
 from lookonce.darknet import Head
 from lookonce.errors import LookonceError
 from lookonce.training.data.augment import Augmentation
-from lookonce.training.loss.yolo import LOSSES, YoloLoss
+from lookonce.training.loss.yolo import CFG_LOSS, LOSSES, YoloLoss
 from lookonce.training.schedule import SCHEDULES, Schedule
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -52,8 +52,8 @@ class Recipe:
     "polynomial" is (1 - share)^gamma. `warmup` is a share of the run; its rate grows with the power
     `warmup_power`. `momentum` is SGD's, and the first beta of AdamW.
 
-    `loss` is the boxes' "v3" or "ciou"; `ignore_thresh`, `iou_thresh` and `box_weight` (the cfg's
-    `iou_normalizer`) None keep the cfg's. For `focal_gamma` and `hard_negatives` see YoloLoss.
+    `loss` is one of LOSSES: "cfg" takes the cfg's `iou_loss`. `ignore_thresh`, `iou_thresh` and
+    `box_weight` (its `iou_normalizer`) None keep the cfg's. `focal_gamma` and `hard_negatives`: see YoloLoss.
     `negatives` is the share of an epoch's images that have no boxes; None takes them as they come.
     `multi_scale` above 1 draws every ten batches another input size, up to that factor larger or smaller.
     The last `closing` share of the epochs has the plain input size and no images made of several.
@@ -73,7 +73,7 @@ class Recipe:
     gamma: float = 1.0
     warmup: float = 0.05
     warmup_power: float = 1.0
-    loss: str = "v3"
+    loss: str = CFG_LOSS
     ignore_thresh: float | None = 0.5
     iou_thresh: float | None = None
     box_weight: float | None = None

@@ -34,6 +34,7 @@ from lookonce.runs.tracking import NoTracking, Tracking
 from lookonce.training.base_model import base_cfg, read_pretrained, start_from
 from lookonce.training.data.batches import Batches, samples_of
 from lookonce.training.loop import train_network
+from lookonce.training.loss.yolo import CFG_LOSS
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe
 
@@ -66,7 +67,7 @@ def train(
     freeze_epochs: int | None = None,
     bs: int = 8,
     lr: float = 1e-3,
-    loss: str = "v3",
+    loss: str = CFG_LOSS,
     patience: int = 20,
     seed: int = 0,
     resume: bool = False,
