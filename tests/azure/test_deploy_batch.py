@@ -14,7 +14,7 @@ from azure.ai.ml.entities import AmlCompute
 
 from azure_deploying import Desk, desk, detector_file
 from azure_stand_in.stand_in import StandIn
-from lookonce.azure import batch_jobs
+from lookonce.azure.deployment import batch_jobs
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 
@@ -108,7 +108,7 @@ def test_a_job_that_fails_shows_its_log(
     stand_in: StandIn, desk: Desk, service: str, cluster: str, monkeypatch: pytest.MonkeyPatch
 ):
     # What the service's own driver needs is forgotten.
-    monkeypatch.setattr("lookonce.azure.serving_environment._DRIVER", ())
+    monkeypatch.setattr("lookonce.azure.environments._DRIVER", ())
     words = ("model.onnx", "--service-name", service, "--compute", cluster)
     failed = desk.lookonce("deploy", "batch", *words, "--smoke-test")
     assert failed.code == 1

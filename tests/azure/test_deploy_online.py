@@ -22,7 +22,7 @@ from azure_stand_in.endpoint_images import Image
 from azure_stand_in.endpoint_place import INFERENCE_SERVER
 from azure_stand_in.stand_in import StandIn
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.workspace import find_config, open_workspace
+from lookonce.azure.session import find_config, open_workspace
 from serving_process import fastest
 
 __all__ = ["desk", "detector_file"]
@@ -126,7 +126,7 @@ def test_a_second_version_that_crashes_leaves_the_first(stand_in: StandIn, desk:
 def test_a_second_version_that_answers_wrongly_gets_no_traffic(
     stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lookonce.azure.online_parts._UNKNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("lookonce.azure.deployment.online._UNKNOWN_SECONDS", 0.0)
     assert deploy(desk, service).code == 0
     stand_in.images.add("images.azurecr.localhost/refusing:1", Image(("python", "-c", REFUSING)))
     failed = deploy(desk, service, "--container", "images.azurecr.localhost/refusing:1")
@@ -292,7 +292,7 @@ def test_ctrl_c_between_the_operations_says_what_is_there(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lookonce.azure.online.smoke_test", interrupted)
+    monkeypatch.setattr("lookonce.azure.deployment.rollout.smoke_test", interrupted)
     stopped = deploy(desk, service)
     assert stopped.code == 130
     assert f"what was made stays there: endpoint {service}. Look: lookonce deploy list" in stopped.err

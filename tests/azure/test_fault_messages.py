@@ -26,11 +26,11 @@ from azure.storage.blob._shared.policies import StorageRetryPolicy
 from azure_stand_in.faults import BUILD_LOG
 from azure_stand_in.stand_in import StandIn
 from azure_stand_in.tests.submitting import code, submit
-from lookonce.azure import attempts
-from lookonce.azure.ask import ask
-from lookonce.azure.explain import explain
+from lookonce.azure import retry
+from lookonce.azure.errors import explain
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.workspace import find_config, open_workspace
+from lookonce.azure.retry import ask
+from lookonce.azure.session import find_config, open_workspace
 from lookonce.errors import LookonceError
 
 
@@ -155,7 +155,7 @@ def test_long_operations_outlive_their_token(stand_in: StandIn, client: MLClient
 def test_an_hour_to_wait_is_not_waited(
     stand_in: StandIn, client: MLClient, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    monkeypatch.setattr(attempts, "_LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(retry, "_LONGEST_SECONDS", 0.2)
     stand_in.faults.throttle(3, 3600)
     assert isinstance(ask(client, lambda: list(client.compute.list())), list)
     assert [one.status for one in stand_in.asked("GET", "/computes")] == [429, 429, 429, 200]

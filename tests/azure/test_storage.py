@@ -28,9 +28,8 @@ from azure.storage.blob import (
 
 from azure_stand_in.azurite import Azurite
 from faulty_proxy import FaultyProxy
-from lookonce.azure.blob_account import BlobAccount
+from lookonce.azure.blobs import DELETED, SENT, STRAY, THERE, BlobAccount
 from lookonce.azure.download import download, place_of
-from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
 
@@ -210,7 +209,7 @@ def test_a_busy_service_and_a_breaking_network_are_borne(azurite: Azurite, name:
 
 
 def test_what_stays_broken_is_named_and_the_rest_goes(azurite: Azurite, name: str, folder: Path, monkeypatch):
-    monkeypatch.setattr("lookonce.azure.attempts._FIRST_SECONDS", 0.01)
+    monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.01)
     with FaultyProxy(azurite.blob_url) as proxy:
         container = BlobAccount(connection_string=through(azurite, proxy)).container(name)
         proxy.fault = lambda method, path, number: (
@@ -355,7 +354,7 @@ def test_a_sas_that_may_not_create_containers(
 def test_a_stored_file_that_does_not_fit_its_md5_is_not_taken(
     container: ContainerClient, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr("lookonce.azure.attempts._FIRST_SECONDS", 0.001)
+    monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.001)
     container.create_container()
     settings = ContentSettings(content_md5=bytearray(hashlib.md5(b"other").digest()))
     # Blocks are committed with whatever MD5 is said; a blob sent whole is compared at once.

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure.blob_account import RAW, TRAINING, BlobAccount, check_container_name
-from lookonce.azure.credentials import OLD_NAMES, credential, understand_old_names, who_am_i
-from lookonce.azure.explain import explain
-from lookonce.azure.workspace import Place, find_config, management_scope, open_workspace
+from lookonce.azure.blobs import RAW, TRAINING, BlobAccount, check_container_name
+from lookonce.azure.errors import explain
+from lookonce.azure.session import (
+    OLD_NAMES,
+    Place,
+    credential,
+    find_config,
+    management_scope,
+    open_workspace,
+    understand_old_names,
+    who_am_i,
+)
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import ask, quiet
-from lookonce.azure.explain import explain
+from lookonce.azure.errors import explain
+from lookonce.azure.retry import ask, quiet
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import Answer, ask, quiet
-from lookonce.azure.explain import explain
+from lookonce.azure.errors import explain
+from lookonce.azure.retry import Answer, ask, quiet
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
 from lookonce.io.hashing import file_sha256

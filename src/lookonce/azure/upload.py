@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import ContentSettings
 
-from lookonce.azure.attempts import attempt
-from lookonce.azure.explain import explain
-from lookonce.azure.listing import Blob, list_blobs
-from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE, Progress, Summary, in_parallel
+from lookonce.azure.blobs import DELETED, SENT, STRAY, THERE, Blob, Progress, Summary, in_parallel, list_blobs
+from lookonce.azure.errors import explain
+from lookonce.azure.retry import attempt
 from lookonce.errors import LookonceError
 from lookonce.io.hashing import file_md5
 

@@ -54,10 +54,8 @@ def watch(
     client: MLClient, who: TokenCredential, name: str, model: str | None, out: Path | None = None
 ) -> int:
     """Follow a job; when it completed, register its models, and fetch its folder to `out`. 0 if it did."""
-    from lookonce.azure.job_results import register_models
-    from lookonce.azure.job_watch import follow
-    from lookonce.azure.jobs import find_job
-    from lookonce.azure.run_history import RunHistory
+    from lookonce.azure.job_watch import RunHistory, follow
+    from lookonce.azure.jobs import find_job, register_models
     from lookonce.errors import LookonceError
     from lookonce.models.registry import model_name
 
@@ -121,8 +119,7 @@ def _ways(name: str) -> str:
 
 def _open(arguments: argparse.Namespace) -> tuple[MLClient, TokenCredential]:
     with needs_azure():
-        from lookonce.azure.credentials import credential
-        from lookonce.azure.workspace import find_config, open_workspace
+        from lookonce.azure.session import credential, find_config, open_workspace
     who = credential()
     return open_workspace(find_config(arguments.config), who), who
 
@@ -164,8 +161,8 @@ def _download(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(client: MLClient, name: str, out: Path) -> int:
-    from lookonce.azure.job_results import fetch
-    from lookonce.azure.transfer import SENT, THERE
+    from lookonce.azure.blobs import SENT, THERE
+    from lookonce.azure.jobs import fetch
 
     summary = fetch(client, name, out)
     print(f"{out}: {summary.count(SENT)} files came from job {name}, {summary.count(THERE)} were there.")

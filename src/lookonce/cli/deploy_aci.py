@@ -30,9 +30,9 @@ def _aci(arguments: argparse.Namespace) -> int:
     if given is not None and (not given.strip() or not given.isprintable()):
         raise LookonceError(f"{_KEY} is set but empty, or has signs that no header can have. Give it a key.")
     client = workspace(arguments.config)
-    from lookonce.azure.container_service import Size, deploy, look
-    from lookonce.azure.containers import check
-    from lookonce.azure.prepare import prepare
+    from lookonce.azure.deployment.aci import Size, deploy, look
+    from lookonce.azure.deployment.containers import check
+    from lookonce.azure.deployment.prepare import prepare
 
     check(service, arguments.cpu, arguments.memory, arguments.dns_label)
     key = given or secrets.token_urlsafe(32)

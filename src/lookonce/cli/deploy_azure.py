@@ -16,7 +16,7 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-    from lookonce.azure.stages import Stages
+    from lookonce.azure.deployment.stages import Stages
 
 _EXAMPLES = """examples:
   lookonce deploy online outputs/model.keras --service-name cells
@@ -80,7 +80,7 @@ def service_parser(actions: Any, name: str, about: str) -> argparse.ArgumentPars
 def workspace(config: Path | None) -> MLClient:
     """The client of the workspace that config.json names. Raises LookonceError."""
     with needs_azure():
-        from lookonce.azure.workspace import find_config, open_workspace
+        from lookonce.azure.session import find_config, open_workspace
     return open_workspace(find_config(config))
 
 
@@ -96,7 +96,7 @@ def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
 def telling(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stages, Path]]:
     """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and `advice`."""
     with needs_azure():
-        from lookonce.azure.stages import Stages
+        from lookonce.azure.deployment.stages import Stages
     stages = Stages(out)
     try:
         with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
@@ -120,11 +120,11 @@ def _online(arguments: argparse.Namespace) -> int:
     if arguments.instances < 1:
         raise LookonceError(f"--instances is {arguments.instances}; expected 1 or more.")
     client = workspace(arguments.config)
-    from lookonce.azure import services
-    from lookonce.azure.online import deploy, look
-    from lookonce.azure.online_parts import Wanted
-    from lookonce.azure.prepare import ONLINE_SCRIPT, prepare
-    from lookonce.azure.serving_environment import Way
+    from lookonce.azure.deployment import services
+    from lookonce.azure.deployment.online import Wanted
+    from lookonce.azure.deployment.prepare import ONLINE_SCRIPT, prepare
+    from lookonce.azure.deployment.rollout import deploy, look
+    from lookonce.azure.environments import Way
 
     way = Way(ONLINE_SCRIPT) if arguments.container is None else Way(image=arguments.container or None)
     with deploying(service) as (stages, folder):
@@ -165,9 +165,9 @@ def _traffic(arguments: argparse.Namespace) -> int:
     if sum(shares.values()) != 100:
         raise LookonceError(f"the shares sum up to {sum(shares.values())} percent; expected 100.")
     client = workspace(arguments.config)
-    from lookonce.azure.online import told_shares
-    from lookonce.azure.online_parts import find_endpoint, set_traffic
-    from lookonce.azure.services import no_service
+    from lookonce.azure.deployment.online import find_endpoint, set_traffic
+    from lookonce.azure.deployment.rollout import told_shares
+    from lookonce.azure.deployment.services import no_service
 
     endpoint = find_endpoint(client, arguments.name)
     if endpoint is None:

@@ -38,10 +38,10 @@ def _batch(arguments: argparse.Namespace) -> int:
             flag = name.replace("_", "-")
             raise LookonceError(f"--{flag} is {getattr(arguments, name)}; expected 1 or more.")
     client = workspace(arguments.config)
-    from lookonce.azure.batch import Wanted, deploy, look
-    from lookonce.azure.batch_jobs import score
-    from lookonce.azure.prepare import BATCH_SCRIPT, prepare
-    from lookonce.azure.serving_environment import Way
+    from lookonce.azure.deployment.batch import Wanted, deploy, look
+    from lookonce.azure.deployment.batch_jobs import score
+    from lookonce.azure.deployment.prepare import BATCH_SCRIPT, prepare
+    from lookonce.azure.environments import Way
 
     variables = {"LOOKONCE_CONF": str(arguments.conf), "LOOKONCE_IOU": str(arguments.iou)}
     wanted = Wanted(

@@ -14,7 +14,7 @@ def show_list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     client = workspace(arguments.config)
-    from lookonce.azure.services import key, services
+    from lookonce.azure.deployment.services import key, services
 
     known, unseen = services(client)
     for reason in unseen:
@@ -40,7 +40,7 @@ def show_list(arguments: argparse.Namespace) -> int:
 def show_logs(arguments: argparse.Namespace) -> int:
     """`lookonce deploy logs NAME --on azure`."""
     client = workspace(arguments.config)
-    from lookonce.azure.services import found, logs
+    from lookonce.azure.deployment.services import found, logs
 
     said = logs(client, found(client, arguments.name), arguments.deployment, max(1, arguments.lines))
     for name, lines in said.items():
@@ -53,7 +53,7 @@ def show_logs(arguments: argparse.Namespace) -> int:
 def delete(arguments: argparse.Namespace) -> int:
     """`lookonce deploy delete NAME --on azure`."""
     client = workspace(arguments.config)
-    from lookonce.azure import services
+    from lookonce.azure.deployment import services
 
     service = services.found(client, arguments.name)
     doing = f"deleting {arguments.deployment or service.name}"

@@ -85,7 +85,7 @@ def _open(arguments: argparse.Namespace) -> Registry:
         return open_local()
     with needs_azure():
         from lookonce.azure.registry import AzureRegistry
-        from lookonce.azure.workspace import find_config, open_workspace
+        from lookonce.azure.session import find_config, open_workspace
     return AzureRegistry(open_workspace(find_config(arguments.config)))
 
 

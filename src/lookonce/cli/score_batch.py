@@ -47,7 +47,7 @@ def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -
             f"{named.batch.name} is a batch endpoint, which has its thresholds from lookonce deploy batch "
             "--conf --iou. Leave them out here."
         )
-    from lookonce.azure import batch_jobs
+    from lookonce.azure.deployment import batch_jobs
     from lookonce.cli.deploy_azure import telling
 
     names = names_of(images)

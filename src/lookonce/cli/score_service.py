@@ -12,7 +12,7 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-    from lookonce.azure.services import Service
+    from lookonce.azure.deployment.services import Service
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_named(arguments: argparse.Namespace) -> Named:
     from lookonce.cli.deploy_azure import workspace
 
     client = workspace(arguments.config)
-    from lookonce.azure.services import found, key
+    from lookonce.azure.deployment.services import found, key
 
     service = found(client, arguments.service)
     if service.kind == "batch":

@@ -46,11 +46,10 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     """Submit, watch, register; 0 when the job completed."""
     with needs_azure():
         from lookonce.azure import compute
-        from lookonce.azure.credentials import credential
-        from lookonce.azure.job_data import place_data
-        from lookonce.azure.job_environment import ensure_environment
+        from lookonce.azure.datastore import place_data
+        from lookonce.azure.environments import ensure_training_environment
         from lookonce.azure.jobs import Training, check_experiment, submit
-        from lookonce.azure.workspace import find_config, open_workspace
+        from lookonce.azure.session import credential, find_config, open_workspace
     from lookonce.cli.azure_jobs import watch
 
     # All that can be wrong here is told before anything is made there.
@@ -73,7 +72,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     _say(f"Images: {found.asset or found.address}")
     inputs = _weights(client, arguments)
     backend = arguments.backend or "tensorflow"
-    environment, count = ensure_environment(client, backend, arguments.gpu_num > 0)
+    environment, count = ensure_training_environment(client, backend, arguments.gpu_num > 0)
     _say(f"Environment: {environment}, {count} packages in the versions of this machine.")
     cluster, about = compute.ensure(client, wanted)
     _say(f"Compute: {about}.")

@@ -1,4 +1,4 @@
-"""Services in Azure Container Instances: one container each, a key, a public address without TLS."""
+"""Services in Azure Container Instances, and their keys in the workspace's key vault."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure import operations
-from lookonce.azure.ask import ask
-from lookonce.azure.explain import without_secrets
-from lookonce.azure.image_builds import management
-from lookonce.azure.kept_keys import LONGEST
+from lookonce.azure import retry
+from lookonce.azure.deployment.image_builds import management
+from lookonce.azure.errors import without_secrets
+from lookonce.azure.retry import ask
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -44,10 +43,10 @@ class Wanted:
 
 def check(service: str, cpu: float, memory_gb: float, dns_label: str | None) -> None:
     """Raises LookonceError for what Azure would refuse."""
-    if not _NAME.match(service) or len(service) > LONGEST:
+    if not _NAME.match(service) or len(service) > LONGEST_NAME:
         raise LookonceError(
-            f"{service[:60]!r} is no name for a container instance; expected 3 to {LONGEST} small letters, "
-            "digits and hyphens, a letter first and no hyphen last."
+            f"{service[:60]!r} is no name for a container instance; expected 3 to {LONGEST_NAME} small "
+            "letters, digits and hyphens, a letter first and no hyphen last."
         )
     if not 0.1 <= cpu <= 32 or not 0.5 <= memory_gb <= 256:
         raise LookonceError(f"--cpu {cpu:g} --memory {memory_gb:g}: expected 0.1 to 32, and 0.5 to 256 GB.")
@@ -80,10 +79,10 @@ def make(client: MLClient, wanted: Wanted) -> Any:
     """Start it, and wait until Azure says that it runs. Raises LookonceError."""
     instances, group = _instances(client), client.resource_group_name
     body = _body(client, wanted)
-    operations.finish(
+    retry.finish(
         client,
         lambda: instances.container_groups.begin_create_or_update(
-            group, wanted.service, body, polling_interval=operations.POLL_SECONDS
+            group, wanted.service, body, polling_interval=retry.POLL_SECONDS
         ),
         lambda: instances.container_groups.get(group, wanted.service).provisioning_state,
     )
@@ -93,11 +92,9 @@ def make(client: MLClient, wanted: Wanted) -> Any:
 def delete(client: MLClient, service: str) -> None:
     """Raises LookonceError; there may be none."""
     instances, group = _instances(client), client.resource_group_name
-    operations.delete(
+    retry.delete(
         client,
-        lambda: instances.container_groups.begin_delete(
-            group, service, polling_interval=operations.POLL_SECONDS
-        ),
+        lambda: instances.container_groups.begin_delete(group, service, polling_interval=retry.POLL_SECONDS),
         lambda: instances.container_groups.get(group, service).provisioning_state,
     )
 
@@ -186,3 +183,41 @@ def _body(client: MLClient, wanted: Wanted) -> Any:
         ),
         tags={**tags, **({_ABOUT: wanted.description[:256]} if wanted.description else {})},
     )
+
+
+# A connection's name has 33 letters at most.
+_KEY_PREFIX = "aci-"
+LONGEST_NAME = 33 - len(_KEY_PREFIX)
+
+
+def keep_key(client: MLClient, service: str, address: str, key: str) -> None:
+    """Raises LookonceError."""
+
+    def request() -> Any:
+        from azure.ai.ml.entities import APIKeyConnection
+
+        connection = APIKeyConnection(name=_KEY_PREFIX + service, api_base=address, api_key=key)
+        return client.connections.create_or_update(connection)
+
+    ask(client, request)
+
+
+def find_key(client: MLClient, service: str) -> str | None:
+    """None where none is kept. Raises LookonceError."""
+    try:
+        found: Any = ask(client, lambda: client.connections.get(_KEY_PREFIX + service, populate_secrets=True))
+    except ResourceNotFoundError:
+        return None
+    return str(found.credentials.key) if found.credentials.key else None
+
+
+def forget_key(client: MLClient, service: str) -> None:
+    """Raises LookonceError; there may be none."""
+    try:
+        ask(client, lambda: client.connections.delete(_KEY_PREFIX + service))
+    except ResourceNotFoundError:
+        return
+    except LookonceError as error:
+        raise LookonceError(
+            f"the key that the workspace keeps as {_KEY_PREFIX}{service} stays: {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""The surroundings of a deployment: Azure's inference server with our entry script, or an image."""
+"""Environments of training jobs and deployments: an image, and pinned packages for conda."""
 
 from __future__ import annotations
 
@@ -13,14 +13,56 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import ask
-from lookonce.azure.job_environment import IMAGE
+from lookonce.azure.retry import ask
 from lookonce.deploy.package.image_context import write_context
 from lookonce.deploy.package.lock import locked
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Environment
+
+IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
+# The job reads and writes mounted folders; it asks the workspace for nothing but its MLflow.
+_NOT_THERE = ("azure-ai-ml", "azure-mgmt-containerinstance", "azure-mgmt-containerregistry", "adlfs")
+# Packages whose builds for NVIDIA's GPUs have another name here.
+_ON_GPU = {
+    "tensorflow-cpu": "tensorflow[and-cuda]",
+    "tensorflow": "tensorflow[and-cuda]",
+    "jax": "jax[cuda12]",
+}
+
+
+def training_conda(backend: str, gpu: bool) -> dict[str, Any]:
+    """What conda installs: this Python, and lookonce's packages in their versions here."""
+    packages = locked(("azure", backend), _NOT_THERE)
+    if gpu:
+        split = (package.split("==") for package in packages)
+        packages = [f"{_ON_GPU.get(name.replace('_', '-'), name)}=={version}" for name, version in split]
+    python = f"python={sys.version_info.major}.{sys.version_info.minor}"
+    return {
+        "name": "lookonce",
+        "channels": ["conda-forge"],
+        "dependencies": [python, "pip", {"pip": packages}],
+    }
+
+
+def ensure_training_environment(
+    client: MLClient, backend: str, gpu: bool, image: str = IMAGE
+) -> tuple[str, int]:
+    """`name:version` of the environment, made if it isn't there, and how many packages it pins."""
+    from azure.ai.ml.entities import Environment
+
+    content = training_conda(backend, gpu)
+    name = f"lookonce-{backend}-{'gpu' if gpu else 'cpu'}"
+    version = hashlib.sha256(json.dumps([content, image]).encode()).hexdigest()[:12]
+    count = len(content["dependencies"][-1]["pip"])
+    try:
+        ask(client, lambda: client.environments.get(name, version))
+    except ResourceNotFoundError:
+        wanted = Environment(name=name, version=version, image=image, conda_file=content)
+        ask(client, lambda: client.environments.create_or_update(wanted))
+    return f"{name}:{version}", count
+
 
 # It brings another web server, and its own pins of what that needs.
 SERVER = "azureml-inference-server-http==1.5.1"
@@ -52,12 +94,12 @@ class Way:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def ensure_environment(client: MLClient, way: Way, batch: bool = False) -> str:
+def ensure_serving_environment(client: MLClient, way: Way, batch: bool = False) -> str:
     """`name:version` of the environment, registered if it isn't there. Raises LookonceError."""
     from azure.ai.ml.entities import BuildContext, Environment
 
     if way.script is not None:
-        packages = conda(batch)
+        packages = serving_conda(batch)
         name = "lookonce-batch" if batch else "lookonce-score"
         return _ensure(client, Environment(name=name, image=IMAGE, conda_file=packages), packages)
     if way.image is not None:
@@ -70,7 +112,7 @@ def ensure_environment(client: MLClient, way: Way, batch: bool = False) -> str:
         return _ensure(client, built, digest)
 
 
-def conda(batch: bool) -> dict[str, Any]:
+def serving_conda(batch: bool) -> dict[str, Any]:
     """What conda installs for the entry script: this Python, and the versions that run here."""
     left_out = (*UNUSED, *_DRIVERS_OWN) if batch else UNUSED
     packages = [*locked((), left_out), *(_DRIVER if batch else (SERVER,))]

@@ -11,21 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure import operations
-from lookonce.azure.ask import ask
-from lookonce.azure.endpoint_logs import build_log, last_lines, stored_lines
-from lookonce.azure.online_parts import (
+from lookonce.azure import retry
+from lookonce.azure.deployment.online import (
     Wanted,
+    build_log,
     check_compute,
     delete_deployment,
     delete_endpoint,
     find_endpoint,
+    last_lines,
     make_deployment,
     make_endpoint,
     set_traffic,
     smoke_test,
+    stored_lines,
 )
-from lookonce.azure.stages import Stages
+from lookonce.azure.deployment.stages import Stages
+from lookonce.azure.retry import ask
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ def _undone(client: MLClient, wanted: Wanted, before: Before, error: Exception, 
     """Take away what was made; the message with what failed, the log, what stayed, and what to do."""
     service, made_endpoint = wanted.service, before.endpoint is None
     what = f"endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {operations.told(error)}"
+    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {wanted.model}, for the next attempt."

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure import operations
-from lookonce.azure.ask import ask
-from lookonce.azure.online import COLOURS
-from lookonce.azure.online_parts import check_compute
-from lookonce.azure.prepare import BATCH_SCRIPT, Prepared
-from lookonce.azure.stages import Stages
+from lookonce.azure import retry
+from lookonce.azure.deployment.online import check_compute
+from lookonce.azure.deployment.prepare import BATCH_SCRIPT, Prepared
+from lookonce.azure.deployment.rollout import COLOURS
+from lookonce.azure.deployment.stages import Stages
+from lookonce.azure.retry import ask
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def deploy(
 
 def delete_endpoint(client: MLClient, service: str) -> None:
     """With all its deployments. Raises LookonceError."""
-    operations.delete(
+    retry.delete(
         client,
         lambda: client.batch_endpoints.begin_delete(name=service),
         lambda: client.batch_endpoints.get(service).provisioning_state,
@@ -127,7 +127,7 @@ def delete_endpoint(client: MLClient, service: str) -> None:
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
     """Raises LookonceError."""
-    operations.delete(
+    retry.delete(
         client,
         lambda: client.batch_deployments.begin_delete(name=name, endpoint_name=service),
         lambda: client.batch_deployments.get(name, service).provisioning_state,
@@ -149,7 +149,7 @@ def _make_default(client: MLClient, service: str, name: str) -> None:
 
 
 def _put_endpoint(client: MLClient, endpoint: Any) -> None:
-    operations.finish(
+    retry.finish(
         client,
         lambda: client.batch_endpoints.begin_create_or_update(endpoint),
         lambda: client.batch_endpoints.get(endpoint.name).provisioning_state,
@@ -186,7 +186,7 @@ def _make_deployment(client: MLClient, wanted: Wanted, ready: Prepared, name: st
             logging_level="info",
         ),
     )
-    operations.finish(
+    retry.finish(
         client,
         lambda: client.batch_deployments.begin_create_or_update(deployment),
         lambda: client.batch_deployments.get(name, wanted.service).provisioning_state,
@@ -210,7 +210,7 @@ def _undone(
 ) -> str:
     made_endpoint = before.endpoint is None
     what = f"batch endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {operations.told(error)}"
+    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {model}, for the next attempt."

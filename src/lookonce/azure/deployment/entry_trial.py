@@ -1,8 +1,8 @@
-"""An entry script run once as Azure runs it: `python -m lookonce.azure.entry_trial SCRIPT IMAGE [NAME…]`.
+"""Run an entry script once, as Azure's inference server does.
 
-`init()`, then `run` on the image. The answer is the last line on the output stream, as JSON. Imports of the
-packages NAME… fail, for the deployment doesn't have them. Azure's inference server needn't be installed:
-what the script takes from it is put in its place.
+`python -m lookonce.azure.deployment.entry_trial SCRIPT IMAGE [NAME…]` calls `init()`, then `run` with the
+image, and prints the response as JSON on the last line. Importing a package NAME… fails, because the deployment
+does not have it. Azure's inference server need not be installed: stubs replace what the script imports from it.
 """
 
 from __future__ import annotations

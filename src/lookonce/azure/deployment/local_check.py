@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookonce.azure.explain import without_secrets
+from lookonce.azure.errors import without_secrets
 from lookonce.deploy.local import answers, free_port
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
@@ -158,7 +158,7 @@ def _child(trial: Trial) -> dict[str, Any]:
     script, image = str(trial.code / trial.script), str(trial.image.resolve())
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "lookonce.azure.entry_trial", script, image, *trial.missing],
+            [sys.executable, "-m", "lookonce.azure.deployment.entry_trial", script, image, *trial.missing],
             cwd=trial.code,
             env=trial.environment,
             stdin=subprocess.DEVNULL,

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure.ask import ask
-from lookonce.azure.credentials import credential
-from lookonce.azure.explain import without_secrets
-from lookonce.azure.workspace import management_scope
+from lookonce.azure.errors import without_secrets
+from lookonce.azure.retry import ask
+from lookonce.azure.session import credential, management_scope
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:

@@ -1,18 +1,23 @@
-"""What an online endpoint consists of, asked for through the SDK: endpoint, deployments, traffic, key."""
+"""Online endpoints through the SDK: endpoint, deployments, traffic, key, smoke test, logs."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobClient
 
-from lookonce.azure import operations
-from lookonce.azure.ask import ask
-from lookonce.azure.serving_environment import Way
+from lookonce.azure import retry
+from lookonce.azure.datastore import find_datastore
+from lookonce.azure.environments import Way
+from lookonce.azure.errors import without_secrets
+from lookonce.azure.retry import ask
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient
@@ -91,7 +96,7 @@ def make_endpoint(client: MLClient, wanted: Wanted) -> None:
         if wanted.compute
         else ManagedOnlineEndpoint(**about)
     )
-    operations.finish(
+    retry.finish(
         client,
         lambda: client.online_endpoints.begin_create_or_update(endpoint),
         lambda: client.online_endpoints.get(wanted.service).provisioning_state,
@@ -128,7 +133,7 @@ def make_deployment(client: MLClient, wanted: Wanted, name: str) -> None:
     if wanted.instance_type:
         about["instance_type"] = wanted.instance_type
     deployment = KubernetesOnlineDeployment(**about) if wanted.compute else ManagedOnlineDeployment(**about)
-    operations.finish(
+    retry.finish(
         client,
         lambda: client.online_deployments.begin_create_or_update(deployment),
         lambda: client.online_deployments.get(name, wanted.service).provisioning_state,
@@ -169,7 +174,7 @@ def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], descr
     endpoint = ask(client, lambda: client.online_endpoints.get(service))
     endpoint.description = description or endpoint.description
     endpoint.traffic = dict(shares)
-    operations.finish(
+    retry.finish(
         client,
         lambda: client.online_endpoints.begin_create_or_update(endpoint),
         lambda: client.online_endpoints.get(service).provisioning_state,
@@ -178,7 +183,7 @@ def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], descr
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
     """Raises LookonceError."""
-    operations.delete(
+    retry.delete(
         client,
         lambda: client.online_deployments.begin_delete(name=name, endpoint_name=service),
         lambda: client.online_deployments.get(name, service).provisioning_state,
@@ -187,8 +192,55 @@ def delete_deployment(client: MLClient, service: str, name: str) -> None:
 
 def delete_endpoint(client: MLClient, service: str) -> None:
     """With all its deployments. Raises LookonceError."""
-    operations.delete(
+    retry.delete(
         client,
         lambda: client.online_endpoints.begin_delete(name=service),
         lambda: client.online_endpoints.get(service).provisioning_state,
     )
+
+
+# Where a message about a failed build says that its log is.
+_BUILD_LOG = re.compile(r"azureml/ImageLogs/[\w./-]+\w")
+_MOST_BYTES = 2**20
+
+
+def last_lines(client: MLClient, service: str, name: str, count: int) -> list[str]:
+    """Of a deployment's container, or of what fetched model and code for it; [] where there is no log."""
+    for container in ("inference-server", "storage-initializer"):
+        try:
+            read = partial(client.online_deployments.get_logs, name, service, count, container_type=container)
+            said = ask(client, read)
+        except (LookonceError, ResourceNotFoundError):
+            continue
+        lines = [line for line in _lines(str(said)) if not line.startswith("Instance status:")]
+        if lines:
+            return lines[-count:]
+    return []
+
+
+def build_log(error: BaseException | None) -> str | None:
+    """Container and path, in the workspace's own storage, of the log that an image's failed build left."""
+    while error is not None:
+        if found := _BUILD_LOG.search(str(error)):
+            return found[0]
+        error = error.__cause__
+    return None
+
+
+def stored_lines(client: MLClient, path: str, count: int) -> list[str]:
+    """The last lines of a file in the workspace's own storage; [] where it can't be had."""
+    try:
+        account = find_datastore(client).container
+        container, _, name = path.partition("/")
+        address = f"{account.scheme}://{account.primary_hostname}"
+        blob = BlobClient(address, container, name, credential=account.credential)
+        size = ask(client, lambda: blob.get_blob_properties().size)
+        start = max(0, size - _MOST_BYTES)
+        content = ask(client, lambda: blob.download_blob(offset=start).readall()) if size else b""
+    except (LookonceError, ResourceNotFoundError):
+        return []
+    return _lines(content.decode("utf-8", "replace"))[-count:]
+
+
+def _lines(said: str) -> list[str]:
+    return [without_secrets(line.rstrip()) for line in said.splitlines() if line.strip()]

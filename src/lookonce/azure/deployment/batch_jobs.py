@@ -14,17 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import ask
-from lookonce.azure.attempts import attempt
-from lookonce.azure.batch import FILE, OUTPUT
-from lookonce.azure.credentials import credential
-from lookonce.azure.datastore import find_datastore
-from lookonce.azure.explain import without_secrets
-from lookonce.azure.job_data import fingerprint
+from lookonce.azure.datastore import find_datastore, fingerprint
+from lookonce.azure.deployment.batch import FILE, OUTPUT
+from lookonce.azure.deployment.stages import Stages
+from lookonce.azure.errors import without_secrets
+from lookonce.azure.job_watch import RunHistory
 from lookonce.azure.jobs import ENDED, find_job
-from lookonce.azure.operations import plain
-from lookonce.azure.run_history import RunHistory
-from lookonce.azure.stages import Stages
+from lookonce.azure.retry import ask, attempt, plain
+from lookonce.azure.session import credential
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure import containers, image_builds, kept_keys, operations
-from lookonce.azure.ask import ask
-from lookonce.azure.prepare import Prepared
-from lookonce.azure.stages import Stages
+from lookonce.azure import retry
+from lookonce.azure.deployment import containers, image_builds
+from lookonce.azure.deployment.prepare import Prepared
+from lookonce.azure.deployment.stages import Stages
+from lookonce.azure.retry import ask
 from lookonce.deploy.local import answers
 from lookonce.deploy.package.image_context import write_context
 from lookonce.errors import LookonceError
@@ -104,7 +105,7 @@ def _keep_key(
 ) -> None:
     try:
         with stages.stage("keeping the key in the workspace") as stage:
-            kept_keys.keep(client, service, address, key)
+            containers.keep_key(client, service, address, key)
             stage.told = "the key is kept in the workspace"
     except LookonceError as error:
         text = f"the workspace can't keep the key: {error}"
@@ -127,7 +128,7 @@ def _wait_ready(client: MLClient, service: str, address: str) -> None:
 
 
 def _undone(client: MLClient, service: str, model: str, image: str, error: Exception, stages: Stages) -> str:
-    text = f"{service} isn't deployed: {operations.told(error)}"
+    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
     try:
         if containers.find_group(client, service) is not None:
             if lines := containers.last_lines(client, service, _LOG_LINES):

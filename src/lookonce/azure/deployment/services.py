@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure import batch, batch_jobs, containers, endpoint_logs, kept_keys, online_parts
-from lookonce.azure.ask import ask
-from lookonce.azure.operations import plain
+from lookonce.azure.deployment import batch, batch_jobs, containers, online
+from lookonce.azure.retry import ask, plain
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -68,9 +67,9 @@ def services(client: MLClient) -> tuple[list[Service], list[str]]:
 def key(client: MLClient, service: Service) -> str | None:
     """What opens it; None where the workspace doesn't know. Raises LookonceError."""
     if service.kind == ACI:
-        return kept_keys.find(client, service.name)
+        return containers.find_key(client, service.name)
     # Batch endpoints go by who is signed in.
-    return None if service.kind == BATCH else online_parts.key(client, service.name)
+    return None if service.kind == BATCH else online.key(client, service.name)
 
 
 def logs(client: MLClient, service: Service, deployment: str | None, count: int) -> dict[str, list[str]]:
@@ -80,17 +79,17 @@ def logs(client: MLClient, service: Service, deployment: str | None, count: int)
     names = _chosen(client, service, deployment)
     if service.kind == BATCH:
         return batch_jobs.last_lines(client, service.name, count)
-    return {name: endpoint_logs.last_lines(client, service.name, name, count) for name in names}
+    return {name: online.last_lines(client, service.name, name, count) for name in names}
 
 
 def delete(client: MLClient, service: Service, deployment: str | None) -> str:
     """End it, or one deployment of it; what was deleted, for people. Raises LookonceError."""
     if service.kind == ACI:
         containers.delete(client, service.name)
-        kept_keys.forget(client, service.name)
+        containers.forget_key(client, service.name)
         return f"container instance {service.name}, with its key,"
     names = _chosen(client, service, deployment)
-    parts = batch if service.kind == BATCH else online_parts
+    parts = batch if service.kind == BATCH else online
     if deployment is None:
         parts.delete_endpoint(client, service.name)
         with_them = f" with {' and '.join(names)}" if names else ""
@@ -115,7 +114,7 @@ def _chosen(client: MLClient, service: Service, deployment: str | None) -> list[
 
 
 def _find_online(client: MLClient, service: str) -> Service | None:
-    endpoint = online_parts.find_endpoint(client, service)
+    endpoint = online.find_endpoint(client, service)
     return _online(client, endpoint) if endpoint is not None else None
 
 
