@@ -37,7 +37,7 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
         "no compute 'no-such-cluster' in workspace lookonce; of the kind kubernetes there is" in missing.err
     )
     assert cluster in missing.err
-    assert stand_in.asked("PUT", f"models/{service}/versions/1") == []
+    assert stand_in.requests_to("PUT", f"models/{service}/versions/1") == []
     first = deploy("--compute", cluster, "--image", "dog.jpg")
     assert first.code == 0, first.said
     assert "blue answers: 5 found in dog.jpg" in first.out

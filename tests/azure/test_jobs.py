@@ -232,7 +232,7 @@ def test_wrong_options_are_told_and_no_job_is_made(
     done = lookonce(stand_in, "train", data, "--on", "azure", *options)
     assert done.returncode in (1, 2)
     assert told in done.stderr, done.stderr
-    assert not stand_in.asked("PUT", "/jobs")
+    assert not stand_in.requests_to("PUT", "/jobs")
     assert not [one for one in stand_in.requests if one.method == "PUT" and "/jobs/" in one.path]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from azure.core.exceptions import HttpResponseError
 
 from lookonce.azure.errors import explain
-from lookonce.azure.retry import attempt
+from lookonce.azure.retry import with_retries
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Blob:
 def list_blobs(container: ContainerClient, prefix: str = "") -> dict[str, Blob]:
     """All files below `prefix` by name. Raises LookonceError when the container is missing or closed."""
 
-    def ask() -> dict[str, Blob]:
+    def request() -> dict[str, Blob]:
         found = {}
         for blob in container.list_blobs(name_starts_with=prefix or None, include=["metadata"]):
             # Data Lake's folders stand in the list as empty blobs.
@@ -140,7 +140,7 @@ def list_blobs(container: ContainerClient, prefix: str = "") -> dict[str, Blob]:
         return found
 
     try:
-        return attempt(ask)
+        return with_retries(request)
     except HttpResponseError as error:
         if error.status_code == 404:
             raise LookonceError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.errors import explain
-from lookonce.azure.retry import ask, quiet
+from lookonce.azure.retry import call, sdk_silenced
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?!.*-\d+\Z)[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]\Z")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ComputeSpec:
     """What a job needs. `name` and `size` None: by the number of GPUs."""
 
     gpus: int = 1
@@ -64,7 +64,7 @@ class Wanted:
         return "-".join(part for part in (*parts, "low" if self.low_priority else "") if part)
 
 
-def ensure(client: MLClient, wanted: Wanted) -> tuple[str, str]:
+def ensure(client: MLClient, wanted: ComputeSpec) -> tuple[str, str]:
     """The cluster's name and a sentence about it; made where there is none. Raises LookonceError.
 
     A cluster that could not be made is taken away again.
@@ -72,13 +72,13 @@ def ensure(client: MLClient, wanted: Wanted) -> tuple[str, str]:
     if wanted.cluster == SERVERLESS:
         return SERVERLESS, f"serverless, {wanted.nodes} of {wanted.vm_size}"
     try:
-        found = ask(client, lambda: client.compute.get(wanted.cluster))
+        found = call(client, lambda: client.compute.get(wanted.cluster))
     except ResourceNotFoundError:
         return wanted.cluster, _make(client, wanted)
     return wanted.cluster, _use(client, wanted, found)
 
 
-def _use(client: MLClient, wanted: Wanted, found: Any) -> str:
+def _use(client: MLClient, wanted: ComputeSpec, found: Any) -> str:
     size = str(getattr(found, "size", "") or "")
     if wanted.size and size and size.lower() != wanted.size.lower():
         raise LookonceError(
@@ -101,7 +101,7 @@ def _use(client: MLClient, wanted: Wanted, found: Any) -> str:
     return f"{wanted.cluster} ({size or found.type}), which was there"
 
 
-def _make(client: MLClient, wanted: Wanted) -> str:
+def _make(client: MLClient, wanted: ComputeSpec) -> str:
     from azure.ai.ml.entities import AmlCompute
 
     cluster = AmlCompute(
@@ -113,7 +113,7 @@ def _make(client: MLClient, wanted: Wanted) -> str:
         tier="low_priority" if wanted.low_priority else "dedicated",
     )
     try:
-        ask(client, lambda: client.compute.begin_create_or_update(cluster).result())
+        call(client, lambda: client.compute.begin_create_or_update(cluster).result())
     except LookonceError as error:
         raise LookonceError(f"{error} {_take_away(client, wanted.cluster)}") from error
     price = "low priority, " if wanted.low_priority else ""
@@ -125,7 +125,7 @@ def _make(client: MLClient, wanted: Wanted) -> str:
 
 def _take_away(client: MLClient, name: str) -> str:
     try:
-        with quiet():
+        with sdk_silenced():
             client.compute.begin_delete(name).result()
     except ResourceNotFoundError:
         pass

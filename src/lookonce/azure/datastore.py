@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.blobs import SENT, THERE, TRAINING, BlobAccount, Progress, container_name, list_blobs
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.azure.session import storage_suffix
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
@@ -40,7 +40,7 @@ class Datastore:
 
 def find_datastore(client: MLClient, name: str | None = None) -> Datastore:
     """The one called so, or the workspace's own. Raises LookonceError, ResourceNotFoundError."""
-    found: Any = ask(
+    found: Any = call(
         client,
         lambda: (
             client.datastores.get(name, include_secrets=True)
@@ -98,7 +98,7 @@ def ensure_datastore(client: MLClient, name: str) -> tuple[Datastore, bool]:
         endpoint=storage_suffix("core.windows.net"),
         credentials=AccountKeyConfiguration(account_key=key) if key else None,
     )
-    ask(client, lambda: client.datastores.create_or_update(store))
+    call(client, lambda: client.datastores.create_or_update(store))
     return find_datastore(client, name), True
 
 
@@ -114,7 +114,7 @@ class JobData:
     asset: str = ""
 
 
-def place_data(
+def resolve_data(
     client: MLClient,
     data: str,
     ds_name: str | None,
@@ -185,7 +185,7 @@ def _asset(client: MLClient, store: Datastore, path: str, name: str, version: st
     address = store.address(f"{path}/")
     if version is not None:
         try:
-            found: Any = ask(client, lambda: client.data.get(name, version))
+            found: Any = call(client, lambda: client.data.get(name, version))
             if str(found.path).rstrip("/").endswith(f"/{path}"):
                 return JobData(f"azureml:{name}:{version}", f"{name}:{version}")
             # The same images in another place; the version can't be moved.
@@ -193,5 +193,5 @@ def _asset(client: MLClient, store: Datastore, path: str, name: str, version: st
         except ResourceNotFoundError:
             pass
     wanted = Data(name=name, version=version, type="uri_folder", path=address)
-    made: Any = ask(client, lambda: client.data.create_or_update(wanted))
+    made: Any = call(client, lambda: client.data.create_or_update(wanted))
     return JobData(f"azureml:{name}:{made.version}", f"{name}:{made.version}")

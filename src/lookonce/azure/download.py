@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from azure.core import MatchConditions
 
 from lookonce.azure.blobs import SENT, THERE, Blob, Progress, Summary, in_parallel, list_blobs
-from lookonce.azure.retry import attempt
+from lookonce.azure.retry import with_retries
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file, remove_leftovers
 from lookonce.io.hashing import file_md5
@@ -118,5 +118,5 @@ def _fetch(
             if size != blob.size or blob.md5 not in (None, digest.digest()):
                 raise ConnectionError("what arrived is not what was stored")
 
-    attempt(get, stop)
+    with_retries(get, stop)
     return SENT

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.deploy.package.image_context import write_context
 from lookonce.deploy.package.lock import locked
 
@@ -57,10 +57,10 @@ def ensure_training_environment(
     version = hashlib.sha256(json.dumps([content, image]).encode()).hexdigest()[:12]
     count = len(content["dependencies"][-1]["pip"])
     try:
-        ask(client, lambda: client.environments.get(name, version))
+        call(client, lambda: client.environments.get(name, version))
     except ResourceNotFoundError:
         wanted = Environment(name=name, version=version, image=image, conda_file=content)
-        ask(client, lambda: client.environments.create_or_update(wanted))
+        call(client, lambda: client.environments.create_or_update(wanted))
     return f"{name}:{version}", count
 
 
@@ -80,7 +80,7 @@ ROUTES: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Way:
+class ServingMode:
     """How a deployment serves.
 
     Args:
@@ -94,7 +94,7 @@ class Way:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def ensure_serving_environment(client: MLClient, way: Way, batch: bool = False) -> str:
+def ensure_serving_environment(client: MLClient, way: ServingMode, batch: bool = False) -> str:
     """`name:version` of the environment, registered if it isn't there. Raises LookonceError."""
     from azure.ai.ml.entities import BuildContext, Environment
 
@@ -129,7 +129,7 @@ def _ensure(client: MLClient, wanted: Environment, content: Any) -> str:
     text = json.dumps([content, str(wanted.image), ROUTES], sort_keys=True)
     wanted.version = hashlib.sha256(text.encode()).hexdigest()[:12]
     try:
-        ask(client, lambda: client.environments.get(wanted.name, wanted.version))
+        call(client, lambda: client.environments.get(wanted.name, wanted.version))
     except ResourceNotFoundError:
-        ask(client, lambda: client.environments.create_or_update(wanted))
+        call(client, lambda: client.environments.create_or_update(wanted))
     return f"{wanted.name}:{wanted.version}"

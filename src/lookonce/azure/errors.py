@@ -70,7 +70,7 @@ def refusal(error: HttpResponseError) -> str:
     said = said.removeprefix(f"{known[0]}: " if known else "").strip().rstrip(".")
     searched = [*(code.lower() for code in known), said.lower()]
     fix = next((text for pattern, text in _FIXES if any(re.search(pattern, one) for one in searched)), None)
-    if leads_nowhere(error):
+    if workspace_missing(error):
         fix = "{reason}; check config.json, and that the sign-in is for its tenant"
     fix = fix or _BY_STATUS.get(error.status_code or 0, "{reason}")
     words = {
@@ -108,7 +108,7 @@ def reason(error: HttpResponseError) -> str:
     return _unwrapped(text) or text
 
 
-def leads_nowhere(error: BaseException) -> bool:
+def workspace_missing(error: BaseException) -> bool:
     """Whether subscription, resource group or workspace is missing, not something in the workspace."""
     if not isinstance(error, HttpResponseError) or error.status_code != 404:
         return False

@@ -18,7 +18,7 @@ from azure.storage.blob import BlobClient
 
 from lookonce.azure.errors import without_secrets
 from lookonce.azure.jobs import ENDED
-from lookonce.azure.retry import ask, attempt
+from lookonce.azure.retry import call, with_retries
 from lookonce.azure.session import credential, management_scope
 from lookonce.errors import LookonceError
 
@@ -48,9 +48,9 @@ class RunHistory:
 
     def __init__(self, client: MLClient, who: TokenCredential) -> None:
         self._client = client
-        workspace: Any = ask(client, lambda: client.workspaces.get(str(client.workspace_name)))
+        workspace: Any = call(client, lambda: client.workspaces.get(str(client.workspace_name)))
         with PipelineClient[Any, Any](workspace.discovery_url, policies=[]) as plain:
-            found = ask(client, lambda: _json(plain, workspace.discovery_url))
+            found = call(client, lambda: _json(plain, workspace.discovery_url))
         host = found.get("history") or found.get("api")
         if not host:
             raise LookonceError(f"workspace {client.workspace_name} names no address of its run history.")
@@ -67,7 +67,7 @@ class RunHistory:
         """Of one run. Raises LookonceError."""
         address = f"{self._host}/history/v1.0{self._workspace}/runs/{run}/details"
         try:
-            found = ask(self._client, lambda: self._get(address))
+            found = call(self._client, lambda: self._get(address))
         except ResourceNotFoundError:
             raise LookonceError(f"no run {run[:80]!r} in workspace {self._client.workspace_name}.") from None
         error = ((found.get("error") or {}).get("error") or {}).get("message") or ""
@@ -193,12 +193,14 @@ class _Log:
         if name is None:
             return False
         blob = BlobClient.from_blob_url(details.logs[name])
-        size = attempt(lambda: blob.get_blob_properties().size)
+        size = with_retries(lambda: blob.get_blob_properties().size)
         if size < self._read:
             self.begin_again()
         if size == self._read:
             return False
-        content = attempt(lambda: blob.download_blob(offset=self._read, length=size - self._read).readall())
+        content = with_retries(
+            lambda: blob.download_blob(offset=self._read, length=size - self._read).readall()
+        )
         self._read += len(content)
         self.seen += len(content)
         *lines, self._rest = (self._rest + self._decoder.decode(content)).split("\n")
@@ -214,6 +216,6 @@ class _Log:
 
 
 def _show_end_of(address: str, line: Callable[[str], None]) -> None:
-    content = attempt(lambda: BlobClient.from_blob_url(address).download_blob().readall())
+    content = with_retries(lambda: BlobClient.from_blob_url(address).download_blob().readall())
     for text in content.decode("utf-8", "replace").splitlines()[-_LAST_LINES:]:
         line(without_secrets(text))

@@ -22,7 +22,7 @@ from lookonce.azure.compute import SERVERLESS
 from lookonce.azure.datastore import Datastore, datastore_of
 from lookonce.azure.download import download
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.retry import ask, attempt, quiet
+from lookonce.azure.retry import call, sdk_silenced, with_retries
 from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
 
@@ -102,7 +102,7 @@ def submit(client: MLClient, training: Training) -> Any:
         more |= {"compute": training.compute, "instance_count": training.nodes}
     if training.nodes > 1:
         more["distribution"] = _distribution(training)
-    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, quiet():
+    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, sdk_silenced():
         write_snapshot(Path(folder), training.files)
         job = command(
             name=name,
@@ -116,13 +116,13 @@ def submit(client: MLClient, training: Training) -> Any:
             tags={"lookonce": "train"},
             **more,
         )
-        return ask(client, lambda: client.jobs.create_or_update(job))
+        return call(client, lambda: client.jobs.create_or_update(job))
 
 
 def find_job(client: MLClient, name: str) -> Any:
     """The job called so. Raises LookonceError."""
     try:
-        return ask(client, lambda: client.jobs.get(name))
+        return call(client, lambda: client.jobs.get(name))
     except ResourceNotFoundError:
         raise LookonceError(
             f"no job {name[:80]!r} in workspace {client.workspace_name}; lookonce azure jobs list shows "
@@ -132,14 +132,14 @@ def find_job(client: MLClient, name: str) -> Any:
 
 def newest_jobs(client: MLClient, most: int = 20) -> list[Any]:
     """The last ones, whoever made them."""
-    return ask(client, lambda: list(itertools.islice(client.jobs.list(), most)))
+    return call(client, lambda: list(itertools.islice(client.jobs.list(), most)))
 
 
 def cancel(client: MLClient, name: str) -> str:
     """Ask a job to end, and wait until it has; its state then. Raises LookonceError."""
     if (status := status_of(find_job(client, name))) in ENDED:
         return status
-    ask(client, lambda: client.jobs.begin_cancel(name).result())
+    call(client, lambda: client.jobs.begin_cancel(name).result())
     return status_of(find_job(client, name))
 
 
@@ -172,7 +172,7 @@ def read_rows(client: MLClient, name: str) -> list[dict[str, str]]:
     """metrics.csv of a job, the newest state of it; no rows where there is none yet."""
     store, path = run_place(client, name)
     try:
-        content = attempt(lambda: store.container.download_blob(f"{path}/metrics.csv").readall())
+        content = with_retries(lambda: store.container.download_blob(f"{path}/metrics.csv").readall())
     except ResourceNotFoundError:
         return []
     return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))

@@ -25,7 +25,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
-from lookonce.azure.errors import explain, leads_nowhere
+from lookonce.azure.errors import explain, workspace_missing
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -40,20 +40,20 @@ _PASSING = {408, 429, 500, 502, 503, 504}
 _BROKEN = (ServiceRequestError, ServiceResponseError, IncompleteReadError, ConnectionError)
 
 
-def attempt(
-    ask: Callable[[], Answer],
+def with_retries(
+    request: Callable[[], Answer],
     stop: threading.Event | None = None,
     attempts: int = ATTEMPTS,
     within: float = math.inf,
 ) -> Answer:
-    """What `ask` answers, asked up to `attempts` times with growing waits or those that Azure names.
+    """What `request` answers, asked up to `attempts` times with growing waits or those that Azure names.
 
     Raises the last error, at once where asking again can't help, `stop` is set, or `within` seconds are over.
     """
     last = time.monotonic() + within
     for number in range(1, attempts + 1):
         try:
-            return ask()
+            return request()
         except (AzureError, ConnectionError) as error:
             over = number == attempts or time.monotonic() > last or (stop is not None and stop.is_set())
             if over or not _may_pass(error):
@@ -111,24 +111,24 @@ def _seconds(text: str) -> float | None:
 _ATTEMPTS, _WITHIN_SECONDS = 3, 45.0
 
 
-def ask(client: MLClient, request: Callable[[], Answer]) -> Answer:
+def call(client: MLClient, request: Callable[[], Answer]) -> Answer:
     """What `request` answers. Raises LookonceError.
 
     ResourceNotFoundError stays what it is, unless the workspace itself isn't found.
     """
     try:
-        with quiet():
-            return attempt(request, attempts=_ATTEMPTS, within=_WITHIN_SECONDS)
+        with sdk_silenced():
+            return with_retries(request, attempts=_ATTEMPTS, within=_WITHIN_SECONDS)
     except LookonceError:
         raise
     except Exception as error:
-        if isinstance(error, ResourceNotFoundError) and not leads_nowhere(error):
+        if isinstance(error, ResourceNotFoundError) and not workspace_missing(error):
             raise
         raise LookonceError(f"workspace {client.workspace_name}: {explain(error)}.") from error
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def sdk_silenced() -> Iterator[None]:
     """Without the SDK's progress bars on both streams, and the notes that its loggers write there."""
     nothing, before = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -144,7 +144,7 @@ POLL_SECONDS = 5.0
 _LOST_CONNECTION = (ServiceRequestError, ServiceResponseError, ConnectionError)
 
 
-def finish(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
+def wait_for(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
     """Begin an operation and wait for its end. Raises LookonceError when it can't begin, or fails.
 
     `state` is the resource's provisioningState: it is asked when the connection breaks while waiting, for
@@ -156,7 +156,7 @@ def finish(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any])
         raise LookonceError(f"{explain(error)}.") from error
 
 
-def delete(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
+def wait_for_deletion(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
     """The same for a deletion, which succeeds where there is nothing. Raises LookonceError."""
     try:
         _finish(client, begin, state)
@@ -164,27 +164,27 @@ def delete(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any])
         return
 
 
-def as_sentence(error: Exception) -> str:
+def failure_sentence(error: Exception) -> str:
     """Of anything that went wrong, as a sentence."""
     return str(error) if isinstance(error, LookonceError) else f"{explain(error)}."
 
 
-def plain(state: Any) -> str:
+def state_text(state: Any) -> str:
     """A state as the service writes it; the SDK has an enum for some."""
     return str(getattr(state, "value", state))
 
 
 def _finish(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
-    poller = ask(client, begin)
+    poller = call(client, begin)
     try:
-        with quiet():
+        with sdk_silenced():
             poller.result()
     except ResourceNotFoundError:
         raise
     except Exception as error:
         if not _lost(error):
             raise LookonceError(f"{explain(error)}.") from error
-        while (now := plain(ask(client, state))) not in _FINAL_STATES:
+        while (now := state_text(call(client, state))) not in _FINAL_STATES:
             time.sleep(POLL_SECONDS)
         if now != "Succeeded":
             raise LookonceError(f"it ended as {now}; the connection broke before Azure said why.") from error

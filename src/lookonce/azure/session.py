@@ -25,7 +25,7 @@ OLD_NAMES = {
 }
 
 
-def understand_old_names(environment: MutableMapping[str, str] | None = None) -> list[str]:
+def adopt_old_names(environment: MutableMapping[str, str] | None = None) -> list[str]:
     """Set today's variables from the predecessor's where they are missing; the old ones that were taken."""
     given = os.environ if environment is None else environment
     taken = []
@@ -49,7 +49,7 @@ def credential() -> TokenCredential:
     )
 
 
-def who_am_i(token: str) -> str:
+def token_user(token: str) -> str:
     """Of an access token: the user's name, or the application's id. The token itself isn't verified."""
     claims = _claims(token)
     for name in ("upn", "unique_name", "preferred_username"):
@@ -78,7 +78,7 @@ _FIX = (
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkspaceConfig:
     """Where the workspace is, and which file says so."""
 
     subscription_id: str
@@ -87,7 +87,7 @@ class Place:
     file: Path
 
 
-def find_config(named: Path | None = None) -> Place:
+def find_config(named: Path | None = None) -> WorkspaceConfig:
     """config.json: the one named, else in this folder or one above it. Raises LookonceError."""
     if named is not None:
         files = [named / place for place in _PLACES] if named.is_dir() else [named]
@@ -108,12 +108,12 @@ def find_config(named: Path | None = None) -> Place:
     if not all(isinstance(value, str) and value.strip() for value in values):
         raise LookonceError(f"{file}: {', '.join(_KEYS)} must be text and not empty. {_FIX}.")
     subscription, group, workspace = (value.strip() for value in values)
-    return Place(subscription, group, workspace, file)
+    return WorkspaceConfig(subscription, group, workspace, file)
 
 
-def open_workspace(place: Place, who: TokenCredential | None = None) -> MLClient:
+def open_workspace(place: WorkspaceConfig, who: TokenCredential | None = None) -> MLClient:
     """A client of the workspace; nothing is asked of it yet. Raises LookonceError."""
-    understand_old_names()
+    adopt_old_names()
     # The SDK speaks of its own experiments, and of every file it looks at.
     for name in ("azure.ai.ml", "azure.core", "msrest"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -72,9 +72,9 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _provision(arguments: argparse.Namespace) -> int:
-    from lookonce.azure.provision import Wanted, apply, as_text, commands, config_text
+    from lookonce.azure.provision import WorkspaceSpec, apply, as_text, commands, config_text
 
-    wanted = Wanted(
+    wanted = WorkspaceSpec(
         arguments.subscription,
         arguments.resource_group,
         arguments.workspace,

@@ -7,7 +7,7 @@ import os
 import secrets
 from typing import Any
 
-from lookonce.cli.deploy_azure import deploying, service_parser, tell_ready, workspace
+from lookonce.cli.deploy_azure import deploying, print_ready, service_parser, workspace
 from lookonce.errors import LookonceError
 
 _KEY = "WEBSERVICE_KEY"
@@ -30,14 +30,14 @@ def _aci(arguments: argparse.Namespace) -> int:
     if given is not None and (not given.strip() or not given.isprintable()):
         raise LookonceError(f"{_KEY} is set but empty, or has signs that no header can have. Give it a key.")
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.aci import Size, deploy, look
+    from lookonce.azure.deployment.aci import ContainerSize, deploy, find_build_registry
     from lookonce.azure.deployment.containers import check
     from lookonce.azure.deployment.prepare import prepare
 
     check(service, arguments.cpu, arguments.memory, arguments.dns_label)
     key = given or secrets.token_urlsafe(32)
     with deploying(service) as (stages, folder):
-        registry = look(client, service)
+        registry = find_build_registry(client, service)
         ready = prepare(client, arguments.model, service, None, arguments.image, folder, stages)
         address = deploy(
             client,
@@ -45,10 +45,10 @@ def _aci(arguments: argparse.Namespace) -> int:
             ready,
             registry,
             key,
-            Size(arguments.cpu, arguments.memory, arguments.dns_label),
+            ContainerSize(arguments.cpu, arguments.memory, arguments.dns_label),
             arguments.description,
             not given and not arguments.show_key,
             folder,
             stages,
         )
-    return tell_ready(service, address, "photo.jpg", key if arguments.show_key else None)
+    return print_ready(service, address, "photo.jpg", key if arguments.show_key else None)

@@ -85,15 +85,15 @@ def workspace(config: Path | None) -> MLClient:
 
 
 def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
-    """`telling`, with where to look at a service and how to end it."""
-    return telling(
+    """`deployment_stages`, with where to look at a service and how to end it."""
+    return deployment_stages(
         f". Look: lookonce deploy list --on azure, lookonce deploy logs {service} --on azure. End it: "
         f"lookonce deploy delete {service} --on azure"
     )
 
 
 @contextmanager
-def telling(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stages, Path]]:
+def deployment_stages(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stages, Path]]:
     """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and `advice`."""
     with needs_azure():
         from lookonce.azure.deployment.stages import Stages
@@ -121,18 +121,22 @@ def _online(arguments: argparse.Namespace) -> int:
         raise LookonceError(f"--instances is {arguments.instances}; expected 1 or more.")
     client = workspace(arguments.config)
     from lookonce.azure.deployment import services
-    from lookonce.azure.deployment.online import Wanted
+    from lookonce.azure.deployment.online import OnlineSpec
     from lookonce.azure.deployment.prepare import ONLINE_SCRIPT, prepare
-    from lookonce.azure.deployment.rollout import deploy, look
-    from lookonce.azure.environments import Way
+    from lookonce.azure.deployment.rollout import deploy, inspect_endpoint
+    from lookonce.azure.environments import ServingMode
 
-    way = Way(ONLINE_SCRIPT) if arguments.container is None else Way(image=arguments.container or None)
+    way = (
+        ServingMode(ONLINE_SCRIPT)
+        if arguments.container is None
+        else ServingMode(image=arguments.container or None)
+    )
     with deploying(service) as (stages, folder):
-        before = look(client, service, compute)
+        before = inspect_endpoint(client, service, compute)
         if before.current is None and arguments.traffic < 100:
             raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
         ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
-        wanted = Wanted(
+        wanted = OnlineSpec(
             service,
             ready.model,
             ready.environment,
@@ -146,11 +150,11 @@ def _online(arguments: argparse.Namespace) -> int:
             arguments.keep_old,
         )
         address = deploy(client, wanted, before, ready.image, stages)
-    key = services.key(client, services.found(client, service)) if arguments.show_key else None
-    return tell_ready(service, address, "photo.jpg", key)
+    key = services.key(client, services.find_service(client, service)) if arguments.show_key else None
+    return print_ready(service, address, "photo.jpg", key)
 
 
-def tell_ready(service: str, address: str, images: str, key: str | None) -> int:
+def print_ready(service: str, address: str, images: str, key: str | None) -> int:
     """How to use and end a service; its key if it is given."""
     print(f"{service} is ready: {address}")
     print(f"Ask it: lookonce score {images} --service {service}")
@@ -166,18 +170,18 @@ def _traffic(arguments: argparse.Namespace) -> int:
         raise LookonceError(f"the shares sum up to {sum(shares.values())} percent; expected 100.")
     client = workspace(arguments.config)
     from lookonce.azure.deployment.online import find_endpoint, set_traffic
-    from lookonce.azure.deployment.rollout import told_shares
-    from lookonce.azure.deployment.services import no_service
+    from lookonce.azure.deployment.rollout import describe_shares
+    from lookonce.azure.deployment.services import service_missing
 
     endpoint = find_endpoint(client, arguments.name)
     if endpoint is None:
-        raise no_service(client, arguments.name)
+        raise service_missing(client, arguments.name)
     if unknown := sorted(set(shares) - set(endpoint.traffic)):
         has = ", ".join(sorted(endpoint.traffic)) or "none"
         raise LookonceError(f"{arguments.name} has no deployment {unknown[0]!r}; it has {has}.")
     with deploying(arguments.name) as (stages, _), stages.stage("moving the traffic", "with it") as stage:
         set_traffic(client, arguments.name, shares)
-        stage.told = f"the traffic of {arguments.name} goes to {told_shares(shares)}"
+        stage.result = f"the traffic of {arguments.name} goes to {describe_shares(shares)}"
     return 0
 
 

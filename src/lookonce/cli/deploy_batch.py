@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli.deploy_azure import deploying, service_parser, tell_ready, workspace
+from lookonce.cli.deploy_azure import deploying, print_ready, service_parser, workspace
 from lookonce.errors import LookonceError
 
 
@@ -38,13 +38,13 @@ def _batch(arguments: argparse.Namespace) -> int:
             flag = name.replace("_", "-")
             raise LookonceError(f"--{flag} is {getattr(arguments, name)}; expected 1 or more.")
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.batch import Wanted, deploy, look
+    from lookonce.azure.deployment.batch import BatchSpec, deploy, inspect_endpoint
     from lookonce.azure.deployment.batch_jobs import score
     from lookonce.azure.deployment.prepare import BATCH_SCRIPT, prepare
-    from lookonce.azure.environments import Way
+    from lookonce.azure.environments import ServingMode
 
     variables = {"LOOKONCE_CONF": str(arguments.conf), "LOOKONCE_IOU": str(arguments.iou)}
-    wanted = Wanted(
+    wanted = BatchSpec(
         service,
         arguments.compute,
         arguments.description,
@@ -54,8 +54,8 @@ def _batch(arguments: argparse.Namespace) -> int:
         arguments.keep_old,
     )
     with deploying(service) as (stages, folder):
-        before = look(client, service, arguments.compute)
-        way = Way(BATCH_SCRIPT, variables=variables)
+        before = inspect_endpoint(client, service, arguments.compute)
+        way = ServingMode(BATCH_SCRIPT, variables=variables)
         ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
 
         def ask_it(deployment: str) -> str:
@@ -66,4 +66,4 @@ def _batch(arguments: argparse.Namespace) -> int:
             return f"{deployment} answers: {len(row['boxes'])} found in {name}"
 
         address = deploy(client, wanted, ready, before, ask_it if arguments.smoke_test else None, stages)
-    return tell_ready(service, address, "photos/", None)
+    return print_ready(service, address, "photos/", None)

@@ -14,9 +14,9 @@ def show_list(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.services import key, services
+    from lookonce.azure.deployment.services import key, list_services
 
-    known, unseen = services(client)
+    known, unseen = list_services(client)
     for reason in unseen:
         print(f"lookonce: some can't be seen: {reason}", file=sys.stderr)
     if not known:
@@ -40,9 +40,9 @@ def show_list(arguments: argparse.Namespace) -> int:
 def show_logs(arguments: argparse.Namespace) -> int:
     """`lookonce deploy logs NAME --on azure`."""
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.services import found, logs
+    from lookonce.azure.deployment.services import find_service, logs
 
-    said = logs(client, found(client, arguments.name), arguments.deployment, max(1, arguments.lines))
+    said = logs(client, find_service(client, arguments.name), arguments.deployment, max(1, arguments.lines))
     for name, lines in said.items():
         if len(said) > 1:
             print(f"{name}:")
@@ -55,8 +55,8 @@ def delete(arguments: argparse.Namespace) -> int:
     client = workspace(arguments.config)
     from lookonce.azure.deployment import services
 
-    service = services.found(client, arguments.name)
+    service = services.find_service(client, arguments.name)
     doing = f"deleting {arguments.deployment or service.name}"
     with deploying(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
-        stage.told = f"{services.delete(client, service, arguments.deployment)} is deleted"
+        stage.result = f"{services.delete(client, service, arguments.deployment)} is deleted"
     return 0

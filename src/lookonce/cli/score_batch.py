@@ -48,11 +48,11 @@ def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -
             "--conf --iou. Leave them out here."
         )
     from lookonce.azure.deployment import batch_jobs
-    from lookonce.cli.deploy_azure import telling
+    from lookonce.cli.deploy_azure import deployment_stages
 
     names = names_of(images)
     by_name = {name: path for path, name in names.items()}
-    with telling(out=sys.stderr if arguments.json == "-" else None) as (stages, _):
+    with deployment_stages(out=sys.stderr if arguments.json == "-" else None) as (stages, _):
         if arguments.job:
             batch_jobs.wait(named.client, arguments.job, stages)
             rows = batch_jobs.read(named.client, arguments.job, by_name)

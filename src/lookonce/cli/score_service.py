@@ -56,9 +56,9 @@ def find_named(arguments: argparse.Namespace) -> Named:
     from lookonce.cli.deploy_azure import workspace
 
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.services import found, key
+    from lookonce.azure.deployment.services import find_service, key
 
-    service = found(client, arguments.service)
+    service = find_service(client, arguments.service)
     if service.kind == "batch":
         return Named("", None, client, service)
     if not service.address:

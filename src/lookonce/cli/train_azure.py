@@ -46,14 +46,14 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     """Submit, watch, register; 0 when the job completed."""
     with needs_azure():
         from lookonce.azure import compute
-        from lookonce.azure.datastore import place_data
+        from lookonce.azure.datastore import resolve_data
         from lookonce.azure.environments import ensure_training_environment
         from lookonce.azure.jobs import Training, check_experiment, submit
         from lookonce.azure.session import credential, find_config, open_workspace
     from lookonce.cli.azure_jobs import watch
 
     # All that can be wrong here is told before anything is made there.
-    wanted = compute.Wanted(
+    wanted = compute.ComputeSpec(
         arguments.gpu_num,
         _at_least_one("--nodes", arguments.nodes),
         arguments.compute,
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     place, who = find_config(arguments.config), credential()
     client = open_workspace(place, who)
     with _data_progress() as progress:
-        found = place_data(client, data, arguments.ds_name, _say, progress)
+        found = resolve_data(client, data, arguments.ds_name, _say, progress)
     _say(f"Images: {found.asset or found.address}")
     inputs = _weights(client, arguments)
     backend = arguments.backend or "tensorflow"

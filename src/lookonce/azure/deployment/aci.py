@@ -11,7 +11,7 @@ from lookonce.azure import retry
 from lookonce.azure.deployment import containers, image_builds
 from lookonce.azure.deployment.prepare import Prepared
 from lookonce.azure.deployment.stages import Stages
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.deploy.local import answers
 from lookonce.deploy.package.image_context import write_context
 from lookonce.errors import LookonceError
@@ -27,7 +27,7 @@ _ENDED = ("CrashLoopBackOff", "Error", "OOMKilled")
 
 
 @dataclass(frozen=True)
-class Size:
+class ContainerSize:
     """Of the container, and its name in the region, if any."""
 
     cpu: float = 1.0
@@ -35,7 +35,7 @@ class Size:
     dns_label: str | None = None
 
 
-def look(client: MLClient, service: str) -> image_builds.Registry:
+def find_build_registry(client: MLClient, service: str) -> image_builds.Registry:
     """The registry to build in. Raises LookonceError when there is none, or a service of that name."""
     if containers.find_group(client, service) is not None:
         raise LookonceError(
@@ -52,7 +52,7 @@ def deploy(
     ready: Prepared,
     registry: image_builds.Registry,
     key: str,
-    size: Size,
+    size: ContainerSize,
     description: str,
     must_keep: bool,
     folder: Path,
@@ -68,9 +68,9 @@ def deploy(
             digest = write_context(folder / "context", ready.file)
             name = f"lookonce/{service}:{digest}"
             image = image_builds.build(client, registry, folder / "context", name)
-            stage.told = f"image {name} is in the registry {registry.name}"
-        workspace: Any = ask(client, lambda: client.workspaces.get(client.workspace_name))
-        wanted = containers.Wanted(
+            stage.result = f"image {name} is in the registry {registry.name}"
+        workspace: Any = call(client, lambda: client.workspaces.get(client.workspace_name))
+        wanted = containers.ContainerSpec(
             service,
             image,
             ready.model,
@@ -86,13 +86,13 @@ def deploy(
         with stages.stage("starting the container", f"with starting the container of {service}") as stage:
             address = containers.address(containers.make(client, wanted))
             _wait_ready(client, service, address)
-            stage.told = f"the container of {service} is ready"
+            stage.result = f"the container of {service} is ready"
         with stages.stage("asking it about an image") as stage:
             asking = ScoringClient(
                 ScoringAddress.parse(address), key, timeout_seconds=_SMOKE_SECONDS, retries=5
             )
             answer = asking.score(ready.image)
-            stage.told = f"it answers: {len(answer['boxes'])} found in {ready.image.name}"
+            stage.result = f"it answers: {len(answer['boxes'])} found in {ready.image.name}"
         _keep_key(client, service, address, key, must_keep, stages)
     except Exception as error:
         raise LookonceError(_undone(client, service, ready.model, image, error, stages)) from error
@@ -106,7 +106,7 @@ def _keep_key(
     try:
         with stages.stage("keeping the key in the workspace") as stage:
             containers.keep_key(client, service, address, key)
-            stage.told = "the key is kept in the workspace"
+            stage.result = "the key is kept in the workspace"
     except LookonceError as error:
         text = f"the workspace can't keep the key: {error}"
         if must_keep:
@@ -128,14 +128,14 @@ def _wait_ready(client: MLClient, service: str, address: str) -> None:
 
 
 def _undone(client: MLClient, service: str, model: str, image: str, error: Exception, stages: Stages) -> str:
-    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
+    text = f"{service} isn't deployed: {retry.failure_sentence(error)}"
     try:
         if containers.find_group(client, service) is not None:
             if lines := containers.last_lines(client, service, _LOG_LINES):
                 text += "\nThe last lines of its log:\n  " + "\n  ".join(lines)
             with stages.stage(f"deleting {service}", f"with deleting {service}") as stage:
                 containers.delete(client, service)
-                stage.told = f"the container of {service} is deleted again"
+                stage.result = f"the container of {service} is deleted again"
     except LookonceError as trouble:
         return (
             f"{text}\nWhat stays behind, and costs: the container instance {service}, for it can't be "

@@ -13,7 +13,7 @@ from lookonce.azure.deployment.online import check_compute
 from lookonce.azure.deployment.prepare import BATCH_SCRIPT, Prepared
 from lookonce.azure.deployment.rollout import COLOURS
 from lookonce.azure.deployment.stages import Stages
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _MINI_BATCH_SECONDS, _RETRIES = 900, 2
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BatchSpec:
     """What is to be there in the end; `variables` are the scoring script's."""
 
     service: str
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Before:
+class EndpointState:
     """The endpoint as it was found: None for no endpoint."""
 
     endpoint: Any
@@ -46,21 +46,21 @@ class Before:
     new: str
 
 
-def look(client: MLClient, service: str, compute: str) -> Before:
+def inspect_endpoint(client: MLClient, service: str, compute: str) -> EndpointState:
     """What is there under that name, and which deployment a new one is to be. Raises LookonceError."""
     check_compute(client, compute, "amlcompute")
     endpoint = find_endpoint(client, service)
     if endpoint is None:
-        return Before(None, None, False, COLOURS[0])
+        return EndpointState(None, None, False, COLOURS[0])
     current = default_of(endpoint)
     new = COLOURS[1] if current == COLOURS[0] else COLOURS[0]
-    return Before(endpoint, current, new in deployments(client, service), new)
+    return EndpointState(endpoint, current, new in deployments(client, service), new)
 
 
 def find_endpoint(client: MLClient, service: str) -> Any:
     """The batch endpoint of that name, or None. Raises LookonceError."""
     try:
-        return ask(client, lambda: client.batch_endpoints.get(service))
+        return call(client, lambda: client.batch_endpoints.get(service))
     except ResourceNotFoundError:
         return None
 
@@ -74,14 +74,14 @@ def default_of(endpoint: Any) -> str | None:
 
 def deployments(client: MLClient, service: str) -> dict[str, Any]:
     """By name. Raises LookonceError."""
-    return {str(one.name): one for one in ask(client, lambda: list(client.batch_deployments.list(service)))}
+    return {str(one.name): one for one in call(client, lambda: list(client.batch_deployments.list(service)))}
 
 
 def deploy(
     client: MLClient,
-    wanted: Wanted,
+    wanted: BatchSpec,
     ready: Prepared,
-    before: Before,
+    before: EndpointState,
     try_it: Callable[[str], str] | None,
     stages: Stages,
 ) -> str:
@@ -95,30 +95,30 @@ def deploy(
         if before.endpoint is None:
             with stages.stage(f"making {told}", f"with making {told}") as stage:
                 _make_endpoint(client, wanted)
-                stage.told = f"{told} is made"
+                stage.result = f"{told} is made"
         if before.idle:
             with stages.stage(f"removing the idle {place}") as stage:
                 delete_deployment(client, wanted.service, before.new)
-                stage.told = f"{place} was idle and is deleted"
+                stage.result = f"{place} was idle and is deleted"
         with stages.stage(f"making {place}", f"with making {place}") as stage:
             _make_deployment(client, wanted, ready, before.new)
-            stage.told = f"{place} is made"
+            stage.result = f"{place} is made"
         if try_it is not None:
             stages.say(try_it(before.new))
         with stages.stage("making it the default") as stage:
             _make_default(client, wanted.service, before.new)
-            stage.told = f"jobs go to {before.new}"
+            stage.result = f"jobs go to {before.new}"
     except Exception as error:
         raise LookonceError(_undone(client, wanted.service, ready.model, before, error, stages)) from error
     stages.left = ""
     if before.current and not wanted.keep_old:
         _remove_old(client, wanted.service, before.current, stages)
-    return str(ask(client, lambda: client.batch_endpoints.get(wanted.service)).scoring_uri)
+    return str(call(client, lambda: client.batch_endpoints.get(wanted.service)).scoring_uri)
 
 
 def delete_endpoint(client: MLClient, service: str) -> None:
     """With all its deployments. Raises LookonceError."""
-    retry.delete(
+    retry.wait_for_deletion(
         client,
         lambda: client.batch_endpoints.begin_delete(name=service),
         lambda: client.batch_endpoints.get(service).provisioning_state,
@@ -127,14 +127,14 @@ def delete_endpoint(client: MLClient, service: str) -> None:
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
     """Raises LookonceError."""
-    retry.delete(
+    retry.wait_for_deletion(
         client,
         lambda: client.batch_deployments.begin_delete(name=name, endpoint_name=service),
         lambda: client.batch_deployments.get(name, service).provisioning_state,
     )
 
 
-def _make_endpoint(client: MLClient, wanted: Wanted) -> None:
+def _make_endpoint(client: MLClient, wanted: BatchSpec) -> None:
     from azure.ai.ml.entities import BatchEndpoint
 
     about = wanted.description or None
@@ -143,20 +143,20 @@ def _make_endpoint(client: MLClient, wanted: Wanted) -> None:
 
 
 def _make_default(client: MLClient, service: str, name: str) -> None:
-    endpoint: Any = ask(client, lambda: client.batch_endpoints.get(service))
+    endpoint: Any = call(client, lambda: client.batch_endpoints.get(service))
     endpoint.defaults = {"deployment_name": name}
     _put_endpoint(client, endpoint)
 
 
 def _put_endpoint(client: MLClient, endpoint: Any) -> None:
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: client.batch_endpoints.begin_create_or_update(endpoint),
         lambda: client.batch_endpoints.get(endpoint.name).provisioning_state,
     )
 
 
-def _make_deployment(client: MLClient, wanted: Wanted, ready: Prepared, name: str) -> None:
+def _make_deployment(client: MLClient, wanted: BatchSpec, ready: Prepared, name: str) -> None:
     from azure.ai.ml.entities import (
         BatchRetrySettings,
         CodeConfiguration,
@@ -186,7 +186,7 @@ def _make_deployment(client: MLClient, wanted: Wanted, ready: Prepared, name: st
             logging_level="info",
         ),
     )
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: client.batch_deployments.begin_create_or_update(deployment),
         lambda: client.batch_deployments.get(name, wanted.service).provisioning_state,
@@ -197,7 +197,7 @@ def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> No
     try:
         with stages.stage(f"deleting {name}") as stage:
             delete_deployment(client, service, name)
-            stage.told = f"{name}, the old one, is deleted"
+            stage.result = f"{name}, the old one, is deleted"
     except LookonceError as error:
         stages.say(
             f"{name}, the old one, stays there unused: {error} Delete it: lookonce deploy delete {service} "
@@ -206,11 +206,11 @@ def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> No
 
 
 def _undone(
-    client: MLClient, service: str, model: str, before: Before, error: Exception, stages: Stages
+    client: MLClient, service: str, model: str, before: EndpointState, error: Exception, stages: Stages
 ) -> str:
     made_endpoint = before.endpoint is None
     what = f"batch endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
+    text = f"{service} isn't deployed: {retry.failure_sentence(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {model}, for the next attempt."
@@ -219,7 +219,7 @@ def _undone(
                 delete_endpoint(client, service)
             else:
                 delete_deployment(client, service, before.new)
-            stage.told = f"{what} is deleted again"
+            stage.result = f"{what} is deleted again"
     except LookonceError as trouble:
         rest = "" if made_endpoint else f" --deployment {before.new}"
         return (

@@ -20,7 +20,7 @@ from lookonce.azure.deployment.stages import Stages
 from lookonce.azure.errors import without_secrets
 from lookonce.azure.job_watch import RunHistory
 from lookonce.azure.jobs import ENDED, find_job
-from lookonce.azure.retry import ask, attempt, plain
+from lookonce.azure.retry import call, state_text, with_retries
 from lookonce.azure.session import credential
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
@@ -58,18 +58,18 @@ def wait(client: MLClient, job: str, stages: Stages) -> None:
     )
     with stages.stage(f"job {job}; a machine that has to be started takes minutes", going_on) as stage:
         pause = _SHORTEST
-        while (status := plain(find_job(client, job).status)) not in ENDED:
+        while (status := state_text(find_job(client, job).status)) not in ENDED:
             time.sleep(pause)
             pause = min(_LONGEST, pause * 1.3)
         if status != "Completed":
             raise LookonceError(_failure(client, job, status))
-        stage.told = f"job {job} completed"
+        stage.result = f"job {job} completed"
 
 
 def read(client: MLClient, job: str, images: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """What a completed job found, as `score`. Raises LookonceError."""
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
-        ask(client, lambda: client.jobs.download(job, download_path=folder, output_name=OUTPUT))
+        call(client, lambda: client.jobs.download(job, download_path=folder, output_name=OUTPUT))
         files = [path for path in Path(folder).rglob(FILE) if path.is_file()]
         if len(files) != 1:
             raise LookonceError(
@@ -85,19 +85,19 @@ def read(client: MLClient, job: str, images: Mapping[str, Path]) -> dict[str, di
 
 def last_lines(client: MLClient, service: str, count: int) -> dict[str, list[str]]:
     """Of the newest job's log, by the job's name; nothing where there was no job. Raises LookonceError."""
-    jobs = ask(client, lambda: list(client.batch_endpoints.list_jobs(service)))
+    jobs = call(client, lambda: list(client.batch_endpoints.list_jobs(service)))
     if not jobs:
         return {}
     name = str(jobs[0].name)
     history = RunHistory(client, credential())
     for step in (*_steps(client, name), name):
         if lines := _log_lines(history.details(step).logs, count):
-            return {f"job {name} ({plain(jobs[0].status)})": lines}
-    return {f"job {name} ({plain(jobs[0].status)})": []}
+            return {f"job {name} ({state_text(jobs[0].status)})": lines}
+    return {f"job {name} ({state_text(jobs[0].status)})": []}
 
 
 def _steps(client: MLClient, job: str) -> list[str]:
-    return [str(one.name) for one in ask(client, lambda: list(client.jobs.list(parent_job_name=job)))]
+    return [str(one.name) for one in call(client, lambda: list(client.jobs.list(parent_job_name=job)))]
 
 
 def _send(client: MLClient, images: Mapping[str, Path], stages: Stages) -> str:
@@ -124,7 +124,7 @@ def _send(client: MLClient, images: Mapping[str, Path], stages: Stages) -> str:
                 "goes on from there.\n  " + "\n  ".join(lines)
             )
         count = f"{len(images):,} image{'s are' if len(images) > 1 else ' is'}"
-        stage.told = f"{count} in datastore {store.name}, at {prefix}"
+        stage.result = f"{count} in datastore {store.name}, at {prefix}"
         return store.address(f"{prefix}/")
 
 
@@ -136,7 +136,7 @@ def _invoke(client: MLClient, service: str, deployment: str | None, address: str
         return client.batch_endpoints.invoke(endpoint_name=service, deployment_name=deployment, input=data)
 
     try:
-        return str(ask(client, request).name)
+        return str(call(client, request).name)
     except ResourceNotFoundError as error:
         raise LookonceError(f"{service} has no deployment {deployment or 'that is its default'}.") from error
 
@@ -163,10 +163,10 @@ def _log_lines(logs: Mapping[str, str], count: int) -> list[str]:
     names = sorted(name for name in logs if name.startswith(("user_logs/", "logs/user/")))
     for name in names:
         with BlobClient.from_blob_url(logs[name]) as blob:
-            size = attempt(blob.get_blob_properties).size
+            size = with_retries(blob.get_blob_properties).size
             start = max(0, size - _MOST_LOG_BYTES)
             read = partial(blob.download_blob, offset=start)
-            content: Any = attempt(read).readall() if size else b""
+            content: Any = with_retries(read).readall() if size else b""
         lines = [without_secrets(line.rstrip()) for line in content.decode("utf-8", "replace").splitlines()]
         if lines := [line for line in lines if line][-count:]:
             return lines

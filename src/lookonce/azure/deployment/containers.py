@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from lookonce.azure import retry
 from lookonce.azure.deployment.image_builds import management
 from lookonce.azure.errors import without_secrets
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _TAG, _MODEL, _ABOUT = "lookonce", "lookonce-model", "lookonce-description"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContainerSpec:
     """One container. `pull` is the user and the password of the image's registry."""
 
     service: str
@@ -60,7 +60,7 @@ def check(service: str, cpu: float, memory_gb: float, dns_label: str | None) -> 
 def find_group(client: MLClient, service: str) -> Any:
     """The group that `lookonce deploy aci` made under that name, or None. Raises LookonceError."""
     try:
-        group: Any = ask(
+        group: Any = call(
             client, lambda: _instances(client).container_groups.get(client.resource_group_name, service)
         )
     except ResourceNotFoundError:
@@ -71,28 +71,28 @@ def find_group(client: MLClient, service: str) -> Any:
 def groups(client: MLClient) -> list[Any]:
     """All that `lookonce deploy aci` made for this workspace. Raises LookonceError."""
     of_group = client.resource_group_name
-    listed = ask(client, lambda: list(_instances(client).container_groups.list_by_resource_group(of_group)))
+    listed = call(client, lambda: list(_instances(client).container_groups.list_by_resource_group(of_group)))
     return [one for one in listed if (one.tags or {}).get(_TAG) == client.workspace_name]
 
 
-def make(client: MLClient, wanted: Wanted) -> Any:
+def make(client: MLClient, wanted: ContainerSpec) -> Any:
     """Start it, and wait until Azure says that it runs. Raises LookonceError."""
     instances, group = _instances(client), client.resource_group_name
     body = _body(client, wanted)
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: instances.container_groups.begin_create_or_update(
             group, wanted.service, body, polling_interval=retry.POLL_SECONDS
         ),
         lambda: instances.container_groups.get(group, wanted.service).provisioning_state,
     )
-    return ask(client, lambda: instances.container_groups.get(group, wanted.service))
+    return call(client, lambda: instances.container_groups.get(group, wanted.service))
 
 
 def delete(client: MLClient, service: str) -> None:
     """Raises LookonceError; there may be none."""
     instances, group = _instances(client), client.resource_group_name
-    retry.delete(
+    retry.wait_for_deletion(
         client,
         lambda: instances.container_groups.begin_delete(group, service, polling_interval=retry.POLL_SECONDS),
         lambda: instances.container_groups.get(group, service).provisioning_state,
@@ -103,7 +103,7 @@ def last_lines(client: MLClient, service: str, count: int) -> list[str]:
     """Of the container's log; [] where it can't be had."""
     group = client.resource_group_name
     try:
-        said: Any = ask(
+        said: Any = call(
             client,
             lambda: _instances(client).containers.list_logs(group, service, _CONTAINER, tail=count),
         )
@@ -145,7 +145,7 @@ def _instances(client: MLClient) -> Any:
     return ContainerInstanceManagementClient(**management(client))
 
 
-def _body(client: MLClient, wanted: Wanted) -> Any:
+def _body(client: MLClient, wanted: ContainerSpec) -> Any:
     from azure.mgmt.containerinstance import models
 
     server = wanted.image.partition("/")[0]
@@ -199,13 +199,15 @@ def keep_key(client: MLClient, service: str, address: str, key: str) -> None:
         connection = APIKeyConnection(name=_KEY_PREFIX + service, api_base=address, api_key=key)
         return client.connections.create_or_update(connection)
 
-    ask(client, request)
+    call(client, request)
 
 
 def find_key(client: MLClient, service: str) -> str | None:
     """None where none is kept. Raises LookonceError."""
     try:
-        found: Any = ask(client, lambda: client.connections.get(_KEY_PREFIX + service, populate_secrets=True))
+        found: Any = call(
+            client, lambda: client.connections.get(_KEY_PREFIX + service, populate_secrets=True)
+        )
     except ResourceNotFoundError:
         return None
     return str(found.credentials.key) if found.credentials.key else None
@@ -214,7 +216,7 @@ def find_key(client: MLClient, service: str) -> str | None:
 def forget_key(client: MLClient, service: str) -> None:
     """Raises LookonceError; there may be none."""
     try:
-        ask(client, lambda: client.connections.delete(_KEY_PREFIX + service))
+        call(client, lambda: client.connections.delete(_KEY_PREFIX + service))
     except ResourceNotFoundError:
         return
     except LookonceError as error:

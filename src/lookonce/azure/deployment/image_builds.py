@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookonce.azure.errors import without_secrets
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.azure.session import credential, management_scope
 from lookonce.errors import LookonceError
 
@@ -52,7 +52,7 @@ def management(client: MLClient) -> dict[str, Any]:
 
 def registry_of(client: MLClient) -> Registry:
     """Raises LookonceError when the workspace has none."""
-    workspace: Any = ask(client, lambda: client.workspaces.get(client.workspace_name))
+    workspace: Any = call(client, lambda: client.workspaces.get(client.workspace_name))
     found = _REGISTRY.search(str(workspace.container_registry or ""))
     if found is None:
         raise LookonceError(
@@ -61,14 +61,14 @@ def registry_of(client: MLClient) -> Registry:
             "--container-registry."
         )
     group, name = found[1], found[2]
-    described: Any = ask(client, lambda: _registries(client).registries.get(group, name))
+    described: Any = call(client, lambda: _registries(client).registries.get(group, name))
     return Registry(name, group, described.login_server)
 
 
 def pull_credentials(client: MLClient, registry: Registry) -> tuple[str, str]:
     """User and password that images are pulled with. Raises LookonceError."""
     try:
-        found: Any = ask(
+        found: Any = call(
             client, lambda: _registries(client).registries.list_credentials(registry.group, registry.name)
         )
         return str(found.username), str(found.passwords[0].value)
@@ -99,11 +99,11 @@ def build(client: MLClient, registry: Registry, context: Path, image: str) -> st
         timeout=_MOST_SECONDS,
     )
     where = (registry.group, registry.name)
-    run: Any = ask(client, lambda: builds.registries.begin_schedule_run(*where, request).result())
+    run: Any = call(client, lambda: builds.registries.begin_schedule_run(*where, request).result())
     until = time.monotonic() + _MOST_SECONDS
     while run.status in _WAITING and time.monotonic() < until:
         time.sleep(_POLL_SECONDS)
-        run = ask(client, partial(builds.runs.get, *where, run.run_id))
+        run = call(client, partial(builds.runs.get, *where, run.run_id))
     if run.status != "Succeeded":
         said = "\n  ".join(_log(client, builds, registry, run.run_id)) or "(there is no log)"
         raise LookonceError(
@@ -130,7 +130,7 @@ def _upload(client: MLClient, builds: Any, registry: Registry, context: Path) ->
     with tempfile.TemporaryFile() as packed:
         with tarfile.open(fileobj=packed, mode="w:gz") as archive:
             archive.add(context, arcname=".")
-        place: Any = ask(
+        place: Any = call(
             client, lambda: builds.registries.get_build_source_upload_url(registry.group, registry.name)
         )
 
@@ -138,7 +138,7 @@ def _upload(client: MLClient, builds: Any, registry: Registry, context: Path) ->
             packed.seek(0)
             BlobClient.from_blob_url(place.upload_url).upload_blob(packed, overwrite=True)
 
-        ask(client, send)
+        call(client, send)
     return str(place.relative_path)
 
 
@@ -153,7 +153,7 @@ def _log(client: MLClient, builds: Any, registry: Registry, run: str) -> list[st
             return bytes(blob.download_blob(offset=start).readall()) if size else b""
 
     try:
-        said = ask(client, read).decode("utf-8", "replace")
+        said = call(client, read).decode("utf-8", "replace")
     except LookonceError:
         return []
     return [without_secrets(line.rstrip()) for line in said.splitlines() if line.strip()][-_LOG_LINES:]

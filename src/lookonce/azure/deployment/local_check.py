@@ -32,7 +32,7 @@ _HIDDEN = ("AZURE_", "AZUREML_", "AML_", "LOOKONCE_MODEL", "WEBSERVICE_", "STORA
 
 
 @dataclass(frozen=True)
-class Tried:
+class CheckResult:
     """The answer to the image, and by what it was given."""
 
     answer: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Trial:
+class EntryCheck:
     """What a script is tried with.
 
     Args:
@@ -70,38 +70,38 @@ class Trial:
         return _environment(self.code, self.model, self.folder) | dict(self.variables)
 
 
-def try_script(trial: Trial) -> Tried:
+def check_online_script(check: EntryCheck) -> CheckResult:
     """Run the entry script, by Azure's inference server where there is one. Raises LookonceError."""
     if server := _azure_server():
         port = free_port("127.0.0.1", 0)
-        command = [server, "--entry_script", str(trial.code / trial.script), "--port", str(port)]
+        command = [server, "--entry_script", str(check.code / check.script), "--port", str(port)]
         try:
-            answer = _ask_server(command, port, "/", trial.code, trial.environment, trial.image)
-            return Tried(answer, Path(server).name)
+            answer = _ask_server(command, port, "/", check.code, check.environment, check.image)
+            return CheckResult(answer, Path(server).name)
         except ModuleNotFoundError:
             # A server in an environment of its own needn't have what lookonce needs.
             pass
-    reply = _child(trial)
+    reply = _child(check)
     if reply["status"] != 200:
         raise _failed(f"run() answered {reply['status']}: {reply['body']}")
-    return Tried({"filename": trial.image.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
+    return CheckResult({"filename": check.image.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
 
 
-def try_service(model: Path, image: Path, folder: Path) -> Tried:
+def check_service(model: Path, image: Path, folder: Path) -> CheckResult:
     """Run `lookonce serve` as our image does. Raises LookonceError."""
     port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "lookonce", "serve", "--port", str(port), "--log", "json"]
     environment = _environment(None, model, folder)
-    return Tried(_ask_server(command, port, "/ready", folder, environment, image), "lookonce serve")
+    return CheckResult(_ask_server(command, port, "/ready", folder, environment, image), "lookonce serve")
 
 
-def try_batch(trial: Trial) -> Tried:
+def check_batch_script(check: EntryCheck) -> CheckResult:
     """Run a batch deployment's script on an image. Raises LookonceError."""
-    (row,) = _child(trial)["rows"]
+    (row,) = _child(check)["rows"]
     answer = json.loads(row)
     if "error" in answer:
         raise LookonceError(f"the scoring script refuses the image: {answer['error']}")
-    return Tried(answer, _BY_CHILD)
+    return CheckResult(answer, _BY_CHILD)
 
 
 def _environment(code: Path | None, model: Path, folder: Path) -> dict[str, str]:
@@ -153,14 +153,14 @@ def _ask_server(
         process.kill()
 
 
-def _child(trial: Trial) -> dict[str, Any]:
+def _child(check: EntryCheck) -> dict[str, Any]:
     """What `entry_trial` says."""
-    script, image = str(trial.code / trial.script), str(trial.image.resolve())
+    script, image = str(check.code / check.script), str(check.image.resolve())
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "lookonce.azure.deployment.entry_trial", script, image, *trial.missing],
-            cwd=trial.code,
-            env=trial.environment,
+            [sys.executable, "-m", "lookonce.azure.deployment.entry_trial", script, image, *check.missing],
+            cwd=check.code,
+            env=check.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

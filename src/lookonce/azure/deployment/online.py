@@ -15,9 +15,9 @@ from azure.storage.blob import BlobClient
 
 from lookonce.azure import retry
 from lookonce.azure.datastore import find_datastore
-from lookonce.azure.environments import Way
+from lookonce.azure.environments import ServingMode
 from lookonce.azure.errors import without_secrets
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient
@@ -33,7 +33,7 @@ _AT_ONCE_SCRIPT, _AT_ONCE_SERVICE = 4, 32
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OnlineSpec:
     """What is to be there in the end.
 
     Args:
@@ -47,7 +47,7 @@ class Wanted:
     service: str
     model: str
     environment: str
-    way: Way
+    way: ServingMode
     code: Path | None
     description: str = ""
     compute: str | None = None
@@ -60,10 +60,10 @@ class Wanted:
 def check_compute(client: MLClient, name: str, kind: str) -> None:
     """Raises LookonceError when the workspace has no compute of that name and kind."""
     try:
-        found = ask(client, lambda: client.compute.get(name))
+        found = call(client, lambda: client.compute.get(name))
     except ResourceNotFoundError:
         known = sorted(
-            one.name for one in ask(client, lambda: list(client.compute.list())) if str(one.type) == kind
+            one.name for one in call(client, lambda: list(client.compute.list())) if str(one.type) == kind
         )
         raise LookonceError(
             f"no compute {name[:60]!r} in workspace {client.workspace_name}; of the kind {kind} there is "
@@ -76,12 +76,12 @@ def check_compute(client: MLClient, name: str, kind: str) -> None:
 def find_endpoint(client: MLClient, service: str) -> Any:
     """The online endpoint of that name, or None. Raises LookonceError."""
     try:
-        return ask(client, lambda: client.online_endpoints.get(service))
+        return call(client, lambda: client.online_endpoints.get(service))
     except ResourceNotFoundError:
         return None
 
 
-def make_endpoint(client: MLClient, wanted: Wanted) -> None:
+def create_endpoint(client: MLClient, wanted: OnlineSpec) -> None:
     """One that asks for a key. Raises LookonceError."""
     from azure.ai.ml.entities import KubernetesOnlineEndpoint, ManagedOnlineEndpoint
 
@@ -96,14 +96,14 @@ def make_endpoint(client: MLClient, wanted: Wanted) -> None:
         if wanted.compute
         else ManagedOnlineEndpoint(**about)
     )
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: client.online_endpoints.begin_create_or_update(endpoint),
         lambda: client.online_endpoints.get(wanted.service).provisioning_state,
     )
 
 
-def make_deployment(client: MLClient, wanted: Wanted, name: str) -> None:
+def create_deployment(client: MLClient, wanted: OnlineSpec, name: str) -> None:
     """Without traffic. Raises LookonceError."""
     from azure.ai.ml.entities import (
         CodeConfiguration,
@@ -133,7 +133,7 @@ def make_deployment(client: MLClient, wanted: Wanted, name: str) -> None:
     if wanted.instance_type:
         about["instance_type"] = wanted.instance_type
     deployment = KubernetesOnlineDeployment(**about) if wanted.compute else ManagedOnlineDeployment(**about)
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: client.online_deployments.begin_create_or_update(deployment),
         lambda: client.online_deployments.get(name, wanted.service).provisioning_state,
@@ -142,7 +142,7 @@ def make_deployment(client: MLClient, wanted: Wanted, name: str) -> None:
 
 def key(client: MLClient, service: str) -> str | None:
     """What opens an endpoint: a key, or a token where somebody made it so. Raises LookonceError."""
-    keys = ask(client, lambda: client.online_endpoints.get_keys(service))
+    keys = call(client, lambda: client.online_endpoints.get_keys(service))
     return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", None) or "") or None
 
 
@@ -171,10 +171,10 @@ def smoke_test(client: MLClient, service: str, uri: str, name: str, image: Path)
 
 def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], description: str = "") -> None:
     """Share the traffic among deployments, in percent; and describe the endpoint. Raises LookonceError."""
-    endpoint = ask(client, lambda: client.online_endpoints.get(service))
+    endpoint = call(client, lambda: client.online_endpoints.get(service))
     endpoint.description = description or endpoint.description
     endpoint.traffic = dict(shares)
-    retry.finish(
+    retry.wait_for(
         client,
         lambda: client.online_endpoints.begin_create_or_update(endpoint),
         lambda: client.online_endpoints.get(service).provisioning_state,
@@ -183,7 +183,7 @@ def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], descr
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
     """Raises LookonceError."""
-    retry.delete(
+    retry.wait_for_deletion(
         client,
         lambda: client.online_deployments.begin_delete(name=name, endpoint_name=service),
         lambda: client.online_deployments.get(name, service).provisioning_state,
@@ -192,7 +192,7 @@ def delete_deployment(client: MLClient, service: str, name: str) -> None:
 
 def delete_endpoint(client: MLClient, service: str) -> None:
     """With all its deployments. Raises LookonceError."""
-    retry.delete(
+    retry.wait_for_deletion(
         client,
         lambda: client.online_endpoints.begin_delete(name=service),
         lambda: client.online_endpoints.get(service).provisioning_state,
@@ -209,7 +209,7 @@ def last_lines(client: MLClient, service: str, name: str, count: int) -> list[st
     for container in ("inference-server", "storage-initializer"):
         try:
             read = partial(client.online_deployments.get_logs, name, service, count, container_type=container)
-            said = ask(client, read)
+            said = call(client, read)
         except (LookonceError, ResourceNotFoundError):
             continue
         lines = [line for line in _lines(str(said)) if not line.startswith("Instance status:")]
@@ -234,9 +234,9 @@ def stored_lines(client: MLClient, path: str, count: int) -> list[str]:
         container, _, name = path.partition("/")
         address = f"{account.scheme}://{account.primary_hostname}"
         blob = BlobClient(address, container, name, credential=account.credential)
-        size = ask(client, lambda: blob.get_blob_properties().size)
+        size = call(client, lambda: blob.get_blob_properties().size)
         start = max(0, size - _MOST_BYTES)
-        content = ask(client, lambda: blob.download_blob(offset=start).readall()) if size else b""
+        content = call(client, lambda: blob.download_blob(offset=start).readall()) if size else b""
     except (LookonceError, ResourceNotFoundError):
         return []
     return _lines(content.decode("utf-8", "replace"))[-count:]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookonce.azure.deployment import local_check
-from lookonce.azure.deployment.local_check import Trial, Tried
+from lookonce.azure.deployment.local_check import CheckResult, EntryCheck
 from lookonce.azure.deployment.stages import Stages
-from lookonce.azure.environments import UNUSED, Way, ensure_serving_environment
+from lookonce.azure.environments import UNUSED, ServingMode, ensure_serving_environment
 from lookonce.azure.registry import AzureRegistry
 from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
@@ -107,7 +107,7 @@ def prepare(
     client: MLClient,
     given: str,
     service: str,
-    way: Way | None,
+    way: ServingMode | None,
     image: Path | None,
     folder: Path,
     stages: Stages,
@@ -119,30 +119,34 @@ def prepare(
     """
     with stages.stage(f"getting {given}") as stage:
         model = fetch(client, given, service, folder)
-        stage.told = f"{given}: {model.file.stat().st_size / 1e6:.1f} MB of ONNX"
+        stage.result = f"{given}: {model.file.stat().st_size / 1e6:.1f} MB of ONNX"
     image = _checked(image) if image else _drawn(folder / "drawn.png")
     code = folder / "code"
     with stages.stage("trying it here first") as stage:
-        tried = _try(way, code, model.file, image, folder)
-        stage.told = f"tried here: {tried.objects} in {image.name}, by {tried.by}"
+        checked = _try(way, code, model.file, image, folder)
+        stage.result = f"tried here: {checked.objects} in {image.name}, by {checked.by}"
     with stages.stage("registering the model") as stage:
         registered = register(client, model)
         name = f"{registered.name}:{registered.version}"
-        stage.told = f"model {name}"
+        stage.result = f"model {name}"
     if way is None:
         return Prepared(name, model.file, "", code, image)
     with stages.stage("registering the environment") as stage:
         environment = ensure_serving_environment(client, way, way.script == BATCH_SCRIPT)
-        stage.told = f"environment {environment}"
+        stage.result = f"environment {environment}"
     return Prepared(name, model.file, environment, code, image)
 
 
-def _try(way: Way | None, code: Path, model: Path, image: Path, folder: Path) -> Tried:
+def _try(way: ServingMode | None, code: Path, model: Path, image: Path, folder: Path) -> CheckResult:
     if way is None or way.script is None:
-        return local_check.try_service(model, image, folder)
+        return local_check.check_service(model, image, folder)
     write_snapshot(code, {way.script: Path(entry_scripts).with_name(way.script)})
-    trial = Trial(code, way.script, model, image, way.variables, UNUSED, folder)
-    return local_check.try_batch(trial) if way.script == BATCH_SCRIPT else local_check.try_script(trial)
+    check = EntryCheck(code, way.script, model, image, way.variables, UNUSED, folder)
+    return (
+        local_check.check_batch_script(check)
+        if way.script == BATCH_SCRIPT
+        else local_check.check_online_script(check)
+    )
 
 
 def _checked(image: Path) -> Path:

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from lookonce.azure import retry
 from lookonce.azure.deployment.online import (
-    Wanted,
+    OnlineSpec,
     build_log,
     check_compute,
+    create_deployment,
+    create_endpoint,
     delete_deployment,
     delete_endpoint,
     find_endpoint,
     last_lines,
-    make_deployment,
-    make_endpoint,
     set_traffic,
     smoke_test,
     stored_lines,
 )
 from lookonce.azure.deployment.stages import Stages
-from lookonce.azure.retry import ask
+from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _LOG_LINES = 25
 
 
 @dataclass(frozen=True)
-class Before:
+class EndpointState:
     """The endpoint as it was found: None for no endpoint."""
 
     endpoint: Any
@@ -47,7 +47,7 @@ class Before:
     new: str
 
 
-def look(client: MLClient, service: str, compute: str | None) -> Before:
+def inspect_endpoint(client: MLClient, service: str, compute: str | None) -> EndpointState:
     """What is there under that name, and which deployment a new one is to be. Raises LookonceError.
 
     `compute` is the Kubernetes cluster that it is to run on, if any.
@@ -56,7 +56,7 @@ def look(client: MLClient, service: str, compute: str | None) -> Before:
         check_compute(client, compute, "kubernetes")
     endpoint = find_endpoint(client, service)
     if endpoint is None:
-        return Before(None, None, None, COLOURS[0])
+        return EndpointState(None, None, None, COLOURS[0])
     is_kubernetes = getattr(endpoint, "compute", None) is not None
     if is_kubernetes != (compute is not None):
         kind = "Kubernetes" if is_kubernetes else "managed"
@@ -73,11 +73,11 @@ def look(client: MLClient, service: str, compute: str | None) -> Before:
         )
     current = next(iter(shares), None)
     new = COLOURS[1] if current == COLOURS[0] else COLOURS[0]
-    names = {one.name for one in ask(client, lambda: list(client.online_deployments.list(service)))}
-    return Before(endpoint, current, new if new in names else None, new)
+    names = {one.name for one in call(client, lambda: list(client.online_deployments.list(service)))}
+    return EndpointState(endpoint, current, new if new in names else None, new)
 
 
-def deploy(client: MLClient, wanted: Wanted, before: Before, image: Path, stages: Stages) -> str:
+def deploy(client: MLClient, wanted: OnlineSpec, before: EndpointState, image: Path, stages: Stages) -> str:
     """Do it; the service's address. Raises LookonceError with the traffic as it was and nothing left behind.
 
     What can't be taken away again is named in the message.
@@ -88,23 +88,23 @@ def deploy(client: MLClient, wanted: Wanted, before: Before, image: Path, stages
     try:
         if before.endpoint is None:
             with stages.stage(f"making {told}", f"with making {told}") as stage:
-                make_endpoint(client, wanted)
-                stage.told = f"{told} is made, and asks for a key"
+                create_endpoint(client, wanted)
+                stage.result = f"{told} is made, and asks for a key"
         if before.idle:
             with stages.stage(f"removing the idle {place}") as stage:
                 delete_deployment(client, wanted.service, before.idle)
-                stage.told = f"{place} was idle and is deleted"
+                stage.result = f"{place} was idle and is deleted"
         with stages.stage(f"starting {place}; this takes minutes", f"with starting {place}") as stage:
-            make_deployment(client, wanted, before.new)
-            stage.told = f"{place} has started"
-        endpoint = ask(client, lambda: client.online_endpoints.get(wanted.service))
+            create_deployment(client, wanted, before.new)
+            stage.result = f"{place} has started"
+        endpoint = call(client, lambda: client.online_endpoints.get(wanted.service))
         with stages.stage(f"asking {before.new} about an image") as stage:
             answer = smoke_test(client, wanted.service, endpoint.scoring_uri, before.new, image)
-            stage.told = f"{before.new} answers: {len(answer['boxes'])} found in {image.name}"
+            stage.result = f"{before.new} answers: {len(answer['boxes'])} found in {image.name}"
         with stages.stage("moving the traffic", f"with moving the traffic to {before.new}") as stage:
             shares = _shares(wanted, before)
             set_traffic(client, wanted.service, shares, wanted.description)
-            stage.told = f"the traffic goes to {told_shares(shares)}"
+            stage.result = f"the traffic goes to {describe_shares(shares)}"
     except Exception as error:
         raise LookonceError(_undone(client, wanted, before, error, stages)) from error
     stages.left = ""
@@ -113,7 +113,7 @@ def deploy(client: MLClient, wanted: Wanted, before: Before, image: Path, stages
     return str(endpoint.scoring_uri)
 
 
-def told_shares(shares: Mapping[str, int]) -> str:
+def describe_shares(shares: Mapping[str, int]) -> str:
     """For people."""
     used = {name: share for name, share in shares.items() if share}
     if len(used) == 1:
@@ -121,7 +121,7 @@ def told_shares(shares: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {share} %" for name, share in sorted(used.items()))
 
 
-def _shares(wanted: Wanted, before: Before) -> dict[str, int]:
+def _shares(wanted: OnlineSpec, before: EndpointState) -> dict[str, int]:
     if before.current is None or wanted.traffic == 100:
         return {before.new: 100}
     return {before.new: wanted.traffic, before.current: 100 - wanted.traffic}
@@ -132,7 +132,7 @@ def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> No
     try:
         with stages.stage(f"deleting {name}", f"with deleting {name}") as stage:
             delete_deployment(client, service, name)
-            stage.told = f"{name}, the old one, is deleted"
+            stage.result = f"{name}, the old one, is deleted"
     except LookonceError as error:
         stages.say(
             f"{name}, the old one, stays there without traffic, and costs: {error} Delete it: lookonce "
@@ -147,11 +147,13 @@ def _log_of(client: MLClient, service: str, name: str, error: Exception) -> str:
     return f"\nThe last lines of {whose} log:\n  " + "\n  ".join(lines) if lines else ""
 
 
-def _undone(client: MLClient, wanted: Wanted, before: Before, error: Exception, stages: Stages) -> str:
+def _undone(
+    client: MLClient, wanted: OnlineSpec, before: EndpointState, error: Exception, stages: Stages
+) -> str:
     """Take away what was made; the message with what failed, the log, what stayed, and what to do."""
     service, made_endpoint = wanted.service, before.endpoint is None
     what = f"endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {retry.as_sentence(error)}"
+    text = f"{service} isn't deployed: {retry.failure_sentence(error)}"
     try:
         if made_endpoint and find_endpoint(client, service) is None:
             return f"{text}\nNothing was made but the registered model {wanted.model}, for the next attempt."
@@ -161,7 +163,7 @@ def _undone(client: MLClient, wanted: Wanted, before: Before, error: Exception, 
                 delete_endpoint(client, service)
             else:
                 delete_deployment(client, service, before.new)
-            stage.told = f"{what} is deleted again"
+            stage.result = f"{what} is deleted again"
     except LookonceError as trouble:
         rest = "" if made_endpoint else f" --deployment {before.new}"
         return (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure.deployment import batch, batch_jobs, containers, online
-from lookonce.azure.retry import ask, plain
+from lookonce.azure.retry import call, state_text
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Service:
     description: str = ""
 
 
-def found(client: MLClient, service: str) -> Service:
+def find_service(client: MLClient, service: str) -> Service:
     """The one of that name, of any kind. Raises LookonceError."""
     unseen = []
     for find in (_find_online, _find_batch, _find_container):
@@ -40,19 +40,19 @@ def found(client: MLClient, service: str) -> Service:
             unseen.append(str(error))
     if unseen:
         raise LookonceError(" ".join(unseen))
-    raise no_service(client, service)
+    raise service_missing(client, service)
 
 
-def no_service(client: MLClient, service: str) -> LookonceError:
+def service_missing(client: MLClient, service: str) -> LookonceError:
     """To be raised: there is none of that name; which there are."""
-    known = ", ".join(one.name for one in services(client)[0]) or "none"
+    known = ", ".join(one.name for one in list_services(client)[0]) or "none"
     return LookonceError(
         f"no service {service[:60]!r} in workspace {client.workspace_name}; there is {known}. Those of this "
         "machine: lookonce deploy list"
     )
 
 
-def services(client: MLClient) -> tuple[list[Service], list[str]]:
+def list_services(client: MLClient) -> tuple[list[Service], list[str]]:
     """All of them by name, and what can't be seen and why: a role may allow endpoints, and not containers."""
     known: list[Service] = []
     unseen = []
@@ -103,7 +103,7 @@ def _chosen(client: MLClient, service: Service, deployment: str | None) -> list[
     if service.kind == BATCH:
         names = sorted(batch.deployments(client, service.name))
     else:
-        parts = ask(client, lambda: list(client.online_deployments.list(service.name)))
+        parts = call(client, lambda: list(client.online_deployments.list(service.name)))
         names = sorted(str(one.name) for one in parts)
     if deployment is None:
         return names
@@ -129,12 +129,12 @@ def _find_container(client: MLClient, service: str) -> Service | None:
 
 
 def _all_online(client: MLClient) -> list[Service]:
-    endpoints = ask(client, lambda: list(client.online_endpoints.list()))
+    endpoints = call(client, lambda: list(client.online_endpoints.list()))
     return [_online(client, one) for one in endpoints]
 
 
 def _all_batch(client: MLClient) -> list[Service]:
-    endpoints = ask(client, lambda: list(client.batch_endpoints.list()))
+    endpoints = call(client, lambda: list(client.batch_endpoints.list()))
     return [_batch(client, one) for one in endpoints]
 
 
@@ -146,14 +146,14 @@ def _online(client: MLClient, endpoint: Any) -> Service:
     kind = KUBERNETES if getattr(endpoint, "compute", None) else ONLINE
     traffic = endpoint.traffic or {}
     try:
-        parts = ask(client, lambda: list(client.online_deployments.list(endpoint.name)))
+        parts = call(client, lambda: list(client.online_deployments.list(endpoint.name)))
     except ResourceNotFoundError:
         parts = []
     told = ", ".join(f"{one.name} {traffic.get(one.name, 0)} %: {_model(one.model)}" for one in parts)
     return Service(
         endpoint.name,
         kind,
-        plain(endpoint.provisioning_state),
+        state_text(endpoint.provisioning_state),
         endpoint.scoring_uri or "",
         told or "no deployment",
         endpoint.description or "",
@@ -173,7 +173,7 @@ def _batch(client: MLClient, endpoint: Any) -> Service:
     return Service(
         endpoint.name,
         BATCH,
-        plain(endpoint.provisioning_state),
+        state_text(endpoint.provisioning_state),
         endpoint.scoring_uri or "",
         told or "no deployment",
         endpoint.description or "",

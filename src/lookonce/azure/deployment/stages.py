@@ -13,10 +13,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 class Stage:
-    """One stage; what is put into `told` is what its line says in the end."""
+    """One stage; what is put into `result` is what its line says in the end."""
 
-    def __init__(self, told: str) -> None:
-        self.told = told
+    def __init__(self, result: str) -> None:
+        self.result = result
 
 
 class Stages:
@@ -44,7 +44,7 @@ class Stages:
                 self.going_on = ""
                 raise
         self.going_on = ""
-        self.say(f"{stage.told} ({_duration(time.monotonic() - begun)})")
+        self.say(f"{stage.result} ({_duration(time.monotonic() - begun)})")
 
     def say(self, text: str) -> None:
         """A line of its own."""
