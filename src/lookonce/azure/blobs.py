@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from azure.core.exceptions import HttpResponseError
 
-from lookonce.azure.errors import explain
+from lookonce.azure.errors import explain, without_secrets
 from lookonce.azure.retry import with_retries
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from azure.storage.blob import ContainerClient
+    from azure.storage.blob import BlobClient, ContainerClient
 
 RAW, TRAINING = "STORAGE_CONTAINER_NAME_RAWDATA", "STORAGE_CONTAINER_NAME_TRAINDATA"
 _CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]\Z")
@@ -26,6 +26,8 @@ _FIX = (
     "Set STORAGE_CONNECTION_STRING, or STORAGE_ACCOUNT_NAME with STORAGE_ACCOUNT_KEY, or "
     "STORAGE_ACCOUNT_NAME alone and sign in (az login, or the AZURE_… variables of a service principal)"
 )
+# Of a stored log, at most this much is read for its last lines.
+_TAIL_BYTES = 2**20
 # One connection a thread, and none that a dead network holds for minutes.
 _CONNECT_SECONDS, _READ_SECONDS = 20, 120
 
@@ -149,6 +151,19 @@ def list_blobs(container: ContainerClient, prefix: str = "") -> dict[str, Blob]:
         raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
     except Exception as error:
         raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
+
+
+def last_lines_of_blob(blob: BlobClient, count: int) -> list[str]:
+    """Return the last `count` lines of a stored log that are not blank, without secrets."""
+    size = with_retries(blob.get_blob_properties).size
+    start = max(0, size - _TAIL_BYTES)
+    content: Any = with_retries(lambda: blob.download_blob(offset=start).readall()) if size else b""
+    return last_lines_of_text(content.decode("utf-8", "replace"), count)
+
+
+def last_lines_of_text(log: str, count: int) -> list[str]:
+    """Return the last `count` lines of a log that are not blank, without secrets."""
+    return [without_secrets(line.rstrip()) for line in log.splitlines() if line.strip()][-count:]
 
 
 Item = TypeVar("Item")

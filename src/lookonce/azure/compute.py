@@ -78,6 +78,22 @@ def ensure(client: MLClient, wanted: ComputeSpec) -> tuple[str, str]:
     return wanted.cluster, _use(client, wanted, found)
 
 
+def check_compute(client: MLClient, name: str, kind: str) -> None:
+    """Raises LookonceError when the workspace has no compute of that name and kind."""
+    try:
+        found = call(client, lambda: client.compute.get(name))
+    except ResourceNotFoundError:
+        known = sorted(
+            one.name for one in call(client, lambda: list(client.compute.list())) if str(one.type) == kind
+        )
+        raise LookonceError(
+            f"no compute {name[:60]!r} in workspace {client.workspace_name}; of the kind {kind} there is "
+            f"{', '.join(known) or 'none'}. az ml compute attach, or create, adds one."
+        ) from None
+    if str(found.type) != kind:
+        raise LookonceError(f"compute {name} is of the kind {found.type}; needed is one of the kind {kind}.")
+
+
 def _use(client: MLClient, wanted: ComputeSpec, found: Any) -> str:
     size = str(getattr(found, "size", "") or "")
     if wanted.size and size and size.lower() != wanted.size.lower():

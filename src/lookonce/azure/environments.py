@@ -94,17 +94,17 @@ class ServingMode:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def ensure_serving_environment(client: MLClient, way: ServingMode, batch: bool = False) -> str:
+def ensure_serving_environment(client: MLClient, mode: ServingMode, batch: bool = False) -> str:
     """`name:version` of the environment, registered if it isn't there. Raises LookonceError."""
     from azure.ai.ml.entities import BuildContext, Environment
 
-    if way.script is not None:
+    if mode.script is not None:
         packages = serving_conda(batch)
         name = "lookonce-batch" if batch else "lookonce-score"
         return _ensure(client, Environment(name=name, image=IMAGE, conda_file=packages), packages)
-    if way.image is not None:
-        named = Environment(name="lookonce-image", image=way.image, inference_config=ROUTES)
-        return _ensure(client, named, way.image)
+    if mode.image is not None:
+        named = Environment(name="lookonce-image", image=mode.image, inference_config=ROUTES)
+        return _ensure(client, named, mode.image)
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
         # Whoever reaches the container has passed the endpoint, which asks for the key.
         digest = write_context(Path(folder), None, ("--insecure",))

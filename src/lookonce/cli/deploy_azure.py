@@ -87,8 +87,8 @@ def workspace(config: Path | None) -> MLClient:
 def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
     """`deployment_stages`, with where to look at a service and how to end it."""
     return deployment_stages(
-        f". Look: lookonce deploy list --on azure, lookonce deploy logs {service} --on azure. End it: "
-        f"lookonce deploy delete {service} --on azure"
+        f". Check it with lookonce deploy list --on azure and lookonce deploy logs {service} --on azure; "
+        f"delete it with lookonce deploy delete {service} --on azure"
     )
 
 
@@ -103,9 +103,9 @@ def deployment_stages(advice: str = "", out: TextIO | None = None) -> Iterator[t
             yield stages, Path(folder)
     except KeyboardInterrupt:
         if stages.going_on:
-            print(f"\nlookonce: Azure goes on {stages.going_on}{advice}", file=sys.stderr)
+            print(f"\nlookonce: Azure continues {stages.going_on}{advice}", file=sys.stderr)
         elif stages.left:
-            print(f"\nlookonce: what was made stays there: {stages.left}{advice}", file=sys.stderr)
+            print(f"\nlookonce: left in Azure: {stages.left}{advice}", file=sys.stderr)
         raise
 
 
@@ -121,27 +121,26 @@ def _online(arguments: argparse.Namespace) -> int:
         raise LookonceError(f"--instances is {arguments.instances}; expected 1 or more.")
     client = workspace(arguments.config)
     from lookonce.azure.deployment import services
-    from lookonce.azure.deployment.online import OnlineSpec
+    from lookonce.azure.deployment.online import OnlineSpec, OnlineTarget, inspect_endpoint
     from lookonce.azure.deployment.prepare import ONLINE_SCRIPT, prepare
-    from lookonce.azure.deployment.rollout import deploy, inspect_endpoint
+    from lookonce.azure.deployment.rollout import roll_out
     from lookonce.azure.environments import ServingMode
 
-    way = (
-        ServingMode(ONLINE_SCRIPT)
-        if arguments.container is None
-        else ServingMode(image=arguments.container or None)
-    )
+    if arguments.container is None:
+        mode = ServingMode(ONLINE_SCRIPT)
+    else:
+        mode = ServingMode(image=arguments.container or None)
     with deploying(service) as (stages, folder):
-        before = inspect_endpoint(client, service, compute)
-        if before.current is None and arguments.traffic < 100:
+        state = inspect_endpoint(client, service, compute)
+        if state.current is None and arguments.traffic < 100:
             raise LookonceError(f"{service} has no other deployment yet; leave --traffic out.")
-        ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
-        wanted = OnlineSpec(
+        prepared = prepare(client, arguments.model, service, mode, arguments.image, folder, stages)
+        spec = OnlineSpec(
             service,
-            ready.model,
-            ready.environment,
-            way,
-            ready.code,
+            prepared.model,
+            prepared.environment,
+            mode,
+            prepared.code,
             arguments.description,
             compute,
             arguments.instance_type,
@@ -149,7 +148,7 @@ def _online(arguments: argparse.Namespace) -> int:
             arguments.traffic,
             arguments.keep_old,
         )
-        address = deploy(client, wanted, before, ready.image, stages)
+        address = roll_out(OnlineTarget(client, spec, prepared.image), state, stages)
     key = services.key(client, services.find_service(client, service)) if arguments.show_key else None
     return print_ready(service, address, "photo.jpg", key)
 
@@ -169,8 +168,7 @@ def _traffic(arguments: argparse.Namespace) -> int:
     if sum(shares.values()) != 100:
         raise LookonceError(f"the shares sum up to {sum(shares.values())} percent; expected 100.")
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.online import find_endpoint, set_traffic
-    from lookonce.azure.deployment.rollout import describe_shares
+    from lookonce.azure.deployment.online import describe_shares, find_endpoint, set_traffic
     from lookonce.azure.deployment.services import service_missing
 
     endpoint = find_endpoint(client, arguments.name)
@@ -179,7 +177,10 @@ def _traffic(arguments: argparse.Namespace) -> int:
     if unknown := sorted(set(shares) - set(endpoint.traffic)):
         has = ", ".join(sorted(endpoint.traffic)) or "none"
         raise LookonceError(f"{arguments.name} has no deployment {unknown[0]!r}; it has {has}.")
-    with deploying(arguments.name) as (stages, _), stages.stage("moving the traffic", "with it") as stage:
+    with (
+        deploying(arguments.name) as (stages, _),
+        stages.stage("moving the traffic", "moving the traffic") as stage,
+    ):
         set_traffic(client, arguments.name, shares)
         stage.result = f"the traffic of {arguments.name} goes to {describe_shares(shares)}"
     return 0

@@ -38,13 +38,14 @@ def _batch(arguments: argparse.Namespace) -> int:
             flag = name.replace("_", "-")
             raise LookonceError(f"--{flag} is {getattr(arguments, name)}; expected 1 or more.")
     client = workspace(arguments.config)
-    from lookonce.azure.deployment.batch import BatchSpec, deploy, inspect_endpoint
+    from lookonce.azure.deployment.batch import BatchSpec, BatchTarget, inspect_endpoint
     from lookonce.azure.deployment.batch_jobs import score
     from lookonce.azure.deployment.prepare import BATCH_SCRIPT, prepare
+    from lookonce.azure.deployment.rollout import roll_out
     from lookonce.azure.environments import ServingMode
 
     variables = {"LOOKONCE_CONF": str(arguments.conf), "LOOKONCE_IOU": str(arguments.iou)}
-    wanted = BatchSpec(
+    spec = BatchSpec(
         service,
         arguments.compute,
         arguments.description,
@@ -54,16 +55,18 @@ def _batch(arguments: argparse.Namespace) -> int:
         arguments.keep_old,
     )
     with deploying(service) as (stages, folder):
-        before = inspect_endpoint(client, service, arguments.compute)
-        way = ServingMode(BATCH_SCRIPT, variables=variables)
-        ready = prepare(client, arguments.model, service, way, arguments.image, folder, stages)
+        state = inspect_endpoint(client, service, arguments.compute)
+        mode = ServingMode(BATCH_SCRIPT, variables=variables)
+        prepared = prepare(client, arguments.model, service, mode, arguments.image, folder, stages)
 
-        def ask_it(deployment: str) -> str:
-            name = Path(ready.image).name
-            row = score(client, service, deployment, {name: ready.image}, stages).get(name)
+        def smoke_test(deployment: str) -> str:
+            name = Path(prepared.image).name
+            row = score(client, service, deployment, {name: prepared.image}, stages).get(name)
             if row is None or "error" in row:
-                raise LookonceError(f"{deployment} has no answer: {row['error'] if row else 'no row of it'}")
-            return f"{deployment} answers: {len(row['boxes'])} found in {name}"
+                reason = row["error"] if row else f"no row for {name}"
+                raise LookonceError(f"{deployment} does not work: {reason}")
+            return f"{deployment} works: {len(row['boxes'])} objects in {name}"
 
-        address = deploy(client, wanted, ready, before, ask_it if arguments.smoke_test else None, stages)
+        target = BatchTarget(client, spec, prepared, smoke_test if arguments.smoke_test else None)
+        address = roll_out(target, state, stages)
     return print_ready(service, address, "photos/", None)

@@ -57,6 +57,6 @@ def delete(arguments: argparse.Namespace) -> int:
 
     service = services.find_service(client, arguments.name)
     doing = f"deleting {arguments.deployment or service.name}"
-    with deploying(service.name) as (stages, _), stages.stage(doing, f"with {doing}") as stage:
+    with deploying(service.name) as (stages, _), stages.stage(doing, doing) as stage:
         stage.result = f"{services.delete(client, service, arguments.deployment)} is deleted"
     return 0

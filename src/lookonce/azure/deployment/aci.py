@@ -64,7 +64,7 @@ def deploy(
     """
     image, stages.left = "", ""
     try:
-        with stages.stage("building the image; this takes minutes", "with building the image") as stage:
+        with stages.stage("building the image; this takes minutes", "building the image") as stage:
             digest = write_context(folder / "context", ready.file)
             name = f"lookonce/{service}:{digest}"
             image = image_builds.build(client, registry, folder / "context", name)
@@ -83,7 +83,7 @@ def deploy(
             size.dns_label,
         )
         stages.left = f"the container instance {service}"
-        with stages.stage("starting the container", f"with starting the container of {service}") as stage:
+        with stages.stage("starting the container", f"starting the container of {service}") as stage:
             address = containers.address(containers.make(client, wanted))
             _wait_ready(client, service, address)
             stage.result = f"the container of {service} is ready"
@@ -133,7 +133,7 @@ def _undone(client: MLClient, service: str, model: str, image: str, error: Excep
         if containers.find_group(client, service) is not None:
             if lines := containers.last_lines(client, service, _LOG_LINES):
                 text += "\nThe last lines of its log:\n  " + "\n  ".join(lines)
-            with stages.stage(f"deleting {service}", f"with deleting {service}") as stage:
+            with stages.stage(f"deleting {service}", f"deleting {service}") as stage:
                 containers.delete(client, service)
                 stage.result = f"the container of {service} is deleted again"
     except LookonceError as trouble:

@@ -1,4 +1,4 @@
-"""Batch endpoints: a new deployment beside the old one, then made the endpoint's default."""
+"""Batch endpoints, which score folders of images on a cluster: inspect, roll out, delete."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure import retry
-from lookonce.azure.deployment.online import check_compute
+from lookonce.azure.compute import check_compute
 from lookonce.azure.deployment.prepare import BATCH_SCRIPT, Prepared
-from lookonce.azure.deployment.rollout import COLOURS
+from lookonce.azure.deployment.rollout import EndpointState
 from lookonce.azure.deployment.stages import Stages
 from lookonce.azure.retry import call
-from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -25,7 +24,15 @@ _MINI_BATCH_SECONDS, _RETRIES = 900, 2
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """What is to be there in the end; `variables` are the scoring script's."""
+    """The deployment to create.
+
+    Args:
+        compute: name of the cluster that jobs run on.
+        instances: nodes of a job.
+        mini_batch: images that a node takes at a time.
+        variables: environment variables of the scoring script.
+        keep_old: keep the old deployment, unused.
+    """
 
     service: str
     compute: str
@@ -36,29 +43,122 @@ class BatchSpec:
     keep_old: bool = False
 
 
-@dataclass(frozen=True)
-class EndpointState:
-    """The endpoint as it was found: None for no endpoint."""
-
-    endpoint: Any
-    current: str | None
-    idle: bool
-    new: str
-
-
 def inspect_endpoint(client: MLClient, service: str, compute: str) -> EndpointState:
-    """What is there under that name, and which deployment a new one is to be. Raises LookonceError."""
+    """Return the state of the endpoint that a deployment is rolled out to.
+
+    Raises LookonceError where the workspace has no cluster `compute`.
+    """
     check_compute(client, compute, "amlcompute")
     endpoint = find_endpoint(client, service)
     if endpoint is None:
-        return EndpointState(None, None, False, COLOURS[0])
-    current = default_of(endpoint)
-    new = COLOURS[1] if current == COLOURS[0] else COLOURS[0]
-    return EndpointState(endpoint, current, new in deployments(client, service), new)
+        return EndpointState.missing()
+    return EndpointState.existing(endpoint, default_of(endpoint), set(deployments(client, service)))
+
+
+class BatchTarget:
+    """A batch endpoint as the target of a rollout.
+
+    `test` gets the new deployment's name before it becomes the default, and returns a line about the result.
+    """
+
+    label = "batch endpoint"
+
+    def __init__(
+        self, client: MLClient, spec: BatchSpec, prepared: Prepared, test: Callable[[str], str] | None
+    ) -> None:
+        self._client, self._spec, self._prepared, self._test = client, spec, prepared, test
+        self.service, self.model, self.keep_old = spec.service, prepared.model, spec.keep_old
+
+    def exists(self) -> bool:
+        """Return whether the endpoint exists."""
+        return find_endpoint(self._client, self.service) is not None
+
+    def create_endpoint(self) -> None:
+        """Create the endpoint."""
+        from azure.ai.ml.entities import BatchEndpoint
+
+        description = self._spec.description or None
+        endpoint = BatchEndpoint(name=self.service, description=description, tags={"lookonce": "deploy"})
+        self._put_endpoint(endpoint)
+
+    def create_deployment(self, name: str) -> None:
+        """Create a deployment that is not the default."""
+        from azure.ai.ml.entities import (
+            BatchRetrySettings,
+            CodeConfiguration,
+            ModelBatchDeployment,
+            ModelBatchDeploymentSettings,
+        )
+
+        spec, prepared, client = self._spec, self._prepared, self._client
+        deployment = ModelBatchDeployment(
+            name=name,
+            endpoint_name=spec.service,
+            description=spec.description or None,
+            model=f"azureml:{prepared.model}",
+            environment=f"azureml:{prepared.environment}",
+            code_configuration=CodeConfiguration(code=str(prepared.code), scoring_script=BATCH_SCRIPT),
+            compute=spec.compute,
+            tags={"lookonce": "deploy", "model": prepared.model},
+            settings=ModelBatchDeploymentSettings(
+                instance_count=spec.instances,
+                # One process uses all cores of its machine.
+                max_concurrency_per_instance=1,
+                mini_batch_size=spec.mini_batch,
+                output_action="append_row",
+                output_file_name=FILE,
+                retry_settings=BatchRetrySettings(max_retries=_RETRIES, timeout=_MINI_BATCH_SECONDS),
+                environment_variables=dict(spec.variables),
+                error_threshold=-1,
+                logging_level="info",
+            ),
+        )
+        retry.wait_for(
+            client,
+            lambda: client.batch_deployments.begin_create_or_update(deployment),
+            lambda: client.batch_deployments.get(name, spec.service).provisioning_state,
+        )
+
+    def smoke_test(self, name: str, stages: Stages) -> None:
+        """Run `test`, if there is one; it shows stages of its own."""
+        if self._test is not None:
+            stages.say(self._test(name))
+
+    def switch(self, name: str, current: str | None) -> str:
+        """Make the deployment the endpoint's default."""
+        endpoint: Any = call(self._client, lambda: self._client.batch_endpoints.get(self.service))
+        endpoint.defaults = {"deployment_name": name}
+        self._put_endpoint(endpoint)
+        return f"jobs go to {name}"
+
+    def scoring_uri(self) -> str:
+        """Return the endpoint's address."""
+        endpoint: Any = call(self._client, lambda: self._client.batch_endpoints.get(self.service))
+        return str(endpoint.scoring_uri)
+
+    def log_tail(self, name: str, error: Exception) -> str:
+        """Return an empty string: `test` puts its job's log into its error."""
+        return ""
+
+    def delete_deployment(self, name: str) -> None:
+        """Delete a deployment, if it exists."""
+        delete_deployment(self._client, self.service, name)
+
+    def delete_endpoint(self) -> None:
+        """Delete the endpoint and its deployments, if it exists."""
+        delete_endpoint(self._client, self.service)
+
+    def _put_endpoint(self, endpoint: Any) -> None:
+        endpoints = self._client.batch_endpoints
+        retry.wait_for(
+            self._client,
+            lambda: endpoints.begin_create_or_update(endpoint),
+            lambda: endpoints.get(endpoint.name).provisioning_state,
+        )
 
 
 def find_endpoint(client: MLClient, service: str) -> Any:
-    """The batch endpoint of that name, or None. Raises LookonceError."""
+    """Return the batch endpoint of this name, or None. Raises LookonceError."""
     try:
         return call(client, lambda: client.batch_endpoints.get(service))
     except ResourceNotFoundError:
@@ -66,58 +166,19 @@ def find_endpoint(client: MLClient, service: str) -> Any:
 
 
 def default_of(endpoint: Any) -> str | None:
-    """The deployment that jobs go to unless they name another."""
+    """Return the name of the deployment that jobs go to unless they name another."""
     defaults = endpoint.defaults
     name = defaults.get("deployment_name") if isinstance(defaults, dict) else None
     return name or getattr(defaults, "deployment_name", None)
 
 
 def deployments(client: MLClient, service: str) -> dict[str, Any]:
-    """By name. Raises LookonceError."""
+    """Return the endpoint's deployments by name. Raises LookonceError."""
     return {str(one.name): one for one in call(client, lambda: list(client.batch_deployments.list(service)))}
 
 
-def deploy(
-    client: MLClient,
-    wanted: BatchSpec,
-    ready: Prepared,
-    before: EndpointState,
-    try_it: Callable[[str], str] | None,
-    stages: Stages,
-) -> str:
-    """Do it; the endpoint's address. Raises LookonceError with the default as it was and nothing left behind.
-
-    `try_it` is given the new deployment's name before it becomes the default, and says what came of it.
-    """
-    told, place = f"batch endpoint {wanted.service}", f"deployment {before.new} of {wanted.service}"
-    stages.left = told if before.endpoint is None else place
-    try:
-        if before.endpoint is None:
-            with stages.stage(f"making {told}", f"with making {told}") as stage:
-                _make_endpoint(client, wanted)
-                stage.result = f"{told} is made"
-        if before.idle:
-            with stages.stage(f"removing the idle {place}") as stage:
-                delete_deployment(client, wanted.service, before.new)
-                stage.result = f"{place} was idle and is deleted"
-        with stages.stage(f"making {place}", f"with making {place}") as stage:
-            _make_deployment(client, wanted, ready, before.new)
-            stage.result = f"{place} is made"
-        if try_it is not None:
-            stages.say(try_it(before.new))
-        with stages.stage("making it the default") as stage:
-            _make_default(client, wanted.service, before.new)
-            stage.result = f"jobs go to {before.new}"
-    except Exception as error:
-        raise LookonceError(_undone(client, wanted.service, ready.model, before, error, stages)) from error
-    stages.left = ""
-    if before.current and not wanted.keep_old:
-        _remove_old(client, wanted.service, before.current, stages)
-    return str(call(client, lambda: client.batch_endpoints.get(wanted.service)).scoring_uri)
-
-
 def delete_endpoint(client: MLClient, service: str) -> None:
-    """With all its deployments. Raises LookonceError."""
+    """Delete an endpoint and its deployments, if it exists. Raises LookonceError."""
     retry.wait_for_deletion(
         client,
         lambda: client.batch_endpoints.begin_delete(name=service),
@@ -126,105 +187,9 @@ def delete_endpoint(client: MLClient, service: str) -> None:
 
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
-    """Raises LookonceError."""
+    """Delete a deployment, if it exists. Raises LookonceError."""
     retry.wait_for_deletion(
         client,
         lambda: client.batch_deployments.begin_delete(name=name, endpoint_name=service),
         lambda: client.batch_deployments.get(name, service).provisioning_state,
     )
-
-
-def _make_endpoint(client: MLClient, wanted: BatchSpec) -> None:
-    from azure.ai.ml.entities import BatchEndpoint
-
-    about = wanted.description or None
-    endpoint = BatchEndpoint(name=wanted.service, description=about, tags={"lookonce": "deploy"})
-    _put_endpoint(client, endpoint)
-
-
-def _make_default(client: MLClient, service: str, name: str) -> None:
-    endpoint: Any = call(client, lambda: client.batch_endpoints.get(service))
-    endpoint.defaults = {"deployment_name": name}
-    _put_endpoint(client, endpoint)
-
-
-def _put_endpoint(client: MLClient, endpoint: Any) -> None:
-    retry.wait_for(
-        client,
-        lambda: client.batch_endpoints.begin_create_or_update(endpoint),
-        lambda: client.batch_endpoints.get(endpoint.name).provisioning_state,
-    )
-
-
-def _make_deployment(client: MLClient, wanted: BatchSpec, ready: Prepared, name: str) -> None:
-    from azure.ai.ml.entities import (
-        BatchRetrySettings,
-        CodeConfiguration,
-        ModelBatchDeployment,
-        ModelBatchDeploymentSettings,
-    )
-
-    deployment = ModelBatchDeployment(
-        name=name,
-        endpoint_name=wanted.service,
-        description=wanted.description or None,
-        model=f"azureml:{ready.model}",
-        environment=f"azureml:{ready.environment}",
-        code_configuration=CodeConfiguration(code=str(ready.code), scoring_script=BATCH_SCRIPT),
-        compute=wanted.compute,
-        tags={"lookonce": "deploy", "model": ready.model},
-        settings=ModelBatchDeploymentSettings(
-            instance_count=wanted.instances,
-            # One process has all cores of its machine.
-            max_concurrency_per_instance=1,
-            mini_batch_size=wanted.mini_batch,
-            output_action="append_row",
-            output_file_name=FILE,
-            retry_settings=BatchRetrySettings(max_retries=_RETRIES, timeout=_MINI_BATCH_SECONDS),
-            environment_variables=dict(wanted.variables),
-            error_threshold=-1,
-            logging_level="info",
-        ),
-    )
-    retry.wait_for(
-        client,
-        lambda: client.batch_deployments.begin_create_or_update(deployment),
-        lambda: client.batch_deployments.get(name, wanted.service).provisioning_state,
-    )
-
-
-def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> None:
-    try:
-        with stages.stage(f"deleting {name}") as stage:
-            delete_deployment(client, service, name)
-            stage.result = f"{name}, the old one, is deleted"
-    except LookonceError as error:
-        stages.say(
-            f"{name}, the old one, stays there unused: {error} Delete it: lookonce deploy delete {service} "
-            f"--deployment {name} --on azure"
-        )
-
-
-def _undone(
-    client: MLClient, service: str, model: str, before: EndpointState, error: Exception, stages: Stages
-) -> str:
-    made_endpoint = before.endpoint is None
-    what = f"batch endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {retry.failure_sentence(error)}"
-    try:
-        if made_endpoint and find_endpoint(client, service) is None:
-            return f"{text}\nNothing was made but the registered model {model}, for the next attempt."
-        with stages.stage("taking away what was made") as stage:
-            if made_endpoint:
-                delete_endpoint(client, service)
-            else:
-                delete_deployment(client, service, before.new)
-            stage.result = f"{what} is deleted again"
-    except LookonceError as trouble:
-        rest = "" if made_endpoint else f" --deployment {before.new}"
-        return (
-            f"{text}\nWhat stays behind: {what}, for it can't be deleted: {trouble} Try: lookonce deploy "
-            f"delete {service}{rest} --on azure"
-        )
-    stays = f"Jobs go to {before.current} as before. " if before.current else ""
-    return f"{text}\n{stays}Nothing stays behind but the registered model {model}, for the next attempt."

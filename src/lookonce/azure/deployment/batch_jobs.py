@@ -8,19 +8,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
+from lookonce.azure.blobs import last_lines_of_blob
 from lookonce.azure.datastore import find_datastore, fingerprint
 from lookonce.azure.deployment.batch import FILE, OUTPUT
 from lookonce.azure.deployment.stages import Stages
 from lookonce.azure.errors import without_secrets
 from lookonce.azure.job_watch import RunHistory
 from lookonce.azure.jobs import ENDED, find_job
-from lookonce.azure.retry import call, state_text, with_retries
+from lookonce.azure.retry import call, state_text
 from lookonce.azure.session import credential
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _SHORTEST, _LONGEST = 0.5, 10.0
-_LOG_LINES, _MOST_LOG_BYTES = 25, 2**20
+_LOG_LINES = 25
 _SHOWN = 5
 
 
@@ -53,8 +53,8 @@ def score(
 def wait(client: MLClient, job: str, stages: Stages) -> None:
     """Until the job has completed. Raises LookonceError, with the last lines of its log, when it doesn't."""
     going_on = (
-        f"with job {job}. Watch it: lookonce azure jobs watch {job}. End it: lookonce azure jobs cancel "
-        f"{job}. Its answers, when it has completed: the same command with --job {job}"
+        f"running job {job}. Watch it: lookonce azure jobs watch {job}. Cancel it: lookonce azure jobs "
+        f"cancel {job}. Fetch its results once it has completed: the same command with --job {job}"
     )
     with stages.stage(f"job {job}; a machine that has to be started takes minutes", going_on) as stage:
         pause = _SHORTEST
@@ -157,19 +157,13 @@ def _failure(client: MLClient, job: str, status: str) -> str:
 
 
 def _log_lines(logs: Mapping[str, str], count: int) -> list[str]:
-    """Of the user's part of a step's logs."""
+    """Return the last lines of the first of a step's user logs that has any."""
     from azure.storage.blob import BlobClient
 
-    names = sorted(name for name in logs if name.startswith(("user_logs/", "logs/user/")))
-    for name in names:
+    for name in sorted(name for name in logs if name.startswith(("user_logs/", "logs/user/"))):
         with BlobClient.from_blob_url(logs[name]) as blob:
-            size = with_retries(blob.get_blob_properties).size
-            start = max(0, size - _MOST_LOG_BYTES)
-            read = partial(blob.download_blob, offset=start)
-            content: Any = with_retries(read).readall() if size else b""
-        lines = [without_secrets(line.rstrip()) for line in content.decode("utf-8", "replace").splitlines()]
-        if lines := [line for line in lines if line][-count:]:
-            return lines
+            if lines := last_lines_of_blob(blob, count):
+                return lines
     return []
 
 

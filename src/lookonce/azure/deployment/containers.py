@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from lookonce.azure import retry
+from lookonce.azure.blobs import last_lines_of_text
 from lookonce.azure.deployment.image_builds import management
-from lookonce.azure.errors import without_secrets
 from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 
@@ -109,7 +109,7 @@ def last_lines(client: MLClient, service: str, count: int) -> list[str]:
         )
     except (LookonceError, ResourceNotFoundError):
         return []
-    return [without_secrets(line.rstrip()) for line in (said.content or "").splitlines() if line.strip()]
+    return last_lines_of_text(said.content or "", count)
 
 
 def address(group: Any) -> str:

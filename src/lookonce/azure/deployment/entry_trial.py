@@ -1,8 +1,8 @@
 """Run an entry script once, as Azure's inference server does.
 
 `python -m lookonce.azure.deployment.entry_trial SCRIPT IMAGE [NAME…]` calls `init()`, then `run` with the
-image, and prints the response as JSON on the last line. Importing a package NAME… fails, because the deployment
-does not have it. Azure's inference server need not be installed: stubs replace what the script imports from it.
+image, and prints the response as JSON on the last line. Importing a package NAME… fails, because the
+deployment does not have it. Azure's inference server need not be installed: stubs replace its modules.
 """
 
 from __future__ import annotations

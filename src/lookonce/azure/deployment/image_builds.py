@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure.errors import without_secrets
+from lookonce.azure.blobs import last_lines_of_blob
 from lookonce.azure.retry import call
 from lookonce.azure.session import credential, management_scope
 from lookonce.errors import LookonceError
@@ -27,7 +27,6 @@ _MOST_SECONDS = 3600
 _POLL_SECONDS = 2.0
 _WAITING = ("Queued", "Started", "Running")
 _LOG_LINES = 25
-_MOST_LOG_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -145,15 +144,12 @@ def _upload(client: MLClient, builds: Any, registry: Registry, context: Path) ->
 def _log(client: MLClient, builds: Any, registry: Registry, run: str) -> list[str]:
     from azure.storage.blob import BlobClient
 
-    def read() -> bytes:
+    def read() -> list[str]:
         link = builds.runs.get_log_sas_url(registry.group, registry.name, run).log_link
         with BlobClient.from_blob_url(link) as blob:
-            size = blob.get_blob_properties().size
-            start = max(0, size - _MOST_LOG_BYTES)
-            return bytes(blob.download_blob(offset=start).readall()) if size else b""
+            return last_lines_of_blob(blob, _LOG_LINES)
 
     try:
-        said = call(client, read).decode("utf-8", "replace")
+        return call(client, read)
     except LookonceError:
         return []
-    return [without_secrets(line.rstrip()) for line in said.splitlines() if line.strip()][-_LOG_LINES:]

@@ -1,4 +1,4 @@
-"""Online endpoints through the SDK: endpoint, deployments, traffic, key, smoke test, logs."""
+"""Online endpoints, managed by Azure or on an attached Kubernetes cluster: inspect, roll out, log, delete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobClient
 
 from lookonce.azure import retry
+from lookonce.azure.blobs import last_lines_of_blob, last_lines_of_text
+from lookonce.azure.compute import check_compute
 from lookonce.azure.datastore import find_datastore
+from lookonce.azure.deployment.rollout import EndpointState
+from lookonce.azure.deployment.stages import Stages
 from lookonce.azure.environments import ServingMode
-from lookonce.azure.errors import without_secrets
 from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
@@ -26,28 +29,31 @@ from lookonce.serving.client.failures import NoAnswerError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-_TIMEOUT_MS, _SMOKE_SECONDS = 60_000, 180.0
-_UNKNOWN_SECONDS, _AGAIN_SECONDS = 20.0, 2.0
-# An image at a time is what the entry script works on; our own service gathers batches.
-_AT_ONCE_SCRIPT, _AT_ONCE_SERVICE = 4, 32
+_TIMEOUT_MS, _SMOKE_TEST_SECONDS = 60_000, 180.0
+_UNREACHABLE_SECONDS, _RETRY_SECONDS = 20.0, 2.0
+# The entry script works on one image at a time; `lookonce serve` gathers batches.
+_SCRIPT_CONCURRENCY, _SERVICE_CONCURRENCY = 4, 32
+_LOG_LINES = 25
+# Where the error of a failed image build says that its log is.
+_BUILD_LOG = re.compile(r"azureml/ImageLogs/[\w./-]+\w")
 
 
 @dataclass(frozen=True)
 class OnlineSpec:
-    """What is to be there in the end.
+    """The deployment to create.
 
     Args:
         model: `name:version` in the registry.
         compute: name of an attached Kubernetes cluster; None for a managed endpoint.
-        instance_type: a machine's size, or Kubernetes' own name for one; None for its default.
-        traffic: percent for the new deployment, the rest for the old one.
-        keep_old: leave the old deployment there without traffic.
+        instance_type: machine size, or the name of a Kubernetes instance type; None for its default.
+        traffic: percent of the traffic for the new deployment; the rest stays with the old one.
+        keep_old: keep the old deployment, without traffic.
     """
 
     service: str
     model: str
     environment: str
-    way: ServingMode
+    mode: ServingMode
     code: Path | None
     description: str = ""
     compute: str | None = None
@@ -57,132 +63,195 @@ class OnlineSpec:
     keep_old: bool = False
 
 
-def check_compute(client: MLClient, name: str, kind: str) -> None:
-    """Raises LookonceError when the workspace has no compute of that name and kind."""
-    try:
-        found = call(client, lambda: client.compute.get(name))
-    except ResourceNotFoundError:
-        known = sorted(
-            one.name for one in call(client, lambda: list(client.compute.list())) if str(one.type) == kind
-        )
+def inspect_endpoint(client: MLClient, service: str, compute: str | None) -> EndpointState:
+    """Return the state of the endpoint that a deployment is rolled out to.
+
+    `compute` is the Kubernetes cluster for the deployment, or None. Raises LookonceError where the endpoint
+    is of the other kind, or its traffic is shared among deployments.
+    """
+    if compute is not None:
+        check_compute(client, compute, "kubernetes")
+    endpoint = find_endpoint(client, service)
+    if endpoint is None:
+        return EndpointState.missing()
+    is_kubernetes = getattr(endpoint, "compute", None) is not None
+    if is_kubernetes != (compute is not None):
+        kind = "Kubernetes" if is_kubernetes else "managed"
         raise LookonceError(
-            f"no compute {name[:60]!r} in workspace {client.workspace_name}; of the kind {kind} there is "
-            f"{', '.join(known) or 'none'}. az ml compute attach, or create, adds one."
-        ) from None
-    if str(found.type) != kind:
-        raise LookonceError(f"compute {name} is of the kind {found.type}; needed is one of the kind {kind}.")
+            f"{service} exists as a {kind} endpoint. Choose another service name, or delete it: lookonce "
+            f"deploy delete {service} --on azure"
+        )
+    shares = {name: share for name, share in (endpoint.traffic or {}).items() if share}
+    if len(shares) > 1:
+        raise LookonceError(
+            f"the traffic of {service} is shared: {describe_shares(shares)}. Choose one deployment first: "
+            f"lookonce deploy traffic {service} {max(shares, key=lambda name: shares[name])}=100"
+        )
+    names = {str(one.name) for one in call(client, lambda: list(client.online_deployments.list(service)))}
+    return EndpointState.existing(endpoint, next(iter(shares), None), names)
+
+
+class OnlineTarget:
+    """An online endpoint as the target of a rollout; `image` is sent to the new deployment."""
+
+    label = "endpoint"
+
+    def __init__(self, client: MLClient, spec: OnlineSpec, image: Path) -> None:
+        self._client, self._spec, self._image = client, spec, image
+        self.service, self.model, self.keep_old = (
+            spec.service,
+            spec.model,
+            spec.keep_old or spec.traffic < 100,
+        )
+
+    def exists(self) -> bool:
+        """Return whether the endpoint exists."""
+        return find_endpoint(self._client, self.service) is not None
+
+    def create_endpoint(self) -> None:
+        """Create an endpoint that requires a key."""
+        from azure.ai.ml.entities import KubernetesOnlineEndpoint, ManagedOnlineEndpoint
+
+        spec = self._spec
+        options: dict[str, Any] = {
+            "name": spec.service,
+            "description": spec.description or None,
+            "auth_mode": "key",
+            "tags": {"lookonce": "deploy"},
+        }
+        if spec.compute:
+            _put_endpoint(self._client, KubernetesOnlineEndpoint(compute=spec.compute, **options))
+        else:
+            _put_endpoint(self._client, ManagedOnlineEndpoint(**options))
+
+    def create_deployment(self, name: str) -> None:
+        """Create a deployment without traffic."""
+        from azure.ai.ml.entities import (
+            CodeConfiguration,
+            KubernetesOnlineDeployment,
+            ManagedOnlineDeployment,
+            OnlineRequestSettings,
+        )
+
+        spec, client = self._spec, self._client
+        concurrency = _SCRIPT_CONCURRENCY if spec.mode.script else _SERVICE_CONCURRENCY
+        options: dict[str, Any] = {
+            "name": name,
+            "endpoint_name": spec.service,
+            "description": spec.description or None,
+            "model": f"azureml:{spec.model}",
+            "environment": f"azureml:{spec.environment}",
+            "environment_variables": dict(spec.mode.variables),
+            "request_settings": OnlineRequestSettings(
+                request_timeout_ms=_TIMEOUT_MS, max_concurrent_requests_per_instance=concurrency
+            ),
+            "instance_count": spec.instances,
+            "tags": {"lookonce": "deploy", "model": spec.model},
+        }
+        if spec.mode.script:
+            options["code_configuration"] = CodeConfiguration(
+                code=str(spec.code), scoring_script=spec.mode.script
+            )
+        if spec.instance_type:
+            options["instance_type"] = spec.instance_type
+        kind = KubernetesOnlineDeployment if spec.compute else ManagedOnlineDeployment
+        deployment = kind(**options)
+        retry.wait_for(
+            client,
+            lambda: client.online_deployments.begin_create_or_update(deployment),
+            lambda: client.online_deployments.get(name, spec.service).provisioning_state,
+        )
+
+    def smoke_test(self, name: str, stages: Stages) -> None:
+        """Send the image to the deployment, bypassing the traffic rules."""
+        with stages.stage(f"sending {self._image.name} to {name}") as stage:
+            response = smoke_test(self._client, self.service, self.scoring_uri(), name, self._image)
+            stage.result = f"{name} works: {len(response['boxes'])} objects in {self._image.name}"
+
+    def switch(self, name: str, current: str | None) -> str:
+        """Give the deployment its share of the traffic, and `current` the rest."""
+        traffic = self._spec.traffic
+        shares = {name: 100} if current is None else {name: traffic, current: 100 - traffic}
+        set_traffic(self._client, self.service, shares, self._spec.description)
+        return f"traffic goes to {describe_shares(shares)}"
+
+    def scoring_uri(self) -> str:
+        """Return the endpoint's address."""
+        endpoint: Any = call(self._client, lambda: self._client.online_endpoints.get(self.service))
+        return str(endpoint.scoring_uri)
+
+    def log_tail(self, name: str, error: Exception) -> str:
+        """Return the end of the image build's log if the build failed, else of the container's."""
+        if path := _build_log_path(error):
+            source, lines = "the image build", _stored_lines(self._client, path, _LOG_LINES)
+        else:
+            source, lines = name, last_lines(self._client, self.service, name, _LOG_LINES)
+        return f"\nLast lines of the log of {source}:\n  " + "\n  ".join(lines) if lines else ""
+
+    def delete_deployment(self, name: str) -> None:
+        """Delete a deployment, if it exists."""
+        delete_deployment(self._client, self.service, name)
+
+    def delete_endpoint(self) -> None:
+        """Delete the endpoint and its deployments, if it exists."""
+        delete_endpoint(self._client, self.service)
 
 
 def find_endpoint(client: MLClient, service: str) -> Any:
-    """The online endpoint of that name, or None. Raises LookonceError."""
+    """Return the online endpoint of this name, or None. Raises LookonceError."""
     try:
         return call(client, lambda: client.online_endpoints.get(service))
     except ResourceNotFoundError:
         return None
 
 
-def create_endpoint(client: MLClient, wanted: OnlineSpec) -> None:
-    """One that asks for a key. Raises LookonceError."""
-    from azure.ai.ml.entities import KubernetesOnlineEndpoint, ManagedOnlineEndpoint
-
-    about: dict[str, Any] = {
-        "name": wanted.service,
-        "description": wanted.description or None,
-        "auth_mode": "key",
-        "tags": {"lookonce": "deploy"},
-    }
-    endpoint = (
-        KubernetesOnlineEndpoint(compute=wanted.compute, **about)
-        if wanted.compute
-        else ManagedOnlineEndpoint(**about)
-    )
-    retry.wait_for(
-        client,
-        lambda: client.online_endpoints.begin_create_or_update(endpoint),
-        lambda: client.online_endpoints.get(wanted.service).provisioning_state,
-    )
-
-
-def create_deployment(client: MLClient, wanted: OnlineSpec, name: str) -> None:
-    """Without traffic. Raises LookonceError."""
-    from azure.ai.ml.entities import (
-        CodeConfiguration,
-        KubernetesOnlineDeployment,
-        ManagedOnlineDeployment,
-        OnlineRequestSettings,
-    )
-
-    at_once = _AT_ONCE_SCRIPT if wanted.way.script else _AT_ONCE_SERVICE
-    about: dict[str, Any] = {
-        "name": name,
-        "endpoint_name": wanted.service,
-        "description": wanted.description or None,
-        "model": f"azureml:{wanted.model}",
-        "environment": f"azureml:{wanted.environment}",
-        "environment_variables": dict(wanted.way.variables),
-        "request_settings": OnlineRequestSettings(
-            request_timeout_ms=_TIMEOUT_MS, max_concurrent_requests_per_instance=at_once
-        ),
-        "instance_count": wanted.instances,
-        "tags": {"lookonce": "deploy", "model": wanted.model},
-    }
-    if wanted.way.script:
-        about["code_configuration"] = CodeConfiguration(
-            code=str(wanted.code), scoring_script=wanted.way.script
-        )
-    if wanted.instance_type:
-        about["instance_type"] = wanted.instance_type
-    deployment = KubernetesOnlineDeployment(**about) if wanted.compute else ManagedOnlineDeployment(**about)
-    retry.wait_for(
-        client,
-        lambda: client.online_deployments.begin_create_or_update(deployment),
-        lambda: client.online_deployments.get(name, wanted.service).provisioning_state,
-    )
-
-
-def key(client: MLClient, service: str) -> str | None:
-    """What opens an endpoint: a key, or a token where somebody made it so. Raises LookonceError."""
+def endpoint_key(client: MLClient, service: str) -> str | None:
+    """Return the endpoint's key, or its token where it has no keys. Raises LookonceError."""
     keys = call(client, lambda: client.online_endpoints.get_keys(service))
     return str(getattr(keys, "primary_key", None) or getattr(keys, "access_token", None) or "") or None
 
 
 def smoke_test(client: MLClient, service: str, uri: str, name: str, image: Path) -> dict[str, Any]:
-    """One image to one deployment, past the traffic's rules. Raises LookonceError.
+    """Send one image to one deployment; return the response. Raises LookonceError.
 
-    What has just started isn't known everywhere at once: no answer is asked for again.
+    A deployment that has just started is not reachable everywhere at once: retry while there is no response.
     """
-    asking = ScoringClient(
+    scoring = ScoringClient(
         ScoringAddress.parse(uri),
-        key(client, service),
+        endpoint_key(client, service),
         "the endpoint",
         deployment=name,
-        timeout_seconds=_SMOKE_SECONDS,
+        timeout_seconds=_SMOKE_TEST_SECONDS,
         retries=6,
     )
-    until = time.monotonic() + _UNKNOWN_SECONDS
+    deadline = time.monotonic() + _UNREACHABLE_SECONDS
     while True:
         try:
-            return asking.score(image)
+            return scoring.score(image)
         except NoAnswerError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
-            time.sleep(_AGAIN_SECONDS)
+            time.sleep(_RETRY_SECONDS)
 
 
 def set_traffic(client: MLClient, service: str, shares: Mapping[str, int], description: str = "") -> None:
-    """Share the traffic among deployments, in percent; and describe the endpoint. Raises LookonceError."""
+    """Set each deployment's percent of the traffic, and the description. Raises LookonceError."""
     endpoint = call(client, lambda: client.online_endpoints.get(service))
     endpoint.description = description or endpoint.description
     endpoint.traffic = dict(shares)
-    retry.wait_for(
-        client,
-        lambda: client.online_endpoints.begin_create_or_update(endpoint),
-        lambda: client.online_endpoints.get(service).provisioning_state,
-    )
+    _put_endpoint(client, endpoint)
+
+
+def describe_shares(shares: Mapping[str, int]) -> str:
+    """Return the traffic's shares as text: "blue", or "blue 90 %, green 10 %"."""
+    used = {name: share for name, share in shares.items() if share}
+    if len(used) == 1:
+        return next(iter(used))
+    return ", ".join(f"{name} {share} %" for name, share in sorted(used.items()))
 
 
 def delete_deployment(client: MLClient, service: str, name: str) -> None:
-    """Raises LookonceError."""
+    """Delete a deployment, if it exists. Raises LookonceError."""
     retry.wait_for_deletion(
         client,
         lambda: client.online_deployments.begin_delete(name=name, endpoint_name=service),
@@ -191,7 +260,7 @@ def delete_deployment(client: MLClient, service: str, name: str) -> None:
 
 
 def delete_endpoint(client: MLClient, service: str) -> None:
-    """With all its deployments. Raises LookonceError."""
+    """Delete an endpoint and its deployments, if it exists. Raises LookonceError."""
     retry.wait_for_deletion(
         client,
         lambda: client.online_endpoints.begin_delete(name=service),
@@ -199,27 +268,31 @@ def delete_endpoint(client: MLClient, service: str) -> None:
     )
 
 
-# Where a message about a failed build says that its log is.
-_BUILD_LOG = re.compile(r"azureml/ImageLogs/[\w./-]+\w")
-_MOST_BYTES = 2**20
-
-
 def last_lines(client: MLClient, service: str, name: str, count: int) -> list[str]:
-    """Of a deployment's container, or of what fetched model and code for it; [] where there is no log."""
+    """Return the end of a deployment's log, else of the log of its model and code download."""
     for container in ("inference-server", "storage-initializer"):
         try:
             read = partial(client.online_deployments.get_logs, name, service, count, container_type=container)
-            said = call(client, read)
+            text = str(call(client, read))
         except (LookonceError, ResourceNotFoundError):
             continue
-        lines = [line for line in _lines(str(said)) if not line.startswith("Instance status:")]
-        if lines:
-            return lines[-count:]
+        # The service's own first line is no part of the log.
+        without_status = re.sub(r"^Instance status:.*$", "", text, flags=re.MULTILINE)
+        if lines := last_lines_of_text(without_status, count):
+            return lines
     return []
 
 
-def build_log(error: BaseException | None) -> str | None:
-    """Container and path, in the workspace's own storage, of the log that an image's failed build left."""
+def _put_endpoint(client: MLClient, endpoint: Any) -> None:
+    retry.wait_for(
+        client,
+        lambda: client.online_endpoints.begin_create_or_update(endpoint),
+        lambda: client.online_endpoints.get(endpoint.name).provisioning_state,
+    )
+
+
+def _build_log_path(error: BaseException | None) -> str | None:
+    """Return container and path of a failed image build's log in the workspace's storage."""
     while error is not None:
         if found := _BUILD_LOG.search(str(error)):
             return found[0]
@@ -227,20 +300,13 @@ def build_log(error: BaseException | None) -> str | None:
     return None
 
 
-def stored_lines(client: MLClient, path: str, count: int) -> list[str]:
-    """The last lines of a file in the workspace's own storage; [] where it can't be had."""
+def _stored_lines(client: MLClient, path: str, count: int) -> list[str]:
+    """Return the last lines of a file in the workspace's storage; none where it cannot be read."""
     try:
         account = find_datastore(client).container
         container, _, name = path.partition("/")
         address = f"{account.scheme}://{account.primary_hostname}"
         blob = BlobClient(address, container, name, credential=account.credential)
-        size = call(client, lambda: blob.get_blob_properties().size)
-        start = max(0, size - _MOST_BYTES)
-        content = call(client, lambda: blob.download_blob(offset=start).readall()) if size else b""
+        return call(client, lambda: last_lines_of_blob(blob, count))
     except (LookonceError, ResourceNotFoundError):
         return []
-    return _lines(content.decode("utf-8", "replace"))[-count:]
-
-
-def _lines(said: str) -> list[str]:
-    return [without_secrets(line.rstrip()) for line in said.splitlines() if line.strip()]

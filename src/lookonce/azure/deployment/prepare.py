@@ -107,15 +107,15 @@ def prepare(
     client: MLClient,
     given: str,
     service: str,
-    way: ServingMode | None,
+    mode: ServingMode | None,
     image: Path | None,
     folder: Path,
     stages: Stages,
 ) -> Prepared:
-    """Try MODEL here, then register what a deployment by `way` needs.
+    """Try MODEL here, then register what a deployment by `mode` needs.
 
-    `way` is None for an image that is built elsewhere. Files go to `folder`. Raises LookonceError; before the
-    try nothing has gone to Azure.
+    `mode` is None for an image built elsewhere. Files go to `folder`. Raises LookonceError;
+    before the check nothing has gone to Azure.
     """
     with stages.stage(f"getting {given}") as stage:
         model = fetch(client, given, service, folder)
@@ -123,28 +123,28 @@ def prepare(
     image = _checked(image) if image else _drawn(folder / "drawn.png")
     code = folder / "code"
     with stages.stage("trying it here first") as stage:
-        checked = _try(way, code, model.file, image, folder)
+        checked = _try(mode, code, model.file, image, folder)
         stage.result = f"tried here: {checked.objects} in {image.name}, by {checked.by}"
     with stages.stage("registering the model") as stage:
         registered = register(client, model)
         name = f"{registered.name}:{registered.version}"
         stage.result = f"model {name}"
-    if way is None:
+    if mode is None:
         return Prepared(name, model.file, "", code, image)
     with stages.stage("registering the environment") as stage:
-        environment = ensure_serving_environment(client, way, way.script == BATCH_SCRIPT)
+        environment = ensure_serving_environment(client, mode, mode.script == BATCH_SCRIPT)
         stage.result = f"environment {environment}"
     return Prepared(name, model.file, environment, code, image)
 
 
-def _try(way: ServingMode | None, code: Path, model: Path, image: Path, folder: Path) -> CheckResult:
-    if way is None or way.script is None:
+def _try(mode: ServingMode | None, code: Path, model: Path, image: Path, folder: Path) -> CheckResult:
+    if mode is None or mode.script is None:
         return local_check.check_service(model, image, folder)
-    write_snapshot(code, {way.script: Path(entry_scripts).with_name(way.script)})
-    check = EntryCheck(code, way.script, model, image, way.variables, UNUSED, folder)
+    write_snapshot(code, {mode.script: Path(entry_scripts).with_name(mode.script)})
+    check = EntryCheck(code, mode.script, model, image, mode.variables, UNUSED, folder)
     return (
         local_check.check_batch_script(check)
-        if way.script == BATCH_SCRIPT
+        if mode.script == BATCH_SCRIPT
         else local_check.check_online_script(check)
     )
 

@@ -1,176 +1,161 @@
-"""Online endpoints, managed by Azure or on Kubernetes: a new deployment beside the old one, tried, then used.
+"""Roll out a deployment of an online or batch endpoint beside the one in use, and switch once it works.
 
-The old one has all the traffic until the new one has answered an image. Whatever fails before that is taken
-away again.
+The deployment in use stays in use until the new one has passed its smoke test. Whatever fails before that is
+deleted again; what cannot be deleted is named in the error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lookonce.azure import retry
-from lookonce.azure.deployment.online import (
-    OnlineSpec,
-    build_log,
-    check_compute,
-    create_deployment,
-    create_endpoint,
-    delete_deployment,
-    delete_endpoint,
-    find_endpoint,
-    last_lines,
-    set_traffic,
-    smoke_test,
-    stored_lines,
-)
 from lookonce.azure.deployment.stages import Stages
-from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 
-if TYPE_CHECKING:
-    from azure.ai.ml import MLClient
-
 COLOURS = ("blue", "green")
-_LOG_LINES = 25
 
 
 @dataclass(frozen=True)
 class EndpointState:
-    """The endpoint as it was found: None for no endpoint."""
+    """An endpoint before the rollout.
+
+    Args:
+        endpoint: the SDK's description; None where the endpoint does not exist.
+        current: name of the deployment in use, if any.
+        new: name of the deployment to create.
+        idle: whether a deployment named `new` exists, unused.
+    """
 
     endpoint: Any
     current: str | None
-    idle: str | None
     new: str
+    idle: bool
+
+    @classmethod
+    def missing(cls) -> EndpointState:
+        """Return the state of an endpoint that does not exist."""
+        return cls(None, None, COLOURS[0], False)
+
+    @classmethod
+    def existing(cls, endpoint: Any, current: str | None, names: set[str]) -> EndpointState:
+        """Return the state of an endpoint with deployments `names`, of which `current` is in use."""
+        new = COLOURS[1] if current == COLOURS[0] else COLOURS[0]
+        return cls(endpoint, current, new, new in names)
 
 
-def inspect_endpoint(client: MLClient, service: str, compute: str | None) -> EndpointState:
-    """What is there under that name, and which deployment a new one is to be. Raises LookonceError.
+class RolloutTarget(Protocol):
+    """An endpoint of one kind, as a rollout changes it. Every method may raise LookonceError."""
 
-    `compute` is the Kubernetes cluster that it is to run on, if any.
+    @property
+    def label(self) -> str:
+        """The kind in messages: "endpoint" or "batch endpoint"."""
+
+    @property
+    def service(self) -> str:
+        """The endpoint's name."""
+
+    @property
+    def model(self) -> str:
+        """`name:version` of the registered model."""
+
+    @property
+    def keep_old(self) -> bool:
+        """Whether the deployment that was in use before is kept."""
+
+    def exists(self) -> bool:
+        """Return whether the endpoint exists."""
+
+    def create_endpoint(self) -> None:
+        """Create the endpoint."""
+
+    def create_deployment(self, name: str) -> None:
+        """Create a deployment that is not in use yet."""
+
+    def smoke_test(self, name: str, stages: Stages) -> None:
+        """Send an image to the deployment; do nothing where no test is configured."""
+
+    def switch(self, name: str, current: str | None) -> str:
+        """Use the deployment in place of `current`; return a phrase that says what is in use now."""
+
+    def scoring_uri(self) -> str:
+        """Return the endpoint's address."""
+
+    def log_tail(self, name: str, error: Exception) -> str:
+        """Return the end of the log that explains `error` under a heading, or an empty string."""
+
+    def delete_deployment(self, name: str) -> None:
+        """Delete a deployment, if it exists."""
+
+    def delete_endpoint(self) -> None:
+        """Delete the endpoint and its deployments, if it exists."""
+
+
+def roll_out(target: RolloutTarget, state: EndpointState, stages: Stages) -> str:
+    """Create, smoke-test and switch to a new deployment, delete the old one; return the scoring URI.
+
+    Raises LookonceError: the old deployment is in use as before, and the message names what was left behind.
     """
-    if compute is not None:
-        check_compute(client, compute, "kubernetes")
-    endpoint = find_endpoint(client, service)
-    if endpoint is None:
-        return EndpointState(None, None, None, COLOURS[0])
-    is_kubernetes = getattr(endpoint, "compute", None) is not None
-    if is_kubernetes != (compute is not None):
-        kind = "Kubernetes" if is_kubernetes else "managed"
-        raise LookonceError(
-            f"{service} is there already as a {kind} endpoint. Choose another --service-name, or delete it: "
-            f"lookonce deploy delete {service} --on azure"
-        )
-    shares = {name: share for name, share in (endpoint.traffic or {}).items() if share}
-    if len(shares) > 1:
-        told = " and ".join(f"{name} {share} %" for name, share in sorted(shares.items()))
-        raise LookonceError(
-            f"the traffic of {service} is shared: {told}. Decide first: lookonce deploy traffic {service} "
-            f"{max(shares, key=lambda name: shares[name])}=100"
-        )
-    current = next(iter(shares), None)
-    new = COLOURS[1] if current == COLOURS[0] else COLOURS[0]
-    names = {one.name for one in call(client, lambda: list(client.online_deployments.list(service)))}
-    return EndpointState(endpoint, current, new if new in names else None, new)
-
-
-def deploy(client: MLClient, wanted: OnlineSpec, before: EndpointState, image: Path, stages: Stages) -> str:
-    """Do it; the service's address. Raises LookonceError with the traffic as it was and nothing left behind.
-
-    What can't be taken away again is named in the message.
-    """
-    told = f"endpoint {wanted.service}"
-    place = f"deployment {before.new} of {wanted.service}"
-    stages.left = told if before.endpoint is None else place
+    endpoint, deployment = f"{target.label} {target.service}", f"deployment {state.new} of {target.service}"
+    stages.left = endpoint if state.endpoint is None else deployment
     try:
-        if before.endpoint is None:
-            with stages.stage(f"making {told}", f"with making {told}") as stage:
-                create_endpoint(client, wanted)
-                stage.result = f"{told} is made, and asks for a key"
-        if before.idle:
-            with stages.stage(f"removing the idle {place}") as stage:
-                delete_deployment(client, wanted.service, before.idle)
-                stage.result = f"{place} was idle and is deleted"
-        with stages.stage(f"starting {place}; this takes minutes", f"with starting {place}") as stage:
-            create_deployment(client, wanted, before.new)
-            stage.result = f"{place} has started"
-        endpoint = call(client, lambda: client.online_endpoints.get(wanted.service))
-        with stages.stage(f"asking {before.new} about an image") as stage:
-            answer = smoke_test(client, wanted.service, endpoint.scoring_uri, before.new, image)
-            stage.result = f"{before.new} answers: {len(answer['boxes'])} found in {image.name}"
-        with stages.stage("moving the traffic", f"with moving the traffic to {before.new}") as stage:
-            shares = _shares(wanted, before)
-            set_traffic(client, wanted.service, shares, wanted.description)
-            stage.result = f"the traffic goes to {describe_shares(shares)}"
+        if state.endpoint is None:
+            with stages.stage(f"creating {endpoint}", f"creating {endpoint}") as stage:
+                target.create_endpoint()
+                stage.result = f"{endpoint} created"
+        if state.idle:
+            with stages.stage(f"deleting the idle {deployment}") as stage:
+                target.delete_deployment(state.new)
+                stage.result = f"idle {deployment} deleted"
+        with stages.stage(f"starting {deployment}; this takes minutes", f"starting {deployment}") as stage:
+            target.create_deployment(state.new)
+            stage.result = f"{deployment} started"
+        target.smoke_test(state.new, stages)
+        with stages.stage(f"switching to {state.new}", f"switching to {state.new}") as stage:
+            stage.result = target.switch(state.new, state.current)
+        uri = target.scoring_uri()
     except Exception as error:
-        raise LookonceError(_undone(client, wanted, before, error, stages)) from error
+        raise LookonceError(_roll_back(target, state, error, stages)) from error
     stages.left = ""
-    if before.current and wanted.traffic == 100 and not wanted.keep_old:
-        _remove_old(client, wanted.service, before.current, stages)
-    return str(endpoint.scoring_uri)
+    if state.current and not target.keep_old:
+        _delete_old(target, state.current, stages)
+    return uri
 
 
-def describe_shares(shares: Mapping[str, int]) -> str:
-    """For people."""
-    used = {name: share for name, share in shares.items() if share}
-    if len(used) == 1:
-        return next(iter(used))
-    return ", ".join(f"{name} {share} %" for name, share in sorted(used.items()))
-
-
-def _shares(wanted: OnlineSpec, before: EndpointState) -> dict[str, int]:
-    if before.current is None or wanted.traffic == 100:
-        return {before.new: 100}
-    return {before.new: wanted.traffic, before.current: 100 - wanted.traffic}
-
-
-def _remove_old(client: MLClient, service: str, name: str, stages: Stages) -> None:
-    """It has no traffic any more; that it stays is no failure of the service."""
+def _delete_old(target: RolloutTarget, name: str, stages: Stages) -> None:
+    """Delete the deployment that is no longer in use; the service works even if that fails."""
     try:
-        with stages.stage(f"deleting {name}", f"with deleting {name}") as stage:
-            delete_deployment(client, service, name)
-            stage.result = f"{name}, the old one, is deleted"
+        with stages.stage(f"deleting {name}", f"deleting {name}") as stage:
+            target.delete_deployment(name)
+            stage.result = f"old deployment {name} deleted"
     except LookonceError as error:
         stages.say(
-            f"{name}, the old one, stays there without traffic, and costs: {error} Delete it: lookonce "
-            f"deploy delete {service} --deployment {name} --on azure"
+            f"old deployment {name} is unused but could not be deleted, and may incur costs: {error} Delete "
+            f"it with: lookonce deploy delete {target.service} --deployment {name} --on azure"
         )
 
 
-def _log_of(client: MLClient, service: str, name: str, error: Exception) -> str:
-    """The last lines of the log that tells why: the image's build's, or the container's."""
-    whose = "the build's" if (log := build_log(error)) else f"{name}'s"
-    lines = stored_lines(client, log, _LOG_LINES) if log else last_lines(client, service, name, _LOG_LINES)
-    return f"\nThe last lines of {whose} log:\n  " + "\n  ".join(lines) if lines else ""
-
-
-def _undone(
-    client: MLClient, wanted: OnlineSpec, before: EndpointState, error: Exception, stages: Stages
-) -> str:
-    """Take away what was made; the message with what failed, the log, what stayed, and what to do."""
-    service, made_endpoint = wanted.service, before.endpoint is None
-    what = f"endpoint {service}" if made_endpoint else f"deployment {before.new} of {service}"
-    text = f"{service} isn't deployed: {retry.failure_sentence(error)}"
+def _roll_back(target: RolloutTarget, state: EndpointState, error: Exception, stages: Stages) -> str:
+    """Delete what was created; return the message: what failed, its log, what is left, what to do."""
+    service, created_endpoint = target.service, state.endpoint is None
+    what = f"{target.label} {service}" if created_endpoint else f"deployment {state.new} of {service}"
+    text = f"{service} is not deployed: {retry.failure_sentence(error)}"
+    nothing = f"Nothing is left behind except the registered model {target.model}, which a retry reuses."
     try:
-        if made_endpoint and find_endpoint(client, service) is None:
-            return f"{text}\nNothing was made but the registered model {wanted.model}, for the next attempt."
-        text += _log_of(client, service, before.new, error)
-        with stages.stage("taking away what was made", "with deleting what was made") as stage:
-            if made_endpoint:
-                delete_endpoint(client, service)
+        if created_endpoint and not target.exists():
+            return f"{text}\n{nothing}"
+        text += target.log_tail(state.new, error)
+        with stages.stage(f"deleting {what}", f"deleting {what}") as stage:
+            if created_endpoint:
+                target.delete_endpoint()
             else:
-                delete_deployment(client, service, before.new)
-            stage.result = f"{what} is deleted again"
+                target.delete_deployment(state.new)
+            stage.result = f"{what} deleted"
     except LookonceError as trouble:
-        rest = "" if made_endpoint else f" --deployment {before.new}"
+        option = "" if created_endpoint else f" --deployment {state.new}"
         return (
-            f"{text}\nWhat stays behind, and may cost: {what}, for it can't be deleted: {trouble} Try: "
-            f"lookonce deploy delete {service}{rest} --on azure"
+            f"{text}\nLeft behind, and may incur costs: {what}, which could not be deleted: {trouble} Delete "
+            f"it with: lookonce deploy delete {service}{option} --on azure"
         )
-    stays = f"{before.current} has all the traffic as before. " if before.current else ""
-    return (
-        f"{text}\n{stays}Nothing stays behind but the registered model {wanted.model}, for the next attempt."
-    )
+    unchanged = f"{state.current} is in use as before. " if state.current else ""
+    return f"{text}\n{unchanged}{nothing}"

@@ -69,7 +69,7 @@ def key(client: MLClient, service: Service) -> str | None:
     if service.kind == ACI:
         return containers.find_key(client, service.name)
     # Batch endpoints go by who is signed in.
-    return None if service.kind == BATCH else online.key(client, service.name)
+    return None if service.kind == BATCH else online.endpoint_key(client, service.name)
 
 
 def logs(client: MLClient, service: Service, deployment: str | None, count: int) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What a long command is at: a line for each stage when it is done, with its time."""
+"""Print the stages of a long command: one line per stage when it is done, with its duration."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 class Stage:
-    """One stage; what is put into `result` is what its line says in the end."""
+    """One stage; `result` is the text of its line once it is done."""
 
     def __init__(self, result: str) -> None:
         self.result = result
 
 
 class Stages:
-    """Tells of stages on `out`, or else the output stream; a terminal shows a clock of the one that goes on.
+    """Print stages to `out`, or to the output stream; on a terminal with a clock for the running one.
 
-    When this process ends now, the cloud goes on with `going_on`, and `left` stays there: for people, empty
-    for nothing.
+    Attributes:
+        going_on: what the cloud continues with if this process stops now; empty for nothing.
+        left: what exists in the cloud if this process stops now; empty for nothing.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
-        # Bound now: while the SDK is asked, sys.stdout is somebody else's.
+        # Bind the stream now: sys.stdout is redirected while the SDK runs.
         self._console = Console(file=out or sys.stdout, highlight=False, soft_wrap=True)
         self.going_on = self.left = ""
 
     @contextmanager
     def stage(self, doing: str, in_cloud: str = "") -> Iterator[Stage]:
-        """Around the work. `in_cloud` is kept in `going_on` meanwhile, and stays there after a Ctrl-C."""
+        """Run the body as one stage; keep `in_cloud` in `going_on` meanwhile, and after a Ctrl-C."""
         begun = time.monotonic()
         stage = Stage(doing)
         self.going_on = in_cloud
@@ -47,7 +48,7 @@ class Stages:
         self.say(f"{stage.result} ({_duration(time.monotonic() - begun)})")
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line of its own."""
         self._console.print(text, markup=False)
 
     @contextmanager
