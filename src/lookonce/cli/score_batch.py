@@ -48,7 +48,7 @@ def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -
             "--conf --iou. Leave them out here."
         )
     from lookonce.azure.deployment import batch_jobs
-    from lookonce.cli.deploy_azure import deployment_stages
+    from lookonce.cli.deploy.services import deployment_stages
 
     names = names_of(images)
     by_name = {name: path for path, name in names.items()}

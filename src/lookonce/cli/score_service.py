@@ -53,9 +53,9 @@ def find_named(arguments: argparse.Namespace) -> Named:
         return Named(here[arguments.service])
     if arguments.on == "local":
         return Named(local.find(arguments.service).url)
-    from lookonce.cli.deploy_azure import workspace
+    from lookonce.cli.azure.workspace import open_client
 
-    client = workspace(arguments.config)
+    client = open_client(arguments.config)
     from lookonce.azure.deployment.services import find_service, key
 
     service = find_service(client, arguments.service)

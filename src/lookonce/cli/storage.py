@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import needs_azure
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import add_config_argument, needs_azure
 from lookonce.errors import LookonceError
 
 # Of `train`'s options, those that the job's command repeats.
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only jobs need."""
     group = parser.add_argument_group("on Azure Machine Learning")
     group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
-    group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+    add_config_argument(group)
     group.add_argument("--gpu-num", type=int, default=1, metavar="N", help="GPUs in a machine; 0: none")
     group.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="machines (default: 1; the first trains so far)"
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
         from lookonce.azure.environments import ensure_training_environment
         from lookonce.azure.jobs import Training, check_experiment, submit
         from lookonce.azure.session import credential, find_config, open_workspace
-    from lookonce.cli.azure_jobs import watch
+    from lookonce.cli.azure.jobs import watch
 
     # All that can be wrong here is told before anything is made there.
     wanted = compute.ComputeSpec(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import add_config_argument, needs_azure, open_client
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -45,7 +45,7 @@ def add_parser(actions: Any) -> None:
     for one, run in ((listed, _list), (followed, _watch), (fetched, _download), (canceled, _cancel)):
         if one is not listed:
             one.add_argument("name", metavar="NAME")
-        one.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+        add_config_argument(one)
         one.epilog, one.formatter_class = _EXAMPLES, raw
         one.set_defaults(run=run)
 
@@ -119,9 +119,9 @@ def _ways(name: str) -> str:
 
 def _open(arguments: argparse.Namespace) -> tuple[MLClient, TokenCredential]:
     with needs_azure():
-        from lookonce.azure.session import credential, find_config, open_workspace
+        from lookonce.azure.session import credential
     who = credential()
-    return open_workspace(find_config(arguments.config), who), who
+    return open_client(arguments.config, who), who
 
 
 def _watch(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli.deploy_azure import deploying, print_ready, service_parser, workspace
+from lookonce.cli.azure.workspace import open_client
+from lookonce.cli.deploy.services import deploying, print_ready, service_parser
 from lookonce.errors import LookonceError
 
 
@@ -37,7 +38,7 @@ def _batch(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) < 1:
             flag = name.replace("_", "-")
             raise LookonceError(f"--{flag} is {getattr(arguments, name)}; expected 1 or more.")
-    client = workspace(arguments.config)
+    client = open_client(arguments.config)
     from lookonce.azure.deployment.batch import BatchSpec, BatchTarget, inspect_endpoint
     from lookonce.azure.deployment.batch_jobs import score
     from lookonce.azure.deployment.prepare import BATCH_SCRIPT, prepare

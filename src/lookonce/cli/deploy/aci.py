@@ -7,7 +7,8 @@ import os
 import secrets
 from typing import Any
 
-from lookonce.cli.deploy_azure import deploying, print_ready, service_parser, workspace
+from lookonce.cli.azure.workspace import open_client
+from lookonce.cli.deploy.services import deploying, print_ready, service_parser
 from lookonce.errors import LookonceError
 
 _KEY = "WEBSERVICE_KEY"
@@ -29,7 +30,7 @@ def _aci(arguments: argparse.Namespace) -> int:
     service, given = arguments.service_name, os.environ.get(_KEY)
     if given is not None and (not given.strip() or not given.isprintable()):
         raise LookonceError(f"{_KEY} is set but empty, or has signs that no header can have. Give it a key.")
-    client = workspace(arguments.config)
+    client = open_client(arguments.config)
     from lookonce.azure.deployment.aci import ContainerSize, deploy, find_build_registry
     from lookonce.azure.deployment.containers import check
     from lookonce.azure.deployment.prepare import prepare

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli import azure_jobs
+from lookonce.cli.azure import jobs
+from lookonce.cli.azure.workspace import add_config_argument, needs_azure
 
 _EXAMPLES = """examples:
   lookonce azure check         # config.json, sign-in, workspace, compute, storage: each ok, or what to do
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|provision|jobs")
     check = actions.add_parser("check", help="each part: ok, or what to do")
-    check.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+    add_config_argument(check)
     check.set_defaults(run=_check)
     provision = actions.add_parser(
         "provision",
@@ -51,13 +52,11 @@ def add_parser(commands: Any) -> None:
     )
     provision.add_argument("--apply", action="store_true", help="run the lines (with az), write config.json")
     provision.set_defaults(run=_provision)
-    azure_jobs.add_parser(actions)
+    jobs.add_parser(actions)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     from rich.console import Console
-
-    from lookonce.cli.azure_extra import needs_azure
 
     with needs_azure():
         from lookonce.azure.check import check
