@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 SERVERLESS = "serverless"
-# By the number of GPUs: none, T4, two A100, four T4, eight A100.
-SIZES = {
-    0: "Standard_DS3_v2",
-    1: "Standard_NC4as_T4_v3",
-    2: "Standard_NC48ads_A100_v4",
-    4: "Standard_NC64as_T4_v3",
-    8: "Standard_ND96asr_v4",
-}
+# By the number of GPUs: none, one T4.
+SIZES = {0: "Standard_DS3_v2", 1: "Standard_NC4as_T4_v3"}
 _NAME = re.compile(r"(?!.*-\d+\Z)[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]\Z")
 
 
@@ -32,17 +26,16 @@ class ComputeSpec:
     """What a job needs. `name` and `size` None: by the number of GPUs."""
 
     gpus: int = 1
-    nodes: int = 1
     name: str | None = None
     size: str | None = None
     low_priority: bool = False
     idle_seconds: int = 900
 
     def __post_init__(self) -> None:
-        if self.size is None and self.gpus not in SIZES:
+        if self.gpus not in SIZES:
             raise LookonceError(
-                f"--gpu-num is {self.gpus}; expected one of {', '.join(map(str, SIZES))} (0: no GPU), or "
-                "name the machine with --vm-size."
+                f"{self.gpus} GPUs: training uses one GPU on one machine; expected 1, or 0 for "
+                "no GPU. For more speed choose a machine size with one larger GPU, such as Standard_NC24ads_A100_v4."
             )
         if self.name is not None and self.name != SERVERLESS and not _NAME.match(self.name):
             raise LookonceError(
@@ -60,7 +53,7 @@ class ComputeSpec:
         """The name to look for. The one for one GPU is that of `lookonce azure provision`."""
         if self.name is not None:
             return self.name
-        parts = ["lookonce", {0: "cpu", 1: ""}.get(self.gpus, f"{self.gpus}gpu")]
+        parts = ["lookonce", "" if self.gpus else "cpu"]
         return "-".join(part for part in (*parts, "low" if self.low_priority else "") if part)
 
 
@@ -70,7 +63,7 @@ def ensure(client: MLClient, wanted: ComputeSpec) -> tuple[str, str]:
     A cluster that could not be made is taken away again.
     """
     if wanted.cluster == SERVERLESS:
-        return SERVERLESS, f"serverless, {wanted.nodes} of {wanted.vm_size}"
+        return SERVERLESS, f"serverless, one {wanted.vm_size}"
     try:
         found = call(client, lambda: client.compute.get(wanted.cluster))
     except ResourceNotFoundError:
@@ -108,11 +101,10 @@ def _use(client: MLClient, wanted: ComputeSpec, found: Any) -> str:
             "another --compute name for --low-priority."
         )
     most = getattr(found, "max_instances", None)
-    if most is not None and most < wanted.nodes:
+    if most is not None and most < 1:
         raise LookonceError(
-            f"cluster {wanted.cluster} has {most} nodes at most, and --nodes is {wanted.nodes}. Raise it: "
-            f"az ml compute update --name {wanted.cluster} --max-instances {wanted.nodes}; or choose another "
-            "--compute name."
+            f"cluster {wanted.cluster} has {most} nodes at most. Raise it: az ml compute update --name "
+            f"{wanted.cluster} --max-instances 1; or choose another --compute name."
         )
     return f"{wanted.cluster} ({size or found.type}), which was there"
 
@@ -124,7 +116,7 @@ def _make(client: MLClient, wanted: ComputeSpec) -> str:
         name=wanted.cluster,
         size=wanted.vm_size,
         min_instances=0,
-        max_instances=wanted.nodes,
+        max_instances=1,
         idle_time_before_scale_down=wanted.idle_seconds,
         tier="low_priority" if wanted.low_priority else "dedicated",
     )
@@ -134,7 +126,7 @@ def _make(client: MLClient, wanted: ComputeSpec) -> str:
         raise LookonceError(f"{error} {_take_away(client, wanted.cluster)}") from error
     price = "low priority, " if wanted.low_priority else ""
     return (
-        f"{wanted.cluster} made: {wanted.vm_size}, {price}0 to {wanted.nodes} nodes, none after "
+        f"{wanted.cluster} made: {wanted.vm_size}, {price}0 to 1 nodes, none after "
         f"{wanted.idle_seconds // 60} idle minutes"
     )
 

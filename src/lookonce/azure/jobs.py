@@ -35,7 +35,6 @@ ENDED = ("Completed", "Failed", "Canceled")
 # The output that holds the run's folder.
 RUN = "run"
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,200}\Z")
-_DISTRIBUTIONS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "Mpi"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,6 @@ class Training:
     compute: str
     vm_size: str
     environment: str
-    backend: str = "tensorflow"
-    nodes: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -97,11 +94,9 @@ def submit(client: MLClient, training: Training) -> Any:
     )
     more: dict[str, Any] = {}
     if training.compute == SERVERLESS:
-        more["resources"] = {"instance_type": training.vm_size, "instance_count": training.nodes}
+        more["resources"] = {"instance_type": training.vm_size, "instance_count": 1}
     else:
-        more |= {"compute": training.compute, "instance_count": training.nodes}
-    if training.nodes > 1:
-        more["distribution"] = _distribution(training)
+        more["compute"] = training.compute
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, sdk_silenced():
         write_snapshot(Path(folder), training.files)
         job = command(
@@ -146,13 +141,6 @@ def cancel(client: MLClient, name: str) -> str:
 def status_of(job: Any) -> str:
     """Its state's word, which the SDK gives as an enumeration or as text."""
     return str(getattr(job.status, "value", job.status) or "")
-
-
-def _distribution(training: Training) -> dict[str, Any]:
-    kind = _DISTRIBUTIONS[training.backend]
-    if kind == "TensorFlow":
-        return {"type": kind, "worker_count": training.nodes}
-    return {"type": kind, "process_count_per_instance": 1}
 
 
 BEST, FINAL = "best", "final"

@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("on Azure Machine Learning")
     group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
     add_config_argument(group)
-    group.add_argument("--gpu-num", type=int, default=1, metavar="N", help="GPUs in a machine; 0: none")
     group.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="machines (default: 1; the first trains so far)"
+        "--gpu-num", type=int, default=1, metavar="N", help="1, or 0 for a machine without a GPU (default: 1)"
     )
+    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines: 1")
     group.add_argument("--compute", metavar="NAME", help="a cluster, made if it isn't there; or serverless")
     group.add_argument("--vm-size", metavar="SIZE", help="the cluster's machines (default: by --gpu-num)")
     group.add_argument("--low-priority", action="store_true", help="cheaper; resumes when it is taken back")
@@ -40,6 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--register-as", metavar="NAME", help="the models' name (default: the experiment's)")
     group.add_argument("--no-watch", action="store_true", help="start the job, and leave it at that")
     group.add_argument("--download", action="store_true", help="at the end, the job's folder into --out")
+
+
+def check_machines(arguments: argparse.Namespace) -> None:
+    """Raise LookonceError for more GPUs or machines than a training uses."""
+    _at_least_one("--nodes", arguments.nodes)
+    for flag, count in (("--gpu-num", arguments.gpu_num), ("--nodes", arguments.nodes)):
+        if count > 1:
+            raise LookonceError(
+                f"{flag} {count}: training uses one GPU on one machine; the others would be idle, and cost "
+                f"money on Azure. Use {flag} 1. For more speed name a machine with one larger GPU, such as "
+                "--vm-size Standard_NC24ads_A100_v4."
+            )
 
 
 def run(arguments: argparse.Namespace, data: str) -> int:
@@ -55,7 +67,6 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     # All that can be wrong here is told before anything is made there.
     wanted = compute.ComputeSpec(
         arguments.gpu_num,
-        _at_least_one("--nodes", arguments.nodes),
         arguments.compute,
         arguments.vm_size,
         arguments.low_priority,
@@ -85,8 +96,6 @@ def run(arguments: argparse.Namespace, data: str) -> int:
             cluster,
             wanted.vm_size,
             environment,
-            backend,
-            arguments.nodes,
             files,
             inputs,
         ),
