@@ -35,7 +35,7 @@ class ComputeSpec:
         if self.gpus not in SIZES:
             raise LookonceError(
                 f"{self.gpus} GPUs: training uses one GPU on one machine; expected 1, or 0 for "
-                "no GPU. For more speed choose a machine size with one larger GPU, such as Standard_NC24ads_A100_v4."
+                "no GPU. For more speed, choose a size with one larger GPU, such as Standard_NC24ads_A100_v4."
             )
         if self.name is not None and self.name != SERVERLESS and not _NAME.match(self.name):
             raise LookonceError(
