@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from azure_stand_in.stand_in import StandIn
 from lookonce.azure.registry import AzureRegistry
 from lookonce.azure.session import find_config, open_workspace
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["desk", "detector_file"]
 
@@ -258,8 +258,16 @@ def test_a_registered_model_is_exported_where_it_must_be(
     assert registry.versions(f"{service}-onnx")[0].tags["source"] == f"{service}:1"
 
 
+def polls(stand_in: StandIn) -> int:
+    """Requests so far for the state of an operation that is still running."""
+    return sum(
+        "/mfeOperationsStatus/" in one.path and one.got["status"] == "InProgress" for one in stand_in.requests
+    )
+
+
 def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, service: str):
-    stand_in.faults.slow_operations(8)
+    stand_in.faults.slow_operations(600)
+    before = polls(stand_in)
     process = subprocess.Popen(
         [sys.executable, "-m", "lookonce", "deploy", "online", "model.onnx", "--service-name", service],
         cwd=desk.folder,
@@ -267,26 +275,20 @@ def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, serv
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 60
-    while f"onlineEndpoints/{service}" not in stand_in.resources:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(0.5)
+    # The client polls the operation that creates the endpoint.
+    wait_until(lambda: process.poll() is not None or polls(stand_in) > before)
+    assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
     assert (
         f"Azure continues creating endpoint {service}. Check it with lookonce deploy list --on azure" in said
     )
     assert f"lookonce deploy delete {service} --on azure" in said
     assert "Traceback" not in said
-    until = time.monotonic() + 30
-    while (
-        stand_in.resources.get(f"onlineEndpoints/{service}")["properties"]["provisioningState"] == "Creating"
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    stand_in.faults.clear()
+    endpoint = f"onlineEndpoints/{service}"
+    wait_until(lambda: stand_in.resources.get(endpoint)["properties"]["provisioningState"] != "Creating")
 
 
 def test_ctrl_c_between_the_operations_says_what_is_there(

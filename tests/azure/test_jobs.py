@@ -9,9 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,13 +43,6 @@ def job_of(text: str) -> str:
     found = re.search(r"Job: (\S+)", text)
     assert found, text
     return found[1]
-
-
-def wait_for(ready: Callable[[], bool], seconds: float = 120.0) -> None:
-    until = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < until, "it didn't happen"
-        time.sleep(0.05)
 
 
 def test_a_training_from_images_to_registered_models(
