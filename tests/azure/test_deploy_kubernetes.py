@@ -47,7 +47,7 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
     assert not sent.get("instanceType") or not sent["instanceType"].startswith("Standard_")
     second = deploy("--compute", cluster, "--container")
     assert second.code == 0, second.said
-    assert "blue, the old one, is deleted" in second.out
+    assert "old deployment blue deleted" in second.out
     assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
     as_managed = desk.lookonce("deploy", "online", "model.onnx", "--service-name", service)
     assert as_managed.code == 1
