@@ -9,12 +9,13 @@ PINS := pyproject.toml constraints.txt
 
 SERVERS := $(addprefix $(VENV)/.installed-,label-studio azure-server azurite)
 
-.PHONY: help demo test format clean
+.PHONY: help demo test format azure-stand-in clean
 
 help:
 	@echo "make demo    draw a small labelled set, train on it, evaluate, detect (minutes on two cores)"
 	@echo "make test    format check, lint, types and every test"
 	@echo "make format  put the code in the house's format"
+	@echo "make azure-stand-in  run a workspace of Azure Machine Learning on this machine, until Ctrl-C"
 	@echo "make clean   remove what these commands made, .venv included"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
@@ -30,6 +31,9 @@ test: $(VENV)/.installed-test $(SERVERS)
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+azure-stand-in: $(VENV)/.installed-test $(SERVERS)
+	$(BIN)/python tools/azure_stand_in azure-stand-in
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \
@@ -72,6 +76,6 @@ $(VENV)/.installed-azurite: $(VENV)/.installed-test
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist lookonce-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist lookonce-demo azure-stand-in .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf src/*.egg-info

@@ -14,7 +14,7 @@ from azure.ai.ml.entities import AmlCompute
 
 from azure_deploying import Desk, desk, detector_file
 from azure_stand_in.stand_in import StandIn
-from lookonce.azure import batch_jobs
+from lookonce.azure.deployment import batch_jobs
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 
@@ -58,7 +58,7 @@ def test_a_folder_is_scored_by_a_job(
     first = deploy("--image", "dog.jpg", "--conf", "0.4", "--smoke-test")
     assert first.code == 0, first.said
     assert "tried here: 4 objects in dog.jpg" in first.out
-    assert "blue answers: 4 found in dog.jpg" in first.out
+    assert "blue works: 4 objects in dog.jpg" in first.out
     assert f"Ask it: lookonce score photos/ --service {service}" in first.out
 
     found = desk.lookonce("score", "photos", "photos/more", "--service", service, "--json", "-")
@@ -94,7 +94,7 @@ def test_a_folder_is_scored_by_a_job(
     second = deploy()
     assert second.code == 0, second.said
     assert "jobs go to green" in second.out
-    assert "blue, the old one, is deleted" in second.out
+    assert "old deployment blue deleted" in second.out
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
     (words,) = [line.split() for line in listed.splitlines() if line.split()[0] == service]
     assert words[1:6] == ["batch", "Succeeded", "green", "(default):", f"{service}:1"]
@@ -108,13 +108,13 @@ def test_a_job_that_fails_shows_its_log(
     stand_in: StandIn, desk: Desk, service: str, cluster: str, monkeypatch: pytest.MonkeyPatch
 ):
     # What the service's own driver needs is forgotten.
-    monkeypatch.setattr("lookonce.azure.serving_environment._DRIVER", ())
+    monkeypatch.setattr("lookonce.azure.environments._DRIVER", ())
     words = ("model.onnx", "--service-name", service, "--compute", cluster)
     failed = desk.lookonce("deploy", "batch", *words, "--smoke-test")
     assert failed.code == 1
     assert "ended as Failed" in failed.err
     assert "ModuleNotFoundError: No module named 'azureml.core'" in failed.err
-    assert f"Nothing stays behind but the registered model {service}:1" in failed.err
+    assert f"Nothing is left behind except the registered model {service}:1" in failed.err
     assert f"batchEndpoints/{service}" not in stand_in.resources
 
 

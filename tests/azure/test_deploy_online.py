@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,9 @@ from azure_stand_in.endpoint_images import Image
 from azure_stand_in.endpoint_place import INFERENCE_SERVER
 from azure_stand_in.stand_in import StandIn
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.workspace import find_config, open_workspace
+from lookonce.azure.session import find_config, open_workspace
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 __all__ = ["desk", "detector_file"]
 
@@ -71,10 +71,10 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     stages = [re.sub(r" \([\d.]+ (s|min \d+ s)\)$", "", line) for line in done.out.splitlines()]
     assert stages[1] == "tried here: 5 objects in dog.jpg, by a process of its own"
     assert stages[4:8] == [
-        f"endpoint {service} is made, and asks for a key",
-        f"deployment blue of {service} has started",
-        "blue answers: 5 found in dog.jpg",
-        "the traffic goes to blue",
+        f"endpoint {service} created",
+        f"deployment blue of {service} started",
+        "blue works: 5 objects in dog.jpg",
+        "traffic goes to blue",
     ]
     assert key(stand_in, service) not in done.said
 
@@ -89,8 +89,8 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
 
     second = deploy(desk, service, "--show-key")
     assert second.code == 0, second.said
-    assert f"deployment green of {service} has started" in second.out
-    assert "blue, the old one, is deleted" in second.out
+    assert f"deployment green of {service} started" in second.out
+    assert "old deployment blue deleted" in second.out
     assert f"Its key: {key(stand_in, service)}" in second.out
     assert state(stand_in, service) == ({"green": 100}, ["green"])
 
@@ -116,9 +116,9 @@ def test_a_second_version_that_crashes_leaves_the_first(stand_in: StandIn, desk:
     # The project's image, but nobody told it that the endpoint asks for the key.
     failed = deploy(desk, service, "--container", "images.azurecr.localhost/lookonce:1")
     assert failed.code == 1
-    assert f"{service} isn't deployed: Azure answered ResourceNotReady" in failed.err
-    assert "The last lines of green's log:\n  lookonce: --host 0.0.0.0 can be reached" in failed.err
-    assert "blue has all the traffic as before. Nothing stays behind but the registered model" in failed.err
+    assert f"{service} is not deployed: Azure answered ResourceNotReady" in failed.err
+    assert "the log of green:\n  lookonce: --host 0.0.0.0 can be reached" in failed.err
+    assert "blue is in use as before. Nothing is left behind except the registered model" in failed.err
     assert state(stand_in, service) == ({"blue": 100}, ["blue"])
     assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
 
@@ -126,7 +126,7 @@ def test_a_second_version_that_crashes_leaves_the_first(stand_in: StandIn, desk:
 def test_a_second_version_that_answers_wrongly_gets_no_traffic(
     stand_in: StandIn, desk: Desk, service: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("lookonce.azure.online_parts._UNKNOWN_SECONDS", 0.0)
+    monkeypatch.setattr("lookonce.azure.deployment.online._UNREACHABLE_SECONDS", 0.0)
     assert deploy(desk, service).code == 0
     stand_in.images.add("images.azurecr.localhost/refusing:1", Image(("python", "-c", REFUSING)))
     failed = deploy(desk, service, "--container", "images.azurecr.localhost/refusing:1")
@@ -144,7 +144,7 @@ def test_what_azure_refuses_leaves_no_endpoint(stand_in: StandIn, desk: Desk, se
             lambda: faults.name_taken(service),
             "name is taken by another endpoint in the region; choose another",
         ),
-        (faults.image_build_failure, "the build's log:\n  ERROR: No matching distribution found for nothing"),
+        (faults.image_build_failure, "the image build:\n  ERROR: No matching distribution found for nothing"),
         (lambda: faults.forbid(method="PUT", ending=service), "403 AuthorizationFailed"),
     ):
         break_it()
@@ -152,7 +152,7 @@ def test_what_azure_refuses_leaves_no_endpoint(stand_in: StandIn, desk: Desk, se
         faults.clear()
         assert failed.code == 1, failed.said
         assert told in failed.err
-        assert re.search(rf"Nothing (stays behind|was made) but the registered model {service}:1", failed.err)
+        assert re.search(f"Nothing is left behind except the registered model {service}:1", failed.err)
         assert "Traceback" not in failed.err
         assert endpoint not in stand_in.resources
 
@@ -169,8 +169,8 @@ def test_what_cannot_be_deleted_is_named(stand_in: StandIn, desk: Desk, service:
     stand_in.faults.forbid(method="DELETE")
     failed = deploy(desk, service, "--container", "images.azurecr.localhost/lookonce:1")
     assert failed.code == 1
-    assert f"What stays behind, and may cost: endpoint {service}, for it can't be deleted" in failed.err
-    assert f"Try: lookonce deploy delete {service} --on azure" in failed.err
+    assert f"Left behind, and may incur costs: endpoint {service}, which could not be deleted" in failed.err
+    assert f"lookonce deploy delete {service} --on azure" in failed.err
     stand_in.faults.clear()
     assert desk.lookonce("deploy", "delete", service, "--on", "azure").code == 0
 
@@ -180,10 +180,11 @@ def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, se
     assert "no other deployment yet; leave --traffic out" in alone.err
     assert deploy(desk, service).code == 0
     shared = deploy(desk, service, "--traffic", "10")
-    assert "the traffic goes to blue 90 %, green 10 %" in shared.out, shared.said
+    assert "traffic goes to blue 90 %, green 10 %" in shared.out, shared.said
     third = deploy(desk, service)
     assert (
-        f"is shared: blue 90 % and green 10 %. Decide first: lookonce deploy traffic {service}" in third.err
+        f"is shared: blue 90 %, green 10 %. Choose one deployment first: lookonce deploy traffic {service}"
+        in third.err
     )
     for wrong, told in (
         (["green=60"], "sum up to 60"),
@@ -198,7 +199,7 @@ def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, se
     assert "100% of the endpoint's traffic" in refused.err
     # The idle one makes room for the next.
     kept = deploy(desk, service, "--keep-old")
-    assert f"deployment blue of {service} was idle and is deleted" in kept.out, kept.said
+    assert f"idle deployment blue of {service} deleted" in kept.out, kept.said
     assert state(stand_in, service) == ({"blue": 100}, ["blue", "green"])
     one = desk.lookonce("deploy", "delete", service, "--deployment", "green", "--on", "azure")
     assert f"deployment green of {service} is deleted" in one.out
@@ -209,7 +210,7 @@ def test_an_image_that_the_workspace_builds(stand_in: StandIn, desk: Desk, servi
     done = deploy(desk, service, "--container", "--image", "dog.jpg")
     assert done.code == 0, done.said
     assert "tried here: 5 objects in dog.jpg, by lookonce serve" in done.out
-    assert "blue answers: 5 found in dog.jpg" in done.out
+    assert "blue works: 5 objects in dog.jpg" in done.out
 
 
 def test_the_inference_server_is_used_where_it_is_installed(
@@ -257,8 +258,16 @@ def test_a_registered_model_is_exported_where_it_must_be(
     assert registry.versions(f"{service}-onnx")[0].tags["source"] == f"{service}:1"
 
 
+def polls(stand_in: StandIn) -> int:
+    """Requests so far for the state of an operation that is still running."""
+    return sum(
+        "/mfeOperationsStatus/" in one.path and one.got["status"] == "InProgress" for one in stand_in.requests
+    )
+
+
 def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, service: str):
-    stand_in.faults.slow_operations(8)
+    stand_in.faults.slow_operations(600)
+    before = polls(stand_in)
     process = subprocess.Popen(
         [sys.executable, "-m", "lookonce", "deploy", "online", "model.onnx", "--service-name", service],
         cwd=desk.folder,
@@ -266,24 +275,20 @@ def test_ctrl_c_says_what_azure_goes_on_with(stand_in: StandIn, desk: Desk, serv
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 60
-    while f"onlineEndpoints/{service}" not in stand_in.resources:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    time.sleep(0.5)
+    # The client polls the operation that creates the endpoint.
+    wait_until(lambda: process.poll() is not None or polls(stand_in) > before)
+    assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130
-    assert f"Azure goes on with making endpoint {service}. Look: lookonce deploy list --on azure" in said
-    assert f"End it: lookonce deploy delete {service} --on azure" in said
+    assert (
+        f"Azure continues creating endpoint {service}. Check it with lookonce deploy list --on azure" in said
+    )
+    assert f"lookonce deploy delete {service} --on azure" in said
     assert "Traceback" not in said
-    until = time.monotonic() + 30
-    while (
-        stand_in.resources.get(f"onlineEndpoints/{service}")["properties"]["provisioningState"] == "Creating"
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    stand_in.faults.clear()
+    endpoint = f"onlineEndpoints/{service}"
+    wait_until(lambda: stand_in.resources.get(endpoint)["properties"]["provisioningState"] != "Creating")
 
 
 def test_ctrl_c_between_the_operations_says_what_is_there(
@@ -292,10 +297,10 @@ def test_ctrl_c_between_the_operations_says_what_is_there(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lookonce.azure.online.smoke_test", interrupted)
+    monkeypatch.setattr("lookonce.azure.deployment.online.smoke_test", interrupted)
     stopped = deploy(desk, service)
     assert stopped.code == 130
-    assert f"what was made stays there: endpoint {service}. Look: lookonce deploy list" in stopped.err
+    assert f"left in Azure: endpoint {service}. Check it with lookonce deploy list" in stopped.err
     assert state(stand_in, service) == ({}, ["blue"])
 
 

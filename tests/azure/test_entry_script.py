@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from lookonce.inference import Detector
 from lookonce.serving.protocols.azure import __file__ as azure_package
 from requirements import missing
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 ENTRY = Path(azure_package).with_name("score_script.py")
 # It wants other versions than everything else here, and has an environment of its own (see the Makefile).
@@ -54,11 +54,9 @@ class AzureServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        until = time.monotonic() + 60
-        while wait and not self._lives():
+        if wait:
+            wait_until(lambda: self.process.poll() is not None or self._lives())
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < until, self.log.read_text()
-            time.sleep(0.1)
 
     def _lives(self) -> bool:
         try:
@@ -67,7 +65,7 @@ class AzureServer:
             return False
 
     def post(self, query: str = "", **options: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}/score{query}", timeout=30, **options)
+        return httpx.post(f"{self.url}/score{query}", timeout=PATIENCE_SECONDS, **options)
 
     def __enter__(self) -> AzureServer:
         return self
@@ -76,7 +74,7 @@ class AzureServer:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -214,5 +212,5 @@ def test_a_preloaded_server_answers_from_every_worker(
 def test_a_folder_without_a_model_ends_the_server_with_the_reason(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with AzureServer(tmp_path, tmp_path / "empty", wait=False) as server:
-        assert server.process.wait(60) != 0
+        assert server.process.wait(PATIENCE_SECONDS) != 0
         assert "holds no .onnx or .keras file" in server.log.read_text()

@@ -26,11 +26,11 @@ from azure.storage.blob._shared.policies import StorageRetryPolicy
 from azure_stand_in.faults import BUILD_LOG
 from azure_stand_in.stand_in import StandIn
 from azure_stand_in.tests.submitting import code, submit
-from lookonce.azure import attempts
-from lookonce.azure.ask import ask
-from lookonce.azure.explain import explain
+from lookonce.azure import retry
+from lookonce.azure.errors import explain
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.workspace import find_config, open_workspace
+from lookonce.azure.retry import call
+from lookonce.azure.session import find_config, open_workspace
 from lookonce.errors import LookonceError
 
 
@@ -155,12 +155,12 @@ def test_long_operations_outlive_their_token(stand_in: StandIn, client: MLClient
 def test_an_hour_to_wait_is_not_waited(
     stand_in: StandIn, client: MLClient, monkeypatch: pytest.MonkeyPatch, name: str
 ):
-    monkeypatch.setattr(attempts, "_LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(retry, "_LONGEST_SECONDS", 0.2)
     stand_in.faults.throttle(3, 3600)
-    assert isinstance(ask(client, lambda: list(client.compute.list())), list)
-    assert [one.status for one in stand_in.asked("GET", "/computes")] == [429, 429, 429, 200]
+    assert isinstance(call(client, lambda: list(client.compute.list())), list)
+    assert [one.status for one in stand_in.requests_to("GET", "/computes")] == [429, 429, 429, 200]
     stand_in.faults.hang_up(2)
-    assert isinstance(ask(client, lambda: list(client.compute.list())), list)
+    assert isinstance(call(client, lambda: list(client.compute.list())), list)
 
 
 @pytest.mark.parametrize("times", [5, 1000])
@@ -173,8 +173,8 @@ def test_an_answer_that_is_lost_makes_no_second_version(
     stand_in.faults.lose_answers(times, method="PUT", ending="/versions/1")
     done = AzureRegistry(client).register(tmp_path / "cars.weights", name, {}, None)
     assert done.version == "1"
-    assert len(stand_in.asked("PUT", f"{name}/versions/1")) == min(times + 1, 12)
-    assert not stand_in.asked("PUT", f"{name}/versions/2")
+    assert len(stand_in.requests_to("PUT", f"{name}/versions/1")) == min(times + 1, 12)
+    assert not stand_in.requests_to("PUT", f"{name}/versions/2")
 
 
 @pytest.mark.parametrize("times", [1, 1000])

@@ -64,7 +64,7 @@ def test_throttling_is_waited_out(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.throttle(2, 0.2, method="PUT")
     done = register(run, name)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"Registered {name}:1\n", "")
-    assert [one.status for one in stand_in.asked("PUT", "/versions/1")] == [429, 429, 201]
+    assert [one.status for one in stand_in.requests_to("PUT", "/versions/1")] == [429, 429, 201]
 
 
 def test_throttling_without_end(stand_in: StandIn, run: Run, name: str):

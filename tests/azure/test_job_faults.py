@@ -15,8 +15,10 @@ import pytest
 
 from azure_stand_in.stand_in import StandIn
 from lookonce.labels.demo_set import make_demo_set
+from waiting import PATIENCE_SECONDS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 # A list that isn't there: the job ends with its first look at the labels, which is soon.
 _SHORT = ("--gpu-num", "0", "--epochs", "1", "--train-split", "none-such")
 
@@ -32,29 +34,38 @@ def name() -> str:
 
 
 @pytest.fixture
-def run(stand_in: StandIn, tmp_path: Path) -> Run:
-    """`lookonce`, in a folder with the workspace's config.json."""
+def start(stand_in: StandIn, tmp_path: Path) -> Start:
+    """`lookonce` as a process, in a folder with the workspace's config.json."""
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
 
-    def started(*arguments: object) -> subprocess.CompletedProcess[str]:
+    def started(*arguments: object) -> subprocess.Popen[str]:
         environment = {**os.environ, **stand_in.environment}
         environment.pop("AZUREML_CURRENT_CLOUD", None)
-        done = subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "lookonce", *map(str, arguments)],
             cwd=tmp_path,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            timeout=240,
         )
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said, said
-        for secret in (stand_in.tokens.client_secret, stand_in.storage.key, "eyJ", "sig="):
-            assert secret not in said
-        return done
 
     return started
+
+
+@pytest.fixture
+def run(stand_in: StandIn, start: Start) -> Run:
+    """`lookonce`, waited for; it shows no traceback and no secret."""
+
+    def ran(*arguments: object) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments)
+        out, err = process.communicate(timeout=400)
+        assert "Traceback" not in out + err, out + err
+        for secret in (stand_in.tokens.client_secret, stand_in.storage.key, "eyJ", "sig="):
+            assert secret not in out + err
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return ran
 
 
 def train(run: Run, data: Path, name: str, *more: object) -> subprocess.CompletedProcess[str]:
@@ -76,14 +87,24 @@ def test_no_cores_left_leaves_no_cluster(stand_in: StandIn, run: Run, data: Path
     assert not jobs_of(stand_in, name)
 
 
-def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, data: Path, name: str):
+def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, start: Start, data: Path, name: str):
     stand_in.faults.quota("jobs")
     started = train(run, data, name, "--no-watch")
     (job,) = jobs_of(stand_in, name)
     assert started.returncode == 0
-    threading.Timer(15, stand_in.faults.clear).start()
-    done = run("azure", "jobs", "watch", job)
-    said = " ".join(done.stdout.split())
+    watching = start("azure", "jobs", "watch", job)
+    # A watchdog for a command that never says it; the pass depends on no clock.
+    watchdog = threading.Timer(PATIENCE_SECONDS, watching.kill)
+    watchdog.start()
+    assert watching.stdout is not None
+    lines = []
+    for line in watching.stdout:
+        lines.append(line)
+        if "ClusterCoreQuotaReached" in line:
+            stand_in.faults.clear()
+    watching.wait()
+    watchdog.cancel()
+    said = " ".join(" ".join(lines).split())
     assert "The cluster has no machine for it: ClusterCoreQuotaReached" in said
     # Once, and the job went on when there were cores.
     assert said.count("ClusterCoreQuotaReached") == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lookonce.azure.provision import TEMPLATE, Wanted, commands
+from lookonce.azure.provision import TEMPLATE, WorkspaceSpec, commands
 from lookonce.errors import LookonceError
 
 RUN = [sys.executable, "-m", "lookonce", "azure", "provision", "--subscription", "sub"]
@@ -84,4 +84,4 @@ def test_what_stops_it(tmp_path: Path):
 )
 def test_names_that_azure_refuses(group: str, workspace: str):
     with pytest.raises(LookonceError, match="is no name"):
-        commands(Wanted("sub", group, workspace))
+        commands(WorkspaceSpec("sub", group, workspace))

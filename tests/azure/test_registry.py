@@ -12,7 +12,7 @@ import pytest
 
 from azure_stand_in.stand_in import StandIn
 from lookonce.azure.registry import AzureRegistry
-from lookonce.azure.workspace import find_config, open_workspace
+from lookonce.azure.session import find_config, open_workspace
 from lookonce.errors import LookonceError
 from lookonce.models.registry import find
 

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,11 +27,11 @@ from azure.storage.blob import (
 
 from azure_stand_in.azurite import Azurite
 from faulty_proxy import FaultyProxy
-from lookonce.azure.blob_account import BlobAccount
+from lookonce.azure.blobs import DELETED, SENT, STRAY, THERE, BlobAccount
 from lookonce.azure.download import download, place_of
-from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE
 from lookonce.azure.upload import upload
 from lookonce.errors import LookonceError
+from waiting import wait_until
 
 RUN = [sys.executable, "-m", "lookonce", "storage"]
 
@@ -210,7 +209,7 @@ def test_a_busy_service_and_a_breaking_network_are_borne(azurite: Azurite, name:
 
 
 def test_what_stays_broken_is_named_and_the_rest_goes(azurite: Azurite, name: str, folder: Path, monkeypatch):
-    monkeypatch.setattr("lookonce.azure.attempts._FIRST_SECONDS", 0.01)
+    monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.01)
     with FaultyProxy(azurite.blob_url) as proxy:
         container = BlobAccount(connection_string=through(azurite, proxy)).container(name)
         proxy.fault = lambda method, path, number: (
@@ -236,10 +235,8 @@ def test_a_killed_upload_goes_on_and_sends_nothing_twice(azurite: Azurite, name:
     process = subprocess.Popen(
         [*RUN, "upload", folder, "--container", name, "--at-once", "4"], env=env, stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 30
-    while len(list(client.list_blob_names())) < 50:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    # Early enough that most files are still to come when the kill arrives.
+    wait_until(lambda: len(list(client.list_blob_names())) >= 5)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = {blob.name: blob.etag for blob in client.list_blobs()}
@@ -267,10 +264,7 @@ def test_a_killed_download_leaves_no_half_file(
     process = subprocess.Popen(
         [*RUN, "download", target, "--container", name, "--at-once", "2"], env=env, stderr=subprocess.DEVNULL
     )
-    until = time.monotonic() + 30
-    while not list(target.glob("*.bin")):
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_until(lambda: list(target.glob("*.bin")))
     process.send_signal(signal.SIGKILL)
     process.wait()
     for path in (path for path in target.glob("*.bin") if not path.name.startswith(".")):
@@ -355,7 +349,7 @@ def test_a_sas_that_may_not_create_containers(
 def test_a_stored_file_that_does_not_fit_its_md5_is_not_taken(
     container: ContainerClient, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr("lookonce.azure.attempts._FIRST_SECONDS", 0.001)
+    monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.001)
     container.create_container()
     settings = ContentSettings(content_md5=bytearray(hashlib.md5(b"other").digest()))
     # Blocks are committed with whatever MD5 is said; a blob sent whole is compared at once.

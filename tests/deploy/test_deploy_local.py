@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
 from requirements import missing
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 AZURE_SERVER = Path(sys.prefix) / "azure-server" / "bin" / "azmlinfsrv"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,17 +56,10 @@ def url_of(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("is ready: ")[1].split()[0]
 
 
-def wait_for(what: Callable[[], bool], seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def score(url: str, image: bytes, key: str | None = None) -> int:
     headers = {"Content-Type": "image/jpeg"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        return httpx.post(url, content=image, headers=headers, timeout=30).status_code
+        return httpx.post(url, content=image, headers=headers, timeout=PATIENCE_SECONDS).status_code
     except httpx.TransportError:
         return 0
 
@@ -91,7 +84,7 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     family = [supervisor, *supervisor.children(recursive=True)]
     assert run("delete", "dogs").returncode == 0
-    assert psutil.wait_procs(family, 5)[1] == []
+    assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     assert score(url, image, "s3cret") == 0
     assert "No services" in run("list").stdout
 
@@ -103,12 +96,12 @@ def test_a_service_that_dies_comes_back_at_the_same_address(
     url = url_of(run("local", model, "--service-name", "dogs"))
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     supervisor.children()[0].send_signal(signal.SIGKILL)
-    wait_for(lambda: score(url, image) == 200)
+    wait_until(lambda: score(url, image) == 200)
     assert "ended with -9; start 2" in run("logs", "dogs").stdout
     # With its supervisor gone, too, it can be deleted and started anew.
     for process in [supervisor, *supervisor.children(recursive=True)]:
         process.kill()
-    wait_for(lambda: "stopped" in run("list").stdout)
+    wait_until(lambda: "stopped" in run("list").stdout)
     url_of(run("local", model, "--service-name", "dogs"))
 
 

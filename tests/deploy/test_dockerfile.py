@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -33,6 +32,7 @@ from image_process import (
 from lookonce.export import export_onnx
 from requirements import missing
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 KEY = {"Authorization": "Bearer key-1"}
 
@@ -138,12 +138,11 @@ def test_it_serves_a_mounted_model_until_it_is_told_to_end(
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        until = time.monotonic() + 20
-        while not re.search("lookonce_queue_images [1-9]", httpx.get(f"{url}/metrics", headers=KEY).text):
-            assert time.monotonic() < until
+        queued = re.compile("lookonce_queue_images [1-9]")
+        wait_until(lambda: queued.search(httpx.get(f"{url}/metrics", headers=KEY).text))
         assert len(answers) < 4
         os.kill(main_process(process), signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_SECONDS) == 0
         for thread in threads:
             thread.join()
         assert answers == [[5] * 32] * 4

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from azure_fault_texts import FORBIDDEN, NAME_TAKEN, NO_CLUSTER, NO_CORES, NO_IMAGE, NO_QUOTA
 from azure_stand_in.endpoint_place import DeploymentError
 from azure_stand_in.endpoint_rules import InferencingError
+from azure_stand_in.fault_texts import FORBIDDEN, NAME_TAKEN, NO_CLUSTER, NO_CORES, NO_IMAGE, NO_QUOTA
 from azure_stand_in.resources import PROVIDER
 from azure_stand_in.storage import ARTIFACTS
 from azure_stand_in.wire import HANG_UP, Answer, ArmError, Request
@@ -57,7 +56,7 @@ class Faults:
         self._quota: set[str] = set()
         self._taken: set[str] = set()
         self._build_log: str | None = None
-        self._seconds = 0.0
+        self._seconds, self._cleared = 0.0, threading.Event()
         stand_in.management.made = self._making
         stand_in.management.prepared = self._preparing
         stand_in.jobs.image_build = self._building_for_job
@@ -72,6 +71,8 @@ class Faults:
         self._taken.clear()
         self._build_log = None
         self._seconds = 0.0
+        self._cleared.set()
+        self._cleared = threading.Event()
         self._stand_in.names.drops = 0
         self._stand_in.names.bytes_per_second = None
         self._stand_in.tokens.seconds = 3600.0
@@ -148,7 +149,7 @@ class Faults:
         self._stand_in.tokens.seconds = seconds
 
     def slow_operations(self, seconds: float) -> None:
-        """What goes on after the answer takes so much longer."""
+        """Make operations take so much longer, until `clear`."""
         self._seconds = seconds
 
     def slow_uploads(self, bytes_per_second: float) -> None:
@@ -198,7 +199,7 @@ class Faults:
             self._faults.append(_Fault(times, method, ending, answer))
 
     def _making(self, place: str) -> None:
-        time.sleep(self._seconds)
+        self._cleared.wait(self._seconds)
         if place.startswith("computes/") and "computes" in self._quota:
             raise ArmError(400, "BadRequest", NO_CLUSTER, "ClusterMinNodesExceedCoreQuota")
         self._made(place)

@@ -42,7 +42,7 @@ _TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy", "
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedRequest:
     """One request and how it was answered; what either held is in `sent` and `got`."""
 
     method: str
@@ -64,7 +64,7 @@ class StandIn:
         self.storage = Storage(self.azurite, self.certificates.authority)
         self.names = NameProxy({f".blob.{SUFFIX}": self.azurite.blob_port})
         self.tokens = Tokens()
-        self.requests: list[Asked] = []
+        self.requests: list[RecordedRequest] = []
         self._lock = threading.Lock()
         self._server = Server(self.certificates, self.answer, self._note)
         self.url = self._server.url
@@ -131,7 +131,7 @@ class StandIn:
             return MLClient(who, *where, enable_telemetry=False, **cloud)
         return MLClient(who, *where, enable_telemetry=False, cloud=name)
 
-    def asked(self, method: str, ending: str) -> list[Asked]:
+    def requests_to(self, method: str, ending: str) -> list[RecordedRequest]:
         """The requests so far of one method whose paths end so."""
         return [one for one in self.requests if one.method == method and one.path.endswith(ending)]
 
@@ -183,7 +183,9 @@ class StandIn:
         content = answer.content if not isinstance(answer.content, bytes) else None
         with self._lock:
             self.requests.append(
-                Asked(request.method, request.path, dict(request.query), answer.status, request.body, content)
+                RecordedRequest(
+                    request.method, request.path, dict(request.query), answer.status, request.body, content
+                )
             )
 
     def answer(self, request: Request) -> Answer:

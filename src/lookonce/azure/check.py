@@ -8,10 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.azure.blob_account import RAW, TRAINING, BlobAccount, check_container_name
-from lookonce.azure.credentials import OLD_NAMES, credential, understand_old_names, who_am_i
-from lookonce.azure.explain import explain
-from lookonce.azure.workspace import Place, find_config, management_scope, open_workspace
+from lookonce.azure.blobs import RAW, TRAINING, BlobAccount, check_container_name
+from lookonce.azure.errors import explain
+from lookonce.azure.session import (
+    OLD_NAMES,
+    WorkspaceConfig,
+    adopt_old_names,
+    credential,
+    find_config,
+    management_scope,
+    open_workspace,
+    token_user,
+)
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -29,10 +37,10 @@ class Line:
 
 def check(config: Path | None = None) -> Iterator[Line]:
     """Look at one thing after the other; what needs something that is missing isn't looked at."""
-    if old := understand_old_names():
+    if old := adopt_old_names():
         names = ", ".join(f"{name} (now {OLD_NAMES[name]})" for name in old)
         yield Line("variables", True, f"old names understood: {names}")
-    place: Place | None = None
+    place: WorkspaceConfig | None = None
     try:
         place = find_config(config)
         yield Line(
@@ -43,7 +51,7 @@ def check(config: Path | None = None) -> Iterator[Line]:
     who = credential()
     signed_in = True
     try:
-        yield Line("signed in", True, f"as {who_am_i(who.get_token(management_scope()).token)}")
+        yield Line("signed in", True, f"as {token_user(who.get_token(management_scope()).token)}")
     except Exception as error:
         signed_in = False
         yield Line("signed in", False, explain(error))
@@ -52,7 +60,7 @@ def check(config: Path | None = None) -> Iterator[Line]:
     yield from _storage()
 
 
-def _workspace(client: MLClient, place: Place) -> Iterator[Line]:
+def _workspace(client: MLClient, place: WorkspaceConfig) -> Iterator[Line]:
     steps: dict[str, Callable[[], str]] = {
         "workspace": lambda: _described(client, place),
         "compute": lambda: _computes(client),
@@ -67,7 +75,7 @@ def _workspace(client: MLClient, place: Place) -> Iterator[Line]:
                 return
 
 
-def _described(client: MLClient, place: Place) -> str:
+def _described(client: MLClient, place: WorkspaceConfig) -> str:
     found: Any = client.workspaces.get(place.workspace_name)
     return f"{found.name} in {found.location}"
 

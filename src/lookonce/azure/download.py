@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from azure.core import MatchConditions
 
-from lookonce.azure.attempts import attempt
-from lookonce.azure.listing import Blob, list_blobs
-from lookonce.azure.transfer import SENT, THERE, Progress, Summary, in_parallel
-from lookonce.azure.upload import file_md5
+from lookonce.azure.blobs import SENT, THERE, Blob, Progress, Summary, in_parallel, list_blobs
+from lookonce.azure.retry import with_retries
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file, remove_leftovers
+from lookonce.io.hashing import file_md5
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -119,5 +118,5 @@ def _fetch(
             if size != blob.size or blob.md5 not in (None, digest.digest()):
                 raise ConnectionError("what arrived is not what was stored")
 
-    attempt(get, stop)
+    with_retries(get, stop)
     return SENT

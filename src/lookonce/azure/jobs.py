@@ -1,7 +1,9 @@
-"""Training as a job: the code, the command and what belongs to them, submitted; listed, canceled."""
+"""Training jobs: submit, list, cancel, and fetch or register what a job left."""
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import re
 import secrets
@@ -15,19 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import ask, quiet
+from lookonce.azure.blobs import Progress, Summary, list_blobs
 from lookonce.azure.compute import SERVERLESS
+from lookonce.azure.datastore import Datastore, datastore_of
+from lookonce.azure.download import download
+from lookonce.azure.registry import AzureRegistry
+from lookonce.azure.retry import call, sdk_silenced, with_retries
 from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
+    from lookonce.models.registry import Registered
+
 ENDED = ("Completed", "Failed", "Canceled")
 # The output that holds the run's folder.
 RUN = "run"
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,200}\Z")
-_DISTRIBUTIONS = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "Mpi"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,6 @@ class Training:
     compute: str
     vm_size: str
     environment: str
-    backend: str = "tensorflow"
-    nodes: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,12 +94,10 @@ def submit(client: MLClient, training: Training) -> Any:
     )
     more: dict[str, Any] = {}
     if training.compute == SERVERLESS:
-        more["resources"] = {"instance_type": training.vm_size, "instance_count": training.nodes}
+        more["resources"] = {"instance_type": training.vm_size, "instance_count": 1}
     else:
-        more |= {"compute": training.compute, "instance_count": training.nodes}
-    if training.nodes > 1:
-        more["distribution"] = _distribution(training)
-    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, quiet():
+        more["compute"] = training.compute
+    with tempfile.TemporaryDirectory(prefix="lookonce-") as folder, sdk_silenced():
         write_snapshot(Path(folder), training.files)
         job = command(
             name=name,
@@ -108,13 +111,13 @@ def submit(client: MLClient, training: Training) -> Any:
             tags={"lookonce": "train"},
             **more,
         )
-        return ask(client, lambda: client.jobs.create_or_update(job))
+        return call(client, lambda: client.jobs.create_or_update(job))
 
 
 def find_job(client: MLClient, name: str) -> Any:
     """The job called so. Raises LookonceError."""
     try:
-        return ask(client, lambda: client.jobs.get(name))
+        return call(client, lambda: client.jobs.get(name))
     except ResourceNotFoundError:
         raise LookonceError(
             f"no job {name[:80]!r} in workspace {client.workspace_name}; lookonce azure jobs list shows "
@@ -124,14 +127,14 @@ def find_job(client: MLClient, name: str) -> Any:
 
 def newest_jobs(client: MLClient, most: int = 20) -> list[Any]:
     """The last ones, whoever made them."""
-    return ask(client, lambda: list(itertools.islice(client.jobs.list(), most)))
+    return call(client, lambda: list(itertools.islice(client.jobs.list(), most)))
 
 
 def cancel(client: MLClient, name: str) -> str:
     """Ask a job to end, and wait until it has; its state then. Raises LookonceError."""
     if (status := status_of(find_job(client, name))) in ENDED:
         return status
-    ask(client, lambda: client.jobs.begin_cancel(name).result())
+    call(client, lambda: client.jobs.begin_cancel(name).result())
     return status_of(find_job(client, name))
 
 
@@ -140,8 +143,53 @@ def status_of(job: Any) -> str:
     return str(getattr(job.status, "value", job.status) or "")
 
 
-def _distribution(training: Training) -> dict[str, Any]:
-    kind = _DISTRIBUTIONS[training.backend]
-    if kind == "TensorFlow":
-        return {"type": kind, "worker_count": training.nodes}
-    return {"type": kind, "process_count_per_instance": 1}
+BEST, FINAL = "best", "final"
+_FILES = {FINAL: "last/model.keras", BEST: "model.keras"}
+
+
+def run_place(client: MLClient, name: str) -> tuple[Datastore, str]:
+    """Datastore and path of a training job's folder. Raises LookonceError."""
+    job: Any = find_job(client, name)
+    output = (job.outputs or {}).get(RUN) if hasattr(job, "outputs") else None
+    if output is None or not output.path:
+        raise LookonceError(f"job {name} is no training of lookonce: it has no output {RUN!r}.")
+    return datastore_of(client, str(output.path))
+
+
+def read_rows(client: MLClient, name: str) -> list[dict[str, str]]:
+    """metrics.csv of a job, the newest state of it; no rows where there is none yet."""
+    store, path = run_place(client, name)
+    try:
+        content = with_retries(lambda: store.container.download_blob(f"{path}/metrics.csv").readall())
+    except ResourceNotFoundError:
+        return []
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+
+
+def register_models(client: MLClient, name: str, model: str) -> list[Registered]:
+    """The best and the final model of a job as versions of `model`, with their metrics as tags.
+
+    Twice is once: what is registered already stays. Raises LookonceError where the job left no model.
+    """
+    store, path = run_place(client, name)
+    rows = read_rows(client, name)
+    present = list_blobs(store.container, f"{path}/")
+    if not rows or f"{path}/{_FILES[BEST]}" not in present:
+        raise LookonceError(f"job {name} left no model.")
+    validated = [row for row in rows if row.get("val_map")]
+    chosen = {FINAL: rows[-1], BEST: max(validated, key=lambda row: float(row["val_map"]), default=rows[-1])}
+    registry = AzureRegistry(client)
+    done = []
+    for kind, file in _FILES.items():
+        if f"{path}/{file}" not in present:
+            continue
+        metrics = {key: value for key, value in chosen[kind].items() if key and value}
+        tags = {**metrics, "job": name, "kind": kind, "file": Path(file).name}
+        done.append(registry.register_output(store.address(f"{path}/{file}"), model, tags, kind))
+    return done
+
+
+def fetch(client: MLClient, name: str, folder: Path, progress: Progress | None = None) -> Summary:
+    """A job's folder into `folder`, checked; files that are there and equal stay."""
+    store, path = run_place(client, name)
+    return download(store.container, folder, prefix=path, progress=progress)

@@ -19,7 +19,7 @@ _GROUP = re.compile(r"[\w.()-]{0,89}[\w()-]\Z")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WorkspaceSpec:
     """What to make. `vm_size` "" makes no cluster."""
 
     subscription: str
@@ -31,7 +31,7 @@ class Wanted:
     low_priority: bool = False
 
 
-def commands(wanted: Wanted) -> list[list[str]]:
+def commands(wanted: WorkspaceSpec) -> list[list[str]]:
     """The `az` lines that make it, each as its words. Raises LookonceError for names that Azure refuses."""
     if not _NAME.match(wanted.workspace):
         raise LookonceError(
@@ -65,7 +65,7 @@ def as_text(lines: list[list[str]]) -> str:
     return "\n".join(shlex.join(line) for line in lines)
 
 
-def config_text(wanted: Wanted) -> str:
+def config_text(wanted: WorkspaceSpec) -> str:
     """The config.json of the workspace that comes of it."""
     content = {
         "subscription_id": wanted.subscription,
@@ -75,7 +75,7 @@ def config_text(wanted: Wanted) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def apply(wanted: Wanted, config: Path) -> None:
+def apply(wanted: WorkspaceSpec, config: Path) -> None:
     """Run the lines in order, then write `config`. Raises LookonceError at the first that fails."""
     lines = commands(wanted)
     if config.exists() and config.read_text(encoding="utf-8") != config_text(wanted):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from lookonce.azure.ask import Answer, ask, quiet
-from lookonce.azure.explain import explain
+from lookonce.azure.errors import explain
+from lookonce.azure.retry import Answer, call, sdk_silenced
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
 from lookonce.io.hashing import file_sha256
@@ -72,7 +72,7 @@ class AzureRegistry:
 
     def newest(self) -> list[Registered]:
         """As in Registry."""
-        names = ask(self._client, lambda: sorted(one.name for one in self._client.models.list()))
+        names = call(self._client, lambda: sorted(one.name for one in self._client.models.list()))
         return [versions[0] for name in names if (versions := self._found(name))]
 
     def versions(self, name: str) -> list[Registered]:
@@ -118,7 +118,7 @@ class AzureRegistry:
 
     def _found(self, name: str) -> list[Registered]:
         try:
-            listed = ask(self._client, lambda: list(self._client.models.list(name=name)))
+            listed = call(self._client, lambda: list(self._client.models.list(name=name)))
         except ResourceNotFoundError:
             return []
         return sorted(map(_registered, listed), key=_newest_first)
@@ -142,7 +142,7 @@ class AzureRegistry:
 
     def _made(self, model: Any, keys: tuple[str, ...]) -> str | None:
         try:
-            with quiet():
+            with sdk_silenced():
                 found = map(_registered, self._client.models.list(name=model.name))
                 same = (one for one in found if all(one.tags.get(key) == model.tags[key] for key in keys))
                 return next((one.version for one in same), None)
@@ -175,7 +175,7 @@ class AzureRegistry:
     def _ask(self, request: Callable[[], Answer]) -> Answer:
         """Where nothing is found, something is wrong."""
         try:
-            return ask(self._client, request)
+            return call(self._client, request)
         except ResourceNotFoundError as error:
             raise LookonceError(f"workspace {self._client.workspace_name}: {explain(error)}.") from error
 

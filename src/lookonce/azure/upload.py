@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob import ContentSettings
 
-from lookonce.azure.attempts import attempt
-from lookonce.azure.explain import explain
-from lookonce.azure.listing import Blob, list_blobs
-from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE, Progress, Summary, in_parallel
+from lookonce.azure.blobs import DELETED, SENT, STRAY, THERE, Blob, Progress, Summary, in_parallel, list_blobs
+from lookonce.azure.errors import explain
+from lookonce.azure.retry import with_retries
 from lookonce.errors import LookonceError
 from lookonce.io.hashing import file_md5
 
@@ -76,7 +75,7 @@ def upload(
     elif delete and not dry_run:
 
         def drop(blob: Blob, stop: threading.Event) -> str:
-            attempt(lambda: container.delete_blob(blob.name, delete_snapshots="include"), stop)
+            with_retries(lambda: container.delete_blob(blob.name, delete_snapshots="include"), stop)
             return DELETED
 
         in_parallel(((name, 0, present[name]) for name in strays), drop, summary, at_once)
@@ -126,7 +125,7 @@ def _unfit(name: str) -> str | None:
 def _create(container: ContainerClient, summary: Summary) -> None:
     """Private, where there was none; one that is open to the world is told."""
     try:
-        attempt(container.create_container)
+        with_retries(container.create_container)
         summary.notes.append(f"container {container.container_name} created, private")
         return
     except ResourceExistsError:
@@ -138,7 +137,7 @@ def _create(container: ContainerClient, summary: Summary) -> None:
     except Exception as error:
         raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
     try:
-        access = attempt(container.get_container_properties).public_access
+        access = with_retries(container.get_container_properties).public_access
     except Exception:
         return
     if access:
@@ -188,7 +187,7 @@ def _send(
                 max_concurrency=2,
             )
 
-    attempt(put, stop)
+    with_retries(put, stop)
     if content is None and local.path.stat().st_mtime_ns != before.st_mtime_ns:
         raise LookonceError("it changed while it was sent; run the command again")
     return SENT

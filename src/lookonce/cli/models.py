@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import add_config_argument, needs_azure, open_client
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> None:
     download.add_argument("--output", type=Path, default=Path("."), metavar="DIR")
     for one in (register, listed, show, download):
         one.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
-        one.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
+        add_config_argument(one)
         one.epilog, one.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
     parser.set_defaults(run=run)
 
@@ -85,8 +85,7 @@ def _open(arguments: argparse.Namespace) -> Registry:
         return open_local()
     with needs_azure():
         from lookonce.azure.registry import AzureRegistry
-        from lookonce.azure.workspace import find_config, open_workspace
-    return AzureRegistry(open_workspace(find_config(arguments.config)))
+    return AzureRegistry(open_client(arguments.config))
 
 
 def _register(arguments: argparse.Namespace) -> int:

@@ -47,12 +47,12 @@ def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -
             f"{named.batch.name} is a batch endpoint, which has its thresholds from lookonce deploy batch "
             "--conf --iou. Leave them out here."
         )
-    from lookonce.azure import batch_jobs
-    from lookonce.cli.deploy_azure import telling
+    from lookonce.azure.deployment import batch_jobs
+    from lookonce.cli.deploy.services import deployment_stages
 
     names = names_of(images)
     by_name = {name: path for path, name in names.items()}
-    with telling(out=sys.stderr if arguments.json == "-" else None) as (stages, _):
+    with deployment_stages(out=sys.stderr if arguments.json == "-" else None) as (stages, _):
         if arguments.job:
             batch_jobs.wait(named.client, arguments.job, stages)
             rows = batch_jobs.read(named.client, arguments.job, by_name)

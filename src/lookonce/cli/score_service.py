@@ -12,7 +12,7 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-    from lookonce.azure.services import Service
+    from lookonce.azure.deployment.services import Service
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def find_named(arguments: argparse.Namespace) -> Named:
         return Named(here[arguments.service])
     if arguments.on == "local":
         return Named(local.find(arguments.service).url)
-    from lookonce.cli.deploy_azure import workspace
+    from lookonce.cli.azure.workspace import open_client
 
-    client = workspace(arguments.config)
-    from lookonce.azure.services import found, key
+    client = open_client(arguments.config)
+    from lookonce.azure.deployment.services import find_service, key
 
-    service = found(client, arguments.service)
+    service = find_service(client, arguments.service)
     if service.kind == "batch":
         return Named("", None, client, service)
     if not service.address:

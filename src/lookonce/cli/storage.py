@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import needs_azure
 from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
-    from lookonce.azure.transfer import Summary
+    from lookonce.azure.blobs import Summary
 
 _EXAMPLES = """examples:
   lookonce storage upload images/                          # into $STORAGE_CONTAINER_NAME_RAWDATA
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.at_once <= 256:
         raise LookonceError(f"--at-once is {arguments.at_once}; expected 1 to 256.")
     with needs_azure():
-        from lookonce.azure.blob_account import BlobAccount, container_name
+        from lookonce.azure.blobs import BlobAccount, container_name
     name = container_name(arguments.container, arguments.variable)
     container = BlobAccount.from_environment().container(name, arguments.at_once)
     begun = time.monotonic()
@@ -113,7 +113,7 @@ def _with_progress(arguments: argparse.Namespace, container: Any) -> Summary:
 
 
 def _print(summary: Summary, arguments: argparse.Namespace, container: str, seconds: float) -> None:
-    from lookonce.azure.transfer import DELETED, SENT, STRAY, THERE
+    from lookonce.azure.blobs import DELETED, SENT, STRAY, THERE
 
     sent, size = summary.count(SENT), summary.sizes.get(SENT, 0)
     direction = "to" if arguments.action == "upload" else "from"

@@ -119,6 +119,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     data = arguments.data or arguments.data_dir
     if not data:
         arguments.parser.error("DATA is missing: the folder of labelled images")
+    train_azure.check_machines(arguments)
     if arguments.on == "azure":
         return train_azure.run(arguments, data)
     if number := process_number():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lookonce.cli.azure_extra import needs_azure
+from lookonce.cli.azure.workspace import add_config_argument, needs_azure
 from lookonce.errors import LookonceError
 
 # Of `train`'s options, those that the job's command repeats.
@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What only jobs need."""
     group = parser.add_argument_group("on Azure Machine Learning")
     group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
-    group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
-    group.add_argument("--gpu-num", type=int, default=1, metavar="N", help="GPUs in a machine; 0: none")
+    add_config_argument(group)
     group.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="machines (default: 1; the first trains so far)"
+        "--gpu-num", type=int, default=1, metavar="N", help="1, or 0 for a machine without a GPU (default: 1)"
     )
+    group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines: 1")
     group.add_argument("--compute", metavar="NAME", help="a cluster, made if it isn't there; or serverless")
     group.add_argument("--vm-size", metavar="SIZE", help="the cluster's machines (default: by --gpu-num)")
     group.add_argument("--low-priority", action="store_true", help="cheaper; resumes when it is taken back")
@@ -42,21 +42,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--download", action="store_true", help="at the end, the job's folder into --out")
 
 
+def check_machines(arguments: argparse.Namespace) -> None:
+    """Raise LookonceError for more GPUs or machines than a training uses."""
+    _at_least_one("--nodes", arguments.nodes)
+    for flag, count in (("--gpu-num", arguments.gpu_num), ("--nodes", arguments.nodes)):
+        if count > 1:
+            raise LookonceError(
+                f"{flag} {count}: training uses one GPU on one machine; the others would be idle, and cost "
+                f"money on Azure. Use {flag} 1. For more speed name a machine with one larger GPU, such as "
+                "--vm-size Standard_NC24ads_A100_v4."
+            )
+
+
 def run(arguments: argparse.Namespace, data: str) -> int:
     """Submit, watch, register; 0 when the job completed."""
     with needs_azure():
         from lookonce.azure import compute
-        from lookonce.azure.credentials import credential
-        from lookonce.azure.job_data import place_data
-        from lookonce.azure.job_environment import ensure_environment
+        from lookonce.azure.datastore import resolve_data
+        from lookonce.azure.environments import ensure_training_environment
         from lookonce.azure.jobs import Training, check_experiment, submit
-        from lookonce.azure.workspace import find_config, open_workspace
-    from lookonce.cli.azure_jobs import watch
+        from lookonce.azure.session import credential, find_config, open_workspace
+    from lookonce.cli.azure.jobs import watch
 
     # All that can be wrong here is told before anything is made there.
-    wanted = compute.Wanted(
+    wanted = compute.ComputeSpec(
         arguments.gpu_num,
-        _at_least_one("--nodes", arguments.nodes),
         arguments.compute,
         arguments.vm_size,
         arguments.low_priority,
@@ -69,11 +79,11 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     place, who = find_config(arguments.config), credential()
     client = open_workspace(place, who)
     with _data_progress() as progress:
-        found = place_data(client, data, arguments.ds_name, _say, progress)
+        found = resolve_data(client, data, arguments.ds_name, _say, progress)
     _say(f"Images: {found.asset or found.address}")
     inputs = _weights(client, arguments)
     backend = arguments.backend or "tensorflow"
-    environment, count = ensure_environment(client, backend, arguments.gpu_num > 0)
+    environment, count = ensure_training_environment(client, backend, arguments.gpu_num > 0)
     _say(f"Environment: {environment}, {count} packages in the versions of this machine.")
     cluster, about = compute.ensure(client, wanted)
     _say(f"Compute: {about}.")
@@ -86,8 +96,6 @@ def run(arguments: argparse.Namespace, data: str) -> int:
             cluster,
             wanted.vm_size,
             environment,
-            backend,
-            arguments.nodes,
             files,
             inputs,
         ),

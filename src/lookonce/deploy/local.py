@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
@@ -25,7 +25,7 @@ from lookonce.io.atomic import write_text
 # As Azure has it for endpoints, so that a name may move there.
 _NAME = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{1,30})[a-zA-Z0-9]\Z")
 _READY_SECONDS, _STOP_SECONDS = 120.0, 60.0
-_ASK_SECONDS = 0.2
+_ASK_SECONDS, _GUARD_SECONDS = 0.2, 60.0
 _LAST_LINES = 15
 
 
@@ -49,13 +49,12 @@ class LocalService:
 
     @property
     def running(self) -> bool:
-        """Whether its supervisor lives: it holds the lock as long as it does."""
-        lock = FileLock(self.folder / "lock")
-        try:
-            with lock.acquire(timeout=0):
-                return False
-        except Timeout:
-            return True
+        """Whether its supervisor lives: it holds the service's lock as long as it does."""
+        with FileLock(self.folder / "lock.guard", timeout=_GUARD_SECONDS):
+            lock = _acquire_if_free(self.folder)
+            if lock is not None:
+                lock.release()
+        return lock is None
 
     @property
     def status(self) -> str:
@@ -63,6 +62,25 @@ class LocalService:
         if not self.running:
             return "stopped"
         return "ready" if answers(self.ready_url) else "starting"
+
+
+def acquire_lock(folder: Path) -> BaseFileLock | None:
+    """Return the lock of a service, held, or None where another supervisor holds it.
+
+    Whoever tries the lock holds a guard meanwhile. A listing that tries it therefore never makes a supervisor
+    believe that another one runs.
+    """
+    with FileLock(folder / "lock.guard", timeout=_GUARD_SECONDS):
+        return _acquire_if_free(folder)
+
+
+def _acquire_if_free(folder: Path) -> BaseFileLock | None:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
 
 
 def state_folder() -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
+from lookonce.deploy.local import acquire_lock
 
 _MOST_LOG_BYTES = 20 * 2**20
 # Of a service that has never been up for so long, as many starts are tried.
@@ -28,10 +28,8 @@ _FINAL = (0, 1, 2)
 
 def main(folder: Path) -> int:
     """Watch until the end; the exit code is the service's last."""
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock = acquire_lock(folder)
+    if lock is None:
         return 1
     (folder / "pid").write_text(str(os.getpid()))
     try:

@@ -29,7 +29,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from azure_stand_in import schema
 from azure_stand_in.kinds import KINDS
-from azure_stand_in.stand_in import Asked, StandIn
+from azure_stand_in.stand_in import RecordedRequest, StandIn
 from azure_stand_in.tests.recorded import FIELDS, SOURCES, strays
 from azure_stand_in.tests.submitting import code, submit
 from azure_stand_in.workspace import PATH
@@ -39,7 +39,7 @@ _OPERATION = re.compile(r"/(mfe|compute)OperationsStatus/")
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Asked]]:
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RecordedRequest]]:
     """Every request of a walk over all kinds, with its answer; on a stand-in of its own.
 
     The lists of the other tests' stand-in name what those made: an attached cluster has other fields.
@@ -149,7 +149,7 @@ def _refusals(client: MLClient) -> None:
             act()
 
 
-def told(walk: list[Asked]) -> Iterator[tuple[str, str, Any]]:
+def told(walk: list[RecordedRequest]) -> Iterator[tuple[str, str, Any]]:
     """(kind, path, answer) of every resource that was answered, alone or in a list."""
     for one in walk:
         found = _BELOW.match(one.path.rstrip("/"))
@@ -166,7 +166,7 @@ def told(walk: list[Asked]) -> Iterator[tuple[str, str, Any]]:
                 yield kind, one.path, item
 
 
-def test_answers_are_of_the_sdks_classes(walk: list[Asked]):
+def test_answers_are_of_the_sdks_classes(walk: list[RecordedRequest]):
     wrong, seen = set(), set()
     for kind, path, answer in told(walk):
         body = models.Workspace if kind == "workspace" else KINDS[kind].body if kind in KINDS else None
@@ -179,7 +179,7 @@ def test_answers_are_of_the_sdks_classes(walk: list[Asked]):
     assert seen >= {"workspace", *SOURCES} & {"workspace", *KINDS}
 
 
-def test_answers_are_like_the_recorded_ones(walk: list[Asked]):
+def test_answers_are_like_the_recorded_ones(walk: list[RecordedRequest]):
     wrong, seen = set(), set()
     for kind, _, answer in told(walk):
         if kind in FIELDS:
@@ -197,7 +197,7 @@ def test_answers_are_like_the_recorded_ones(walk: list[Asked]):
     assert seen == set(SOURCES) - {"operation", "error"}
 
 
-def test_operations_are_like_the_recorded_ones(walk: list[Asked]):
+def test_operations_are_like_the_recorded_ones(walk: list[RecordedRequest]):
     answers = [one.got for one in walk if _OPERATION.search(one.path)]
     assert {one["status"] for one in answers} >= {"Succeeded", "Failed"}
     assert sorted({stray for one in answers for stray in strays(one, "operation")}) == []
@@ -205,7 +205,7 @@ def test_operations_are_like_the_recorded_ones(walk: list[Asked]):
     assert list(strays(failed["error"], "error")) == []
 
 
-def test_errors_are_like_the_recorded_ones(walk: list[Asked]):
+def test_errors_are_like_the_recorded_ones(walk: list[RecordedRequest]):
     wrong, count = set(), 0
     for one in walk:
         if one.status < 400:
@@ -221,7 +221,7 @@ def test_errors_are_like_the_recorded_ones(walk: list[Asked]):
     assert sorted(wrong) == []
 
 
-def test_run_details_are_of_the_sdks_class(walk: list[Asked]):
+def test_run_details_are_of_the_sdks_class(walk: list[RecordedRequest]):
     answers = [one.got for one in walk if one.path.endswith("/details")]
     assert {one["status"] for one in answers} == {"Completed", "Failed"}
     assert {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from azure_stand_in.stand_in import StandIn
 from azure_stand_in.workspace import GROUP, SUBSCRIPTION
 from lookonce.export import export_onnx
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 # What the project's own Dockerfile makes, with a model in it.
 DOCKERFILE = """ARG BASE=registry.azurecr.localhost/lookonce:1
@@ -100,12 +100,9 @@ def build(stand_in: StandIn, builder: ContainerRegistryManagementClient) -> Buil
             is_push_enabled=True,
         )
         run = builder.registries.begin_schedule_run(GROUP, "lookonce", request).result()
-        until = time.monotonic() + 30
-        while run.status in ("Queued", "Started", "Running"):
-            assert time.monotonic() < until
-            run = builder.runs.get(GROUP, "lookonce", run.run_id)
-            time.sleep(0.05)
-        return run
+        waiting = ("Queued", "Started", "Running")
+        wait_until(lambda: builder.runs.get(GROUP, "lookonce", run.run_id).status not in waiting)
+        return builder.runs.get(GROUP, "lookonce", run.run_id)
 
     return wait
 
@@ -146,13 +143,6 @@ def group(registries: ContainerRegistryManagementClient, image: str, **changes: 
     return aci.ContainerGroup(**fields)
 
 
-def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def test_an_image_is_built_and_serves_until_its_group_is_deleted(
     stand_in: StandIn,
     registries: ContainerRegistryManagementClient,
@@ -180,11 +170,12 @@ def test_an_image_is_built_and_serves_until_its_group_is_deleted(
     def score(key: str) -> int:
         headers = {"Content-Type": "image/jpeg", "Authorization": f"Bearer {key}"}
         try:
-            return httpx.post(f"{url}/score", content=image, headers=headers, timeout=30).status_code
+            answer = httpx.post(f"{url}/score", content=image, headers=headers, timeout=PATIENCE_SECONDS)
+            return answer.status_code
         except httpx.TransportError:
             return 0
 
-    wait_for(lambda: score("hush") == 200)
+    wait_until(lambda: score("hush") == 200)
     assert score("wrong") == 401
     assert '"event": "ready"' in instances.containers.list_logs(GROUP, name, "service").content
     assert len(instances.containers.list_logs(GROUP, name, "service", tail=1).content.splitlines()) == 1
@@ -201,7 +192,7 @@ def test_an_image_is_built_and_serves_until_its_group_is_deleted(
     process = psutil.Process(stand_in.containers.groups[name].containers["service"].process.pid)
     family = [process, *process.children(recursive=True)]
     instances.container_groups.begin_delete(GROUP, name).result()
-    assert psutil.wait_procs(family, 5)[1] == []
+    assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     with pytest.raises(ResourceNotFoundError):
         instances.container_groups.get(GROUP, name)
 
@@ -223,7 +214,7 @@ def test_a_container_that_dies_is_started_again_and_its_log_says_why(
         view = seen()
         return bool(view.restart_count) and view.current_state.detail_status == "CrashLoopBackOff"
 
-    wait_for(crashed)
+    wait_until(crashed)
     log = instances.containers.list_logs(GROUP, name, "service").content
     assert "model.onnx" in log
     instances.container_groups.begin_delete(GROUP, name).result()

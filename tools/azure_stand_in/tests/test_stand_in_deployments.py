@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -32,6 +31,7 @@ from azure_stand_in.stand_in import StandIn
 from lookonce.export import export_onnx
 from requirements import missing
 from serving_process import fastest
+from waiting import PATIENCE_SECONDS, wait_until
 
 CONDA = {"name": "serve", "dependencies": ["python=3.11", {"pip": ["azureml-inference-server-http==1.5.1"]}]}
 ROUTES = {
@@ -105,7 +105,7 @@ def scripted(tmp_path: Path, endpoint: str, name: str, **options: object) -> Man
 def ask(url: str, key: str | None, **options: object) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     headers |= options.pop("headers", {})
-    return httpx.post(url, headers=headers, timeout=30, **options)
+    return httpx.post(url, headers=headers, timeout=PATIENCE_SECONDS, **options)
 
 
 def set_traffic(client: MLClient, name: str, **traffic: int) -> ManagedOnlineEndpoint:
@@ -154,7 +154,7 @@ def test_two_scripts_share_the_traffic_until_both_are_deleted(
     assert ask(url, key).json()["who"] == "blue"
     client.online_endpoints.begin_delete(name).result()
     assert len(family) > 2
-    assert psutil.wait_procs(family, 5)[1] == []
+    assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     with pytest.raises(ResourceNotFoundError):
         client.online_endpoints.get(name)
     assert ask(url, key).status_code in (401, 404)
@@ -247,7 +247,7 @@ def test_the_projects_own_image_serves_a_registered_model(
     assert ask(url, None, content=image, headers=jpeg).status_code == 401
     family = processes_of(stand_in, name)
     client.online_endpoints.begin_delete(name).result()
-    assert psutil.wait_procs(family, 5)[1] == []
+    assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
 
 
 def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
@@ -293,12 +293,9 @@ def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
     container.process.kill()
     container.process.wait()
     assert sorted({ask(url, token).status_code for _ in range(2)}) == [200, 502]
-    until = time.monotonic() + 30
-    while {ask(url, token).status_code for _ in range(2)} != {200}:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until(lambda: {ask(url, token).status_code for _ in range(2)} == {200})
     assert other.alive
-    assert psutil.wait_procs(family, 5)[1] == []
+    assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     client.online_endpoints.begin_delete(name).result()
 
 

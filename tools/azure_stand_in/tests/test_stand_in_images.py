@@ -22,6 +22,7 @@ from azure.core.exceptions import HttpResponseError
 
 from azure_stand_in.endpoint_images import BuildError, Image, Images, here
 from azure_stand_in.stand_in import StandIn
+from waiting import PATIENCE_SECONDS
 
 # Answers with the model's text; ?sleep=N makes it slow.
 SERVER = """
@@ -111,7 +112,7 @@ def test_an_image_is_built_from_a_context_and_limits_its_requests(
     keys = {"Authorization": f"Bearer {client.online_endpoints.get_keys(name).primary_key}"}
 
     def ask(query: str = "") -> httpx.Response:
-        return httpx.post(f"{url}{query}", headers=keys, timeout=30)
+        return httpx.post(f"{url}{query}", headers=keys, timeout=PATIENCE_SECONDS)
 
     text, mode, seen = ask().text.split()
     assert (text, seen) == ("hello", "Bearer")
@@ -125,7 +126,7 @@ def test_an_image_is_built_from_a_context_and_limits_its_requests(
     running = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["built"]
     process = psutil.Process(running.containers[0].process.pid)
     client.online_endpoints.begin_delete(name).result()
-    assert psutil.wait_procs([process], 5)[1] == []
+    assert psutil.wait_procs([process], PATIENCE_SECONDS)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from azure.ai.ml import Input, Output
 
 from azure_stand_in.stand_in import StandIn
 from azure_stand_in.tests.submitting import code, submit
+from waiting import wait_until
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_job_waits_for_cores(stand_in: StandIn, name: str, tmp_path: Path):
     def errors() -> Any:
         return stand_in.resources.get("computes/two-nodes")["properties"]["properties"]["errors"]
 
-    wait_for(errors)
+    wait_until(errors)
     assert errors()[0]["error"]["code"] == "ClusterCoreQuotaReached"
     assert client.jobs.get(name).status == "Queued"
     stand_in.faults.clear()
@@ -72,7 +72,7 @@ def test_a_job_waits_for_cores(stand_in: StandIn, name: str, tmp_path: Path):
 def test_cancel_ends_the_process(stand_in: StandIn, name: str, tmp_path: Path):
     client = stand_in.client()
     submit(client, name, code(tmp_path / "code", "import time; print('up', flush=True); time.sleep(600)"))
-    wait_for(lambda: stand_in.jobs.status(name) == "Running")
+    wait_until(lambda: stand_in.jobs.status(name) == "Running")
     client.jobs.begin_cancel(name).result()
     assert client.jobs.get(name).status == "Canceled"
 
@@ -90,11 +90,17 @@ def test_a_preempted_job_begins_again_and_sees_its_mounted_output(
     result = Output(type="uri_folder", mode="rw_mount")
     submit(client, name, code(tmp_path / "code", script), "${{outputs.result}}", outputs={"result": result})
     kept = f"azureml/{name}/result/kept.txt"
-    wait_for(lambda: stand_in.jobs.status(name) == "Running")
-    time.sleep(1)
+    log = f"ExperimentRun/dcid.{name}/user_logs/std_log.txt"
+    # The script's first line says that its file is written.
+    wait_until(lambda: b"first" in logged(stand_in, log))
     stand_in.jobs.preempt(name)
     assert stand_in.jobs.wait(name) == "Completed", stand_in.jobs.errors
     assert stand_in.storage.read("azureml-blobstore", kept) == b"first"
+
+
+def logged(stand_in: StandIn, log: str) -> bytes:
+    names = list(stand_in.storage.names("azureml-artifacts", log))
+    return stand_in.storage.read("azureml-artifacts", log) if names else b""
 
 
 def test_two_nodes_of_tensorflow(stand_in: StandIn, name: str, tmp_path: Path):
@@ -125,10 +131,3 @@ def test_metrics_reach_the_workspace(stand_in: StandIn, name: str, tmp_path: Pat
     run = stand_in.service.mlflow.run(name)
     assert [(one["key"], one["value"], one["step"]) for one in run["data"]["metrics"]] == [("loss", 0.25, 3)]
     assert run["info"]["status"] == "FINISHED"
-
-
-def wait_for(ready: Any, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < until, "it didn't happen"
-        time.sleep(0.05)
