@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_video(arguments)
     refuse_video_flags(arguments)
     from lookonce.io.images import ImageError, list_images
+    from lookonce.io.parallel import parallel_map
 
     images = list_images(arguments.source)
     draws = arguments.output != "none"
@@ -85,22 +84,23 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{detector.card.name}: {detector.engine.name}")
     answers: list[dict[str, Any]] = []
     failed = 0
-    with ThreadPoolExecutor(_DRAWERS) as drawers:
-        drawings: deque[Future[None]] = deque()
-        for seen in detector.look_through(images, arguments.batch):
-            if isinstance(seen.answer, ImageError):
-                failed += 1
-                print(f"lookonce: {seen.answer}", file=sys.stderr)
-                continue
-            name = names[seen.source]
-            answers.append(seen.answer.to_json(name))
-            print(f"{name}: {_in_words(seen.answer)}")
-            if draws:
-                drawings.append(drawers.submit(_draw, seen, copies[seen.source]))
-            while len(drawings) > 2 * arguments.batch:
-                drawings.popleft().result()
-        for drawing in drawings:
-            drawing.result()
+
+    def draw_copy(seen: Seen[Path]) -> None:
+        if draws and not isinstance(seen.answer, ImageError):
+            _draw(seen, copies[seen.source])
+
+    detected = detector.look_through(images, arguments.batch)
+    for seen, drawing in parallel_map(
+        draw_copy, detected, _DRAWERS, ahead=2 * arguments.batch, grace_seconds=10
+    ):
+        if isinstance(seen.answer, ImageError):
+            failed += 1
+            print(f"lookonce: {seen.answer}", file=sys.stderr)
+            continue
+        name = names[seen.source]
+        answers.append(seen.answer.to_json(name))
+        print(f"{name}: {_in_words(seen.answer)}")
+        drawing.result()
     if arguments.json:
         write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
     objects = sum(len(answer["boxes"]) for answer in answers)

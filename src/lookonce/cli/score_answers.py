@@ -15,10 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lookonce.cli.drawn_copies import names_of, targets, write_drawn
+from lookonce.io.parallel import parallel_map
 from lookonce.serving.client.address import printable
 from lookonce.serving.client.client import in_pixels
 from lookonce.serving.client.failures import NoAnswerError, ServiceError
-from lookonce.serving.client.threads import in_order
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
@@ -55,7 +55,7 @@ def send(client: Answering, images: list[Path], at_once: int, output: str | None
     classes: list[str] | None = None
     failed = 0
     with _progress(len(images)) as (say, advance):
-        for image, future in in_order(client.score, images, at_once):
+        for image, future in parallel_map(client.score, images, at_once):
             try:
                 answers.append(future.result() | {"filename": names[image]})
                 if copies:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference.ray.places import Place, open_place, said
 from lookonce.inference.ray.rows import names_in, rejects_file, results_file
+from lookonce.io.parallel import parallel_map
 
 _RUN = "run.json"
 _RESULTS, _REJECTS = "results", "rejects"
@@ -65,8 +65,8 @@ class Parts:
             self._place.remove(f"{_REJECTS}/{name}")
         files = [f"{_RESULTS}/{name}" for name in sorted(results)]
         files += [f"{_REJECTS}/{name}" for name in sorted(rejects & results)]
-        with ThreadPoolExecutor(_READERS) as readers:
-            return frozenset().union(*readers.map(self._images_of, files))
+        read = parallel_map(self._images_of, files, _READERS)
+        return frozenset().union(*(names.result() for _, names in read))
 
     def has(self, name: str) -> bool:
         """Whether that part's results can be seen from here. Raises LookonceError."""

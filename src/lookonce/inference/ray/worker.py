@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from lookonce.inference import Detector
 from lookonce.inference.ray.parts import Parts, part_name
 from lookonce.inference.ray.places import Place, said
 from lookonce.io.images import ImageError, decode_image
+from lookonce.io.parallel import parallel_map
 from lookonce.io.resize import to_input
 
 # Stores answer late, and many at once.
@@ -120,7 +119,12 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
         answers.extend((key, one) for (key, _), one in zip(batch, found, strict=True))
         batch.clear()
 
-    for key, read in _read_ahead(detector, job, keys):
+    def prepare(key: str) -> Prepared:
+        pixels = decode_image(_fetch(job.source, key), key)
+        return to_input(pixels, detector.card.input_size, detector.card.resize)
+
+    # Large originals are not kept; readers of a store that answers nobody are not waited for.
+    for key, read in parallel_map(prepare, keys, _READERS, ahead=job.batch + _READERS):
         try:
             batch.append((key, read.result()))
             waited = 0
@@ -137,27 +141,6 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
     if len(unreachable) >= max(_FEW, len(keys) / 2):
         raise _outage(job.source, unreachable, len(keys))
     return job.output.write(keys, answers)
-
-
-def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, Future[Prepared]]]:
-    """Each image in turn, while threads read and resize the next; large originals are not kept."""
-
-    def prepare(key: str) -> Prepared:
-        pixels = decode_image(_fetch(job.source, key), key)
-        return to_input(pixels, detector.card.input_size, detector.card.resize)
-
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
-    reading: deque[tuple[str, Future[Prepared]]] = deque()
-    try:
-        for key in keys:
-            reading.append((key, readers.submit(prepare, key)))
-            if len(reading) > job.batch + _READERS:
-                yield reading.popleft()
-        while reading:
-            yield reading.popleft()
-    finally:
-        # Not waited for: with a store that answers nobody, each would take its minute.
-        readers.shutdown(wait=False, cancel_futures=True)
 
 
 def _fetch(source: Place, key: str) -> bytes:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
 from lookonce.inference import draw
-from lookonce.inference.video.ahead import ahead
 from lookonce.inference.video.frame import Frame, Pixels
 from lookonce.inference.video.live import LiveSource
 from lookonce.inference.video.reading import VideoFile
@@ -26,6 +25,7 @@ from lookonce.inference.video.tracker import UNTRACKED, Tracker
 from lookonce.inference.video.window import Window
 from lookonce.inference.video.writing import VideoWriter
 from lookonce.io.atomic import atomic_file
+from lookonce.io.parallel import prefetch
 
 if TYPE_CHECKING:
     from lookonce.inference import Detector
@@ -69,9 +69,9 @@ def watch(
         writer = stack.enter_context(_writer(source, output)) if output else None
         lines = stack.enter_context(_text(json_file)) if json_file else None
         frames = tally.timing("read", itertools.islice(source, max_frames))
-        seen = _detected(detector, ahead(frames, 2 * batch if not source.live else 1), batch, tally)
-        done = _drawn(ahead(_tracked(seen, tracker, tally), batch), drawing, tally)
-        for one, drawn in stack.enter_context(closing(ahead(done, 2))):
+        seen = _detected(detector, prefetch(frames, 2 * batch if not source.live else 1), batch, tally)
+        done = _drawn(prefetch(_tracked(seen, tracker, tally), batch), drawing, tally)
+        for one, drawn in stack.enter_context(closing(prefetch(done, 2))):
             if lines is not None:
                 lines.write(json.dumps(json_of(one, source.name), ensure_ascii=False) + "\n")
             if writer is not None:
