@@ -177,14 +177,14 @@ import sys
 from pathlib import Path
 from deadly import Deadly
 from lookonce.errors import LookonceError
-from lookonce.inference.ray import detect_fleet, run
+from lookonce.inference.ray import detect, detect_fleet
 from lookonce.inference.ray.places import Place, list_keys
 
 def deadly(source):
     place, keys = list_keys(source)
     return Place(Deadly(), place.path, place.name), keys
 
-run.list_keys = deadly
+detect.list_keys = deadly
 try:
     detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], workers=1, retries=1)
 except LookonceError as error:
@@ -195,7 +195,7 @@ except LookonceError as error:
 def test_a_image_that_kills_its_worker_ends_the_run(ray, graph: Path, images: Path, tmp_path: Path):
     (tmp_path / "deadly.py").write_text(DEADLY)
     command = [sys.executable, "-c", RUN_DEADLY, str(graph), str(images), str(tmp_path / "out")]
-    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     run = subprocess.run(command, env=path, capture_output=True, text=True, timeout=120)
     assert "worker after worker died over the 122 images from 1.jpg to" in run.stdout, run.stderr
 
