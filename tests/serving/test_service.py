@@ -17,7 +17,7 @@ from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
 from lookonce.inference import Detector
 from lookonce.io.images import ImageError
-from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.replies import Refusal
 from lookonce.serving.server.service import Looked, Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.uploads import Upload

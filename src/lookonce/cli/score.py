@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     named = score_service.find_named(arguments) if arguments.service else None
     if named is not None and named.batch is not None:
-        from lookonce.cli.score_batch import ask_batch
+        from lookonce.cli.score_service import ask_batch
 
         return _tell(ask_batch(arguments, named, images), images, arguments, begun)
     client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)

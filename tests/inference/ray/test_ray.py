@@ -177,14 +177,14 @@ import sys
 from pathlib import Path
 from deadly import Deadly
 from lookonce.errors import LookonceError
-from lookonce.inference.ray import detect, detect_fleet
+from lookonce.inference.ray import detect_fleet, fleet
 from lookonce.inference.ray.places import Place, list_keys
 
 def deadly(source):
     place, keys = list_keys(source)
     return Place(Deadly(), place.path, place.name), keys
 
-detect.list_keys = deadly
+fleet.list_keys = deadly
 try:
     detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], workers=1, retries=1)
 except LookonceError as error:

@@ -18,7 +18,7 @@ import pytest
 
 from lookonce.cli.main import main
 from lookonce.inference.video import Frame, LiveSource, VideoError, VideoFile, VideoWriter
-from lookonce.inference.video.streams import open_camera, without_password
+from lookonce.inference.video.live import open_camera, without_password
 from lookonce.inference.video.window import Window
 
 # Streams its images as a network camera does (multipart JPEG, 50 a second): argv holds the port, the

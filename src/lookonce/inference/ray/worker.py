@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,43 @@ from lookonce.inference.ray.places import Place, said
 from lookonce.io.images import ImageError, decode_image
 from lookonce.io.parallel import parallel_map
 from lookonce.io.resize import to_input
+
+
+class Attempts:
+    """Counts for one run, in a process of its own; all of it is small."""
+
+    def __init__(self, workers: int, retries: int) -> None:
+        """`workers` run at a time; a part may lose its worker `retries` times."""
+        # One more than deaths over parts can need: of those, a part's own count tells more.
+        self._most_starts = workers * (2 + retries)
+        self._most_begun = 1 + retries
+        self._starts = 0
+        self._begun: Counter[str] = Counter()
+
+    def start(self) -> bool:
+        """A worker starts: whether it may; not where so many did without one part's end."""
+        self._starts += 1
+        return self._starts <= self._most_starts
+
+    def begin(self, part: str) -> bool:
+        """A worker begins a part: whether it may; not where so many died over it."""
+        self._begun[part] += 1
+        return self._begun[part] <= self._most_begun
+
+    def end(self, part: str) -> None:
+        """A part is written."""
+        self._starts = 0
+        self._begun.pop(part, None)
+
+
+def attempts_actor(workers: int, retries: int) -> Any:
+    """An Attempts that every worker reaches; it takes no processor."""
+    import ray
+
+    # Should its machine die, it counts from nothing: a run is then longer, not wrong.
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
+    return remote.remote(workers, retries)
+
 
 # Stores answer late, and many at once.
 _READERS = 8

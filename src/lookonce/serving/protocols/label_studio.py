@@ -20,8 +20,7 @@ from lookonce.labels.record import LabelError
 from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
 from lookonce.serving.server.allowed_images import AllowedImages, FetchError
 from lookonce.serving.server.guard import Bodies, response
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Reply, as_json
+from lookonce.serving.server.replies import Refusal, Reply, as_json
 from lookonce.serving.server.service import Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import log

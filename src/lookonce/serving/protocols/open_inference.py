@@ -19,8 +19,7 @@ from lookonce.core.detections import Detections
 from lookonce.io.images import ImageError, TooManyPixelsError
 from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
 from lookonce.serving.server.guard import Bodies, response
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Reply, as_json
+from lookonce.serving.server.replies import Refusal, Reply, as_json
 from lookonce.serving.server.served_model import ServedModel
 from lookonce.serving.server.service import Service
 

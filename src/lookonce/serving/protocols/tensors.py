@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import as_json, fraction
+from lookonce.serving.server.replies import Refusal, as_json
+from lookonce.serving.server.scoring import fraction
 from lookonce.serving.server.served_model import ServedModel
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.uploads import Upload, image_bytes, read_json, refuse_more

@@ -12,7 +12,7 @@ from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
 from lookonce.errors import LookonceError
-from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.replies import Refusal
 from lookonce.serving.server.uploads import image_bytes
 
 _MOST_REDIRECTS = 5

@@ -20,10 +20,11 @@ from lookonce._version import __version__
 from lookonce.errors import LookonceError
 from lookonce.serving.protocols import label_studio
 from lookonce.serving.protocols import open_inference as inference_protocol
-from lookonce.serving.server import memory, openapi
+from lookonce.serving.server import openapi
 from lookonce.serving.server.guard import Bodies, Guard, response
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Question, Reply, as_json, refused
+from lookonce.serving.server.replies import Refusal, Reply, as_json, refused
+from lookonce.serving.server.scoring import Question
+from lookonce.serving.server.served_model import keep_level
 from lookonce.serving.server.service import Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log
@@ -110,7 +111,7 @@ class _Stage:
                 await asyncio.to_thread(self._service.close)
 
     async def _load(self) -> None:
-        memory.keep_level()
+        keep_level()
         try:
             self._service = service = await asyncio.to_thread(Service, self.settings, self.telemetry)
         except LookonceError as error:

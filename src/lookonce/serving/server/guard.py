@@ -18,8 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookonce.serving.server.connection import MOST_HEADER_BYTES
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Reply, refused, too_large
+from lookonce.serving.server.replies import Refusal, Reply, refused, too_large
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 
 # Probes, the page that asks for the key, the description of the routes: nothing of model or images.

@@ -18,9 +18,8 @@ from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
 from lookonce.io.images import ImageError, decode_image
 from lookonce.io.parallel import available_cores
-from lookonce.serving.server.memory import give_back
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.served_model import ServedModel, load_model, shown, version_of
+from lookonce.serving.server.replies import Refusal
+from lookonce.serving.server.served_model import ServedModel, give_back, load_model, shown, version_of
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 from lookonce.serving.server.uploads import Upload

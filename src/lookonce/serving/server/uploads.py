@@ -12,7 +12,7 @@ from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, parse_options_header
 
-from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.replies import Refusal
 
 _FORMS = "an image/* body, JSON with base64, or multipart/form-data with files"
 _MOST_FIELDS = 64

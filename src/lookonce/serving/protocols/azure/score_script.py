@@ -29,7 +29,7 @@ _running: tuple[int, Service] | None = None
 def init() -> None:
     """Load and warm the model, once for each worker process. Raises LookonceError."""
     # Here and not at the first request: it takes a while, and may fail.
-    import lookonce.serving.server.score  # noqa: F401
+    import lookonce.serving.server.scoring  # noqa: F401
 
     _service()
 
@@ -37,7 +37,7 @@ def init() -> None:
 @rawhttp
 def run(request: Any) -> AMLResponse:
     """Answer one request to /score, a Flask request; what is wrong with it has its status as elsewhere."""
-    from lookonce.serving.server.score import score
+    from lookonce.serving.server.scoring import score
 
     if request.method == "OPTIONS":
         return AMLResponse("", 200)

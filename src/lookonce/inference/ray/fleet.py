@@ -13,10 +13,9 @@ from lookonce.core.model_card import CARD_KEY
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.inference.ray.cluster import ray_session
-from lookonce.inference.ray.part_attempts import attempts_actor
 from lookonce.inference.ray.parts import Parts
 from lookonce.inference.ray.places import list_keys
-from lookonce.inference.ray.worker import Job, Worker
+from lookonce.inference.ray.worker import Job, Worker, attempts_actor
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_IMAGES = 256

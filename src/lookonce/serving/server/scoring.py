@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -15,23 +14,13 @@ from lookonce.core.detections import Detections
 from lookonce.inference.draw import draw
 from lookonce.io.images import ImageError, TooManyPixelsError
 from lookonce.serving.protocols.responses import FORMS, write_answer
-from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.replies import Refusal, Reply, as_json, refused, too_large
 from lookonce.serving.server.service import Looked, Service
 from lookonce.serving.server.telemetry import log_fault
 from lookonce.serving.server.uploads import Upload, read_uploads, refuse_more
 
 _PARAMETERS = ("conf", "iou", "format", "draw")
 _YES, _NO = ("1", "true"), ("0", "false")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer as any server can send it."""
-
-    status: int
-    body: bytes
-    media_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,20 +89,6 @@ def score(service: Service, content_type: str | None, body: bytes, query: Mappin
         return refused(Refusal(500, "an error of the service; it is in its log."))
 
 
-def refused(refusal: Refusal, request_id: str | None = None) -> Reply:
-    """A refusal as every route answers it."""
-    content = {"error": str(refusal)} | ({"request_id": request_id} if request_id else {})
-    headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
-    if refusal.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Reply(refusal.status, as_json(content), headers=headers)
-
-
-def too_large(limit: int) -> Refusal:
-    """Of a body beyond `limit` bytes."""
-    return Refusal(413, f"the body is larger than the {limit:,} bytes allowed. Send fewer or smaller images.")
-
-
 def fraction(name: str, text: str | None) -> float | None:
     """A query parameter from 0 to 1. Raises Refusal 400."""
     if text is None:
@@ -125,13 +100,6 @@ def fraction(name: str, text: str | None) -> float | None:
     if not 0 <= value <= 1:
         raise Refusal(400, f"{name} is {text[:40]!r}; expected a number from 0 to 1.")
     return value
-
-
-def as_json(content: object) -> bytes:
-    """Compact UTF-8."""
-    # A lone surrogate in a file name can't be UTF-8; it is shown escaped.
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "backslashreplace")
 
 
 def _timing(seconds: Mapping[str, float]) -> str:
