@@ -22,7 +22,7 @@ from lookonce.deploy.local import answers, free_port
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient, read_answer
-from lookonce.serving.client.failures import NoAnswerError, ServiceError
+from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 _SECONDS = 180.0
 _LAST_LINES = 15
@@ -144,7 +144,7 @@ def _ask_server(
             time.sleep(0.1)
         client = ScoringClient(ScoringAddress.parse(base), timeout_seconds=_SECONDS)
         return client.score(image)
-    except (NoAnswerError, ServiceError) as error:
+    except (ImageFailedError, ServiceError) as error:
         raise _failed(f"{log.read_text(encoding='utf-8', errors='replace')}\n{error}") from error
     finally:
         process.terminate()

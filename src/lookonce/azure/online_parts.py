@@ -16,7 +16,7 @@ from lookonce.azure.serving_environment import Way
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient
-from lookonce.serving.client.failures import NoAnswerError
+from lookonce.serving.client.failures import ImageFailedError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -158,7 +158,7 @@ def smoke_test(client: MLClient, service: str, uri: str, name: str, image: Path)
     while True:
         try:
             return asking.score(image)
-        except NoAnswerError:
+        except ImageFailedError:
             if time.monotonic() > until:
                 raise
             time.sleep(_AGAIN_SECONDS)

@@ -16,8 +16,8 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lookonce.cli.score_answers import Answering
-    from lookonce.cli.score_service import Named
+    from lookonce.cli.score_results import Scorer
+    from lookonce.cli.score_service import NamedService
     from lookonce.serving.client.client import ScoringClient
 
 _KEY = "WEBSERVICE_KEY"
@@ -84,7 +84,7 @@ def add_parser(commands: Any) -> None:
         "--iou", type=float, help="overlap above which NMS drops a box (default: the service's)"
     )
     parser.add_argument("--output", metavar="FILE|DIR", help="write drawn copies there")
-    parser.add_argument("--json", metavar="FILE", help="write the answers as a JSON array; - prints it")
+    parser.add_argument("--json", metavar="FILE", help="write the results as a JSON array; - prints it")
     bench = parser.add_argument_group("measuring")
     bench.add_argument("--bench", action="store_true", help="send the images over and over, and count")
     bench.add_argument(
@@ -97,29 +97,29 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, print and write; 1 when any image has no answer."""
+    """Send, print and write; 1 when any image has no result."""
     _refuse(arguments)
     images = _images(arguments.images)
-    begun = time.monotonic()
-    named = score_service.find_named(arguments) if arguments.service else None
+    started = time.monotonic()
+    named = score_service.find_service(arguments) if arguments.service else None
     if named is not None and named.batch is not None:
-        from lookonce.cli.score_service import ask_batch
+        from lookonce.cli.score_service import run_batch
 
-        return _tell(ask_batch(arguments, named, images), images, arguments, begun)
+        return _report(run_batch(arguments, named, images), images, arguments, started)
     client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)
     if arguments.bench:
         return _bench(client, images, arguments)
-    return _tell(client, images, arguments, time.monotonic())
+    return _report(client, images, arguments, time.monotonic())
 
 
-def _tell(client: Answering, images: list[Path], arguments: argparse.Namespace, begun: float) -> int:
-    from lookonce.cli.score_answers import send, show
+def _report(client: Scorer, images: list[Path], arguments: argparse.Namespace, started: float) -> int:
+    from lookonce.cli.score_results import send, show
 
-    answers, failed = send(client, images, arguments.at_once, arguments.output)
+    results, failed = send(client, images, arguments.at_once, arguments.output)
     if arguments.json:
-        _write_json(answers, arguments.json)
+        _write_json(results, arguments.json)
     if arguments.json != "-":
-        show(answers, failed, time.monotonic() - begun, arguments.output)
+        show(results, failed, time.monotonic() - started, arguments.output)
     return 1 if failed else 0
 
 
@@ -157,7 +157,7 @@ def _images(named: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def _client(arguments: argparse.Namespace, named: Named | None, connections: int) -> ScoringClient:
+def _client(arguments: argparse.Namespace, named: NamedService | None, connections: int) -> ScoringClient:
     from lookonce.serving.client.address import DEFAULT_URI, ScoringAddress
     from lookonce.serving.client.client import ScoringClient
 
@@ -204,7 +204,7 @@ def _bench(client: ScoringClient, images: list[Path], arguments: argparse.Namesp
     if arguments.json:
         _write_json(figures, arguments.json)
     if arguments.json != "-":
-        from lookonce.cli.score_answers import show_load
+        from lookonce.cli.score_results import show_load
 
         show_load(figures)
     return 0 if load.latencies else 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lookonce.cli.drawn_copies import names_of
 from lookonce.errors import LookonceError
-from lookonce.serving.client.failures import NoAnswerError
+from lookonce.serving.client.failures import ImageFailedError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedService:
     """What a name stands for: an address, and a key if the workspace keeps it; or a batch endpoint."""
 
     uri: str
@@ -39,12 +39,12 @@ def add_arguments(group: Any) -> None:
         help="where --service is (default: here if there is one of that name, else in Azure)",
     )
     group.add_argument(
-        "--job", metavar="NAME", help="of a batch endpoint: the answers of a job that it was given before"
+        "--job", metavar="NAME", help="of a batch endpoint: the results of a job that it was given before"
     )
     group.add_argument("--config", type=Path, metavar="FILE|DIR", help="the workspace's config.json")
 
 
-def find_named(arguments: argparse.Namespace) -> Named:
+def find_service(arguments: argparse.Namespace) -> NamedService:
     """The service that --service names. Raises LookonceError."""
     if arguments.uri:
         raise LookonceError("--uri and --service both name a service. Give one of them.")
@@ -53,9 +53,9 @@ def find_named(arguments: argparse.Namespace) -> Named:
     here = {one.name: one.url for one in local.services()}
     here |= {one.name: one.url for one in docker.services()}
     if arguments.on != "azure" and arguments.service in here:
-        return Named(here[arguments.service])
+        return NamedService(here[arguments.service])
     if arguments.on == "local":
-        return Named(local.find(arguments.service).url)
+        return NamedService(local.find(arguments.service).url)
     from lookonce.cli.deploy_azure import workspace
 
     client = workspace(arguments.config)
@@ -63,29 +63,29 @@ def find_named(arguments: argparse.Namespace) -> Named:
 
     service = found(client, arguments.service)
     if service.kind == "batch":
-        return Named("", None, client, service)
+        return NamedService("", None, client, service)
     if not service.address:
         raise LookonceError(
             f"{service.name} has no address: it is {service.state}. lookonce deploy logs {service.name} "
             "--on azure tells more."
         )
-    return Named(service.address, key(client, service), client)
+    return NamedService(service.address, key(client, service), client)
 
 
-class BatchAnswers:
-    """The answers of a job that has ended, with the face of a client of `/score`."""
+class BatchResults:
+    """The results of a job that has ended, with the face of a client of `/score`."""
 
     def __init__(self, names: dict[Path, str], rows: dict[str, dict[str, Any]]) -> None:
         self._names, self._rows = names, rows
 
     def score(self, image: Path) -> dict[str, Any]:
-        """A file's answer. Raises NoAnswerError."""
+        """A file's result. Raises ImageFailedError."""
         row = self._rows.get(self._names[image])
         if row is None:
-            raise NoAnswerError(f"{image}: the job has no answer. Its log may tell why.")
+            raise ImageFailedError(f"{image}: the job has no result. Its log may tell why.")
         if "error" in row:
             # The node's own path says nothing here.
-            raise NoAnswerError(f"{image}: {str(row['error']).rpartition(image.name)[2].lstrip(': ')}")
+            raise ImageFailedError(f"{image}: {str(row['error']).rpartition(image.name)[2].lstrip(': ')}")
         return {"filename": image.name, **{key: row[key] for key in ("width", "height", "boxes")}}
 
     def classes(self) -> list[str]:
@@ -93,13 +93,13 @@ class BatchAnswers:
         return []
 
 
-def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -> BatchAnswers:
+def run_batch(arguments: argparse.Namespace, named: NamedService, images: list[Path]) -> BatchResults:
     """Run a job over the images, and wait for its end. Raises LookonceError."""
     assert named.client is not None
     assert named.batch is not None
     if arguments.bench:
         raise LookonceError(
-            f"{named.batch.name} is a batch endpoint; --bench measures those that answer at once."
+            f"{named.batch.name} is a batch endpoint; --bench measures those that result at once."
         )
     if arguments.conf is not None or arguments.iou is not None:
         raise LookonceError(
@@ -117,4 +117,4 @@ def ask_batch(arguments: argparse.Namespace, named: Named, images: list[Path]) -
             rows = batch_jobs.read(named.client, arguments.job, by_name)
         else:
             rows = batch_jobs.score(named.client, named.batch.name, arguments.deployment, by_name, stages)
-    return BatchAnswers(names, rows)
+    return BatchResults(names, rows)

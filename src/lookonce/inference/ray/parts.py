@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
-from lookonce.inference.ray.places import Place, open_place, said
+from lookonce.inference.ray.folders import Folder, error_text, open_folder
 from lookonce.io.parallel import parallel_map
 
 _BOX = pa.struct(
@@ -84,21 +84,21 @@ class Parts:
     def __init__(self, address: str) -> None:
         """Nothing is written yet. Raises LookonceError for an address that can't be used."""
         self.address = address
-        self._place: Place = open_place(address)
+        self._folder: Folder = open_folder(address)
 
     def claim(self, run: dict[str, Any], part_images: int) -> int:
         """Make the folder this run's, or go on with it; answers how many images its parts have.
 
         Raises LookonceError where another run's results lie.
         """
-        if not self._place.exists(_RUN):
-            if self._place.names(_RESULTS):
+        if not self._folder.exists(_RUN):
+            if self._folder.names(_RESULTS):
                 raise LookonceError(
                     f"{self.address}: has {_RESULTS}/, but no {_RUN} that says of which run. "
                     "Name another folder with --output."
                 )
             text = json.dumps({**run, "part_images": part_images}, indent=1, sort_keys=True)
-            self._place.write(_RUN, text.encode())
+            self._folder.write(_RUN, text.encode())
             return part_images
         before = self._read_run()
         changed = [
@@ -117,7 +117,7 @@ class Parts:
         """File names in the finished parts; what unfinished ones left is deleted. Raises LookonceError."""
         results, rejects = self._names(_RESULTS), self._names(_REJECTS)
         for name in rejects - results:
-            self._place.remove(f"{_REJECTS}/{name}")
+            self._folder.remove(f"{_REJECTS}/{name}")
         files = [f"{_RESULTS}/{name}" for name in sorted(results)]
         files += [f"{_REJECTS}/{name}" for name in sorted(rejects & results)]
         read = parallel_map(self._images_of, files, _READERS)
@@ -125,7 +125,7 @@ class Parts:
 
     def has(self, name: str) -> bool:
         """Whether that part's results can be seen from here. Raises LookonceError."""
-        return self._place.exists(f"{_RESULTS}/{name}")
+        return self._folder.exists(f"{_RESULTS}/{name}")
 
     def write(self, keys: Sequence[str], answers: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:
         """Write the part of `keys`; an answer is Detections, or the reason why there are none.
@@ -136,39 +136,39 @@ class Parts:
         found = [(key, one) for key, one in answers if not isinstance(one, str)]
         rejects = [(key, one) for key, one in answers if isinstance(one, str)]
         if rejects:
-            self._place.write(f"{_REJECTS}/{name}", rejects_file(rejects))
-        self._place.write(f"{_RESULTS}/{name}", results_file(found))
+            self._folder.write(f"{_REJECTS}/{name}", rejects_file(rejects))
+        self._folder.write(f"{_RESULTS}/{name}", results_file(found))
         return sum(len(one) for _, one in found), len(rejects)
 
     def clear_leftovers(self) -> None:
         """Delete what killed writers left; for when nobody writes any more. Raises LookonceError."""
         for folder in (_RESULTS, _REJECTS):
-            for name in self._place.names(folder):
+            for name in self._folder.names(folder):
                 if name.startswith(".part-"):
-                    self._place.remove(f"{folder}/{name}")
+                    self._folder.remove(f"{folder}/{name}")
 
     def _names(self, folder: str) -> set[str]:
-        names = self._place.names(folder)
+        names = self._folder.names(folder)
         return {name for name in names if name.startswith("part-") and name.endswith(".parquet")}
 
     def _images_of(self, file: str) -> list[str]:
         try:
-            return names_in(self._place.read(file))
+            return names_in(self._folder.read(file))
         # Stores and pyarrow raise errors of their own that share no base but Exception.
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{file}: can't be read ({said(error)}). Delete it if it is damaged; the same "
+                f"{self.address}/{file}: can't be read ({error_text(error)}). Delete it if damaged; the same "
                 "command then looks at its images again."
             ) from error
 
     def _read_run(self) -> dict[str, Any]:
         try:
-            before = json.loads(self._place.read(_RUN))
+            before = json.loads(self._folder.read(_RUN))
             if int(before["part_images"]) < 1:
                 raise ValueError(f"part_images is {before['part_images']}")
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{_RUN}: not what a run writes ({type(error).__name__}: {said(error)}). "
+                f"{self.address}/{_RUN}: no run's record ({type(error).__name__}: {error_text(error)}). "
                 "Name another folder with --output."
             ) from error
         return dict(before)

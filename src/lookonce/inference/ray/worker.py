@@ -19,8 +19,8 @@ from lookonce.core.boxes import Geometry
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
+from lookonce.inference.ray.folders import Folder, error_text
 from lookonce.inference.ray.parts import Parts, part_name
-from lookonce.inference.ray.places import Place, said
 from lookonce.io.images import ImageError, decode_image
 from lookonce.io.parallel import parallel_map
 from lookonce.io.resize import to_input
@@ -79,7 +79,7 @@ Prepared = tuple[NDArray[np.float32], Geometry]
 class Job:
     """What every worker needs to know; the images come part by part."""
 
-    source: Place
+    source: Folder
     output: Parts
     conf: float
     iou: float
@@ -109,7 +109,7 @@ class Worker:
         if not ray.get(attempts.start.remote()):
             self._refusal = f"worker after worker died before one part was done. {_fix(job)}"
             return
-        # Raised here, an error would only restart the actor; told with the first part, it ends the run.
+        # Raised here, an error would only restart the actor; reported with the first part, it ends the run.
         try:
             with tempfile.TemporaryDirectory() as folder:
                 model = Path(folder) / "model.onnx"
@@ -133,16 +133,16 @@ class Worker:
         }
         if self._detector is not None:
             if not ray.get(self._attempts.begin.remote(tally["part"])):
-                return pa.Table.from_pylist([{**tally, "error": _deadly(self._job, keys)}])
+                return pa.Table.from_pylist([{**tally, "error": _crash_message(self._job, keys)}])
             try:
-                tally["objects"], tally["rejects"] = do_part(self._detector, self._job, keys)
+                tally["objects"], tally["rejects"] = process_part(self._detector, self._job, keys)
             except LookonceError as error:
                 tally["error"] = str(error)
             ray.get(self._attempts.end.remote(tally["part"]))
         return pa.Table.from_pylist([tally])
 
 
-def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
+def process_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
     """Look at a part's images and write it: how many objects and rejects. Raises LookonceError."""
     answers: list[tuple[str, Detections | str]] = []
     unreachable: list[str] = []
@@ -181,7 +181,7 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
     return job.output.write(keys, answers)
 
 
-def _fetch(source: Place, key: str) -> bytes:
+def _fetch(source: Folder, key: str) -> bytes:
     """An image's bytes; what may pass is tried again. Raises ImageError."""
     started = time.monotonic()
     for attempt in range(_TRIES):
@@ -192,25 +192,23 @@ def _fetch(source: Place, key: str) -> bytes:
         except Exception as error:
             final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
             if final or attempt == _TRIES - 1 or time.monotonic() > started + _TRY_SECONDS:
-                raise UnreachableError(f"{key}: cannot be opened ({said(error)})", final) from error
+                raise UnreachableError(f"{key}: cannot be opened ({error_text(error)})", final) from error
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     if len(data) > _MOST_BYTES:
         raise ImageError(f"{key}: more than {_MOST_BYTES:,} bytes, which no image has; give another file")
     return data
 
 
-def _outage(source: Place, unreachable: list[str], images: int) -> LookonceError:
+def _outage(source: Folder, unreachable: list[str], images: int) -> LookonceError:
     """What to say where it isn't the images that are at fault."""
-    place = (
-        "a folder that all machines of the cluster have" if source.local else "the network and credentials"
-    )
+    fix = "a folder that all machines of the cluster have" if source.local else "the network and credentials"
     return LookonceError(
         f"{source.name}: {len(unreachable)} of {images} images can't be reached from a worker, such as "
-        f"{unreachable[0]}. Check {place}; the same command goes on where it stopped."
+        f"{unreachable[0]}. Check {fix}; the same command goes on where it stopped."
     )
 
 
-def _deadly(job: Job, keys: Sequence[str]) -> str:
+def _crash_message(job: Job, keys: Sequence[str]) -> str:
     names = keys[0] if len(keys) == 1 else f"the {len(keys)} images from {keys[0]} to {keys[-1]}"
     return f"{job.source.name}: worker after worker died over {names}. {_fix(job)}"
 

@@ -32,9 +32,11 @@ class LiveSource:
     rate = _ASSUMED_RATE
     frames = 0
 
-    def __init__(self, source: str, say: Callable[[str], None] = print, seconds: float | None = None) -> None:
-        """`source` an index or an address; `say` is told of drops; it ends by itself after `seconds`."""
-        self.source, self._say, self._seconds = source, say, seconds
+    def __init__(
+        self, source: str, report: Callable[[str], None] = print, seconds: float | None = None
+    ) -> None:
+        """`source` an index or an address; `report` is told of drops; it ends by itself after `seconds`."""
+        self.source, self._report, self._seconds = source, report, seconds
         self.name = f"camera-{source}" if source.isdigit() else without_password(source)
         self.skipped = self.drops = self.broken = 0
         self._stopped = threading.Event()
@@ -88,7 +90,7 @@ class LiveSource:
             try:
                 for image in self._connection():
                     if wait:
-                        self._say(f"{self.name}: back")
+                        self._report(f"{self.name}: back")
                         wait = 0.0
                     if not number:
                         started = time.monotonic()
@@ -107,7 +109,7 @@ class LiveSource:
                 )
             self.drops += not wait
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS) or _FIRST_WAIT_SECONDS
-            self._say(f"{self.name}: lost ({reason}); trying again in {wait:g} s")
+            self._report(f"{self.name}: lost ({reason}); trying again in {wait:g} s")
             self._stopped.wait(wait)
 
     def _connection(self) -> Iterator[Pixels]:

@@ -15,7 +15,7 @@ from urllib3.util.retry import Retry
 
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress, media_type, open_pool, printable
-from lookonce.serving.client.failures import BUSY, Explainer, NoAnswerError, Reply, may_pass
+from lookonce.serving.client.failures import BUSY, Explainer, ImageFailedError, Reply, is_transient
 
 _MOST_IMAGE_BYTES, _MOST_ANSWER_BYTES = 256 * 2**20, 64 * 2**20
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 8.0
@@ -55,12 +55,12 @@ class ScoringClient:
         self._pool = open_pool(address, connections)
 
     def score(self, image: Path) -> dict[str, Any]:
-        """A file's answer, as `Detections.to_json` writes it. Raises ServiceError or NoAnswerError."""
+        """A file's answer, as `Detections.to_json` writes it. Raises ServiceError or ImageFailedError."""
         reply = self._persistent(read_file(image), image)
         try:
             return {"filename": image.name, **read_answer(reply.body)}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise self._explain.of_content(reply) from error
+            raise self._explain.for_content(reply) from error
 
     def classes(self) -> list[str]:
         """The model's class names in their order; none where the service doesn't tell, as behind Azure."""
@@ -86,13 +86,13 @@ class ScoringClient:
                 reply = self.post(content, until)
                 if reply.status == 200:
                     return reply
-                failure = self._explain.of_status(reply, image)
+                failure = self._explain.for_status(reply, image)
                 if reply.status not in BUSY:
                     raise failure
-                wait = max(wait, _asked_wait(reply))
+                wait = max(wait, _retry_after(reply))
             except (HTTPError, OSError) as error:
-                failure = self._explain.of_failure(error, image, attempt + 1)
-                if not may_pass(error):
+                failure = self._explain.for_exception(error, image, attempt + 1)
+                if not is_transient(error):
                     raise failure from error
             if attempt == self._retries or time.monotonic() + wait >= until:
                 break
@@ -124,18 +124,18 @@ class ScoringClient:
 
 
 def read_file(image: Path) -> bytes:
-    """An image's file as it is. Raises NoAnswerError."""
+    """An image's file as it is. Raises ImageFailedError."""
     try:
         size = image.stat().st_size
         if size > _MOST_IMAGE_BYTES:
-            raise NoAnswerError(
+            raise ImageFailedError(
                 f"{image}: {size:,} bytes are more than is sent ({_MOST_IMAGE_BYTES:,}). Make it smaller."
             )
         content = image.read_bytes()
     except OSError as error:
-        raise NoAnswerError(f"{image}: can't be read: {error.strerror or error}.") from error
+        raise ImageFailedError(f"{image}: can't be read: {error.strerror or error}.") from error
     if not content:
-        raise NoAnswerError(f"{image}: the file is empty. Copy or export it again.")
+        raise ImageFailedError(f"{image}: the file is empty. Copy or export it again.")
     return content
 
 
@@ -183,7 +183,7 @@ def _back_off(attempt: int) -> float:
     return min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt) * random.uniform(0.5, 1)
 
 
-def _asked_wait(reply: Reply) -> float:
+def _retry_after(reply: Reply) -> float:
     """Seconds of Retry-After, a number or a date; a little more, at random."""
     try:
         seconds = Retry().parse_retry_after(reply.headers.get("retry-after", "0"))

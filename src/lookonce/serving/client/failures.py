@@ -27,7 +27,7 @@ class ServiceError(LookonceError):
     """The service can't be used as it is or as it was addressed; another image would fare no better."""
 
 
-class NoAnswerError(LookonceError):
+class ImageFailedError(LookonceError):
     """This image got no answer; others may."""
 
 
@@ -49,9 +49,9 @@ class Explainer:
     has_key: bool
     timeout_seconds: float
 
-    def of_status(self, reply: Reply, image: Path) -> LookonceError:
+    def for_status(self, reply: Reply, image: Path) -> LookonceError:
         """What an answer other than 200 means."""
-        status, said = reply.status, _said(reply)
+        status, said = reply.status, _service_message(reply)
         if status in (401, 403) and not self.has_key:
             return ServiceError(
                 f"{self.shown} wants a key ({status}). Set {self.key_name} to it; "
@@ -73,13 +73,13 @@ class Explainer:
                 "`lookonce serve` it is http://HOST:8080, of Azure ML the endpoint's scoring URI."
             )
         if status in BUSY:
-            return NoAnswerError(
+            return ImageFailedError(
                 f"{image}: the service is busy ({status}{said}). Try again later, or allow more --retries "
                 "and --timeout."
             )
-        return NoAnswerError(f"{image}: the service answered {status}{said}.")
+        return ImageFailedError(f"{image}: the service answered {status}{said}.")
 
-    def of_content(self, reply: Reply) -> ServiceError:
+    def for_content(self, reply: Reply) -> ServiceError:
         """What a 200 means that holds something else than detections."""
         kind = printable(reply.headers.get("content-type", "of no type"))
         return ServiceError(
@@ -87,7 +87,7 @@ class Explainer:
             "is the address of a service's /score, not of a page."
         )
 
-    def of_failure(self, error: Exception, image: Path, attempts: int) -> LookonceError:
+    def for_exception(self, error: Exception, image: Path, attempts: int) -> LookonceError:
         """What an exchange without an answer means; `error` is urllib3's or the system's."""
         tried = f", {attempts} attempts" if attempts > 1 else ""
         reason = printable(str(error.__cause__ or error)).rstrip(".")
@@ -111,21 +111,21 @@ class Explainer:
                 "lookonce serve MODEL. Or name another: --uri, SCORING_URI."
             )
         if isinstance(error, TimeoutError):
-            return NoAnswerError(
+            return ImageFailedError(
                 f"{image}: no answer from {self.shown} in {self.timeout_seconds:g} s. Try again, or raise "
                 "--timeout."
             )
-        return NoAnswerError(f"{image}: {self.shown} broke off ({reason}{tried}). Try again.")
+        return ImageFailedError(f"{image}: {self.shown} broke off ({reason}{tried}). Try again.")
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether a further attempt may do better; one that took all the time isn't repeated."""
     if isinstance(error, SSLError | NameResolutionError | ProxyError):
         return False
     return isinstance(error, NewConnectionError | ConnectTimeoutError | ProtocolError | ConnectionError)
 
 
-def _said(reply: Reply) -> str:
+def _service_message(reply: Reply) -> str:
     """The service's own words, in any of the forms that they come in, or nothing."""
     try:
         content = json.loads(reply.body)

@@ -23,7 +23,7 @@ _AFTER_FAILURE_SECONDS = 0.05
 
 
 @dataclass
-class Load:
+class LoadResult:
     """What `clients` saw in `seconds`.
 
     `outcomes` counts HTTP statuses, "timeout" and "no connection"; `latencies` are the seconds of the answers
@@ -36,7 +36,7 @@ class Load:
     latencies: array[float] = field(default_factory=lambda: array("d"))
     stages: dict[str, array[float]] = field(default_factory=dict)
 
-    def add(self, other: Load) -> None:
+    def add(self, other: LoadResult) -> None:
         """What one more client saw at the same time."""
         self.outcomes.update(other.outcomes)
         self.latencies.extend(other.latencies)
@@ -62,18 +62,18 @@ class Load:
         }
 
 
-def measure(client: ScoringClient, contents: Sequence[bytes], clients: int, seconds: float) -> Load:
+def measure(client: ScoringClient, contents: Sequence[bytes], clients: int, seconds: float) -> LoadResult:
     """Let `clients` threads send `contents` in turn for `seconds`, without further attempts."""
     turns, taking, barrier = count(), Lock(), Barrier(clients + 1)
-    loads = [Load(1) for _ in range(clients)]
+    loads = [LoadResult(1) for _ in range(clients)]
 
-    def run(load: Load) -> None:
+    def run(load: LoadResult) -> None:
         barrier.wait()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             with taking:
                 turn = next(turns)
-            if not _ask(client, contents[turn % len(contents)], load):
+            if not _send_once(client, contents[turn % len(contents)], load):
                 time.sleep(_AFTER_FAILURE_SECONDS)
 
     # Daemons: Ctrl-C needn't wait for answers.
@@ -81,10 +81,10 @@ def measure(client: ScoringClient, contents: Sequence[bytes], clients: int, seco
     for thread in threads:
         thread.start()
     barrier.wait()
-    begun = time.monotonic()
+    started = time.monotonic()
     for thread in threads:
         thread.join()
-    together = Load(clients, time.monotonic() - begun)
+    together = LoadResult(clients, time.monotonic() - started)
     for load in loads:
         together.add(load)
     return together
@@ -95,8 +95,8 @@ def percentile(ordered: Sequence[float], share: int) -> float | None:
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)] if ordered else None
 
 
-def _ask(client: ScoringClient, content: bytes, load: Load) -> bool:
-    begun = time.monotonic()
+def _send_once(client: ScoringClient, content: bytes, load: LoadResult) -> bool:
+    started = time.monotonic()
     try:
         reply = client.post(content)
     except (HTTPError, OSError) as error:
@@ -106,7 +106,7 @@ def _ask(client: ScoringClient, content: bytes, load: Load) -> bool:
     load.outcomes[str(reply.status)] += 1
     if reply.status != 200:
         return False
-    load.latencies.append(time.monotonic() - begun)
+    load.latencies.append(time.monotonic() - started)
     for stage, value in _stages(reply):
         load.stages.setdefault(stage, array("d")).append(value)
     return True

@@ -1,6 +1,6 @@
 """`/label-studio`: what a Label Studio project asks of its model ("ML backend").
 
-Each task's image is fetched from Label Studio, looked at, and answered with boxes in the project's own
+Each task's image is fetched from Label Studio, result at, and answered with boxes in the project's own
 labels. A task whose image can't be had gets no prediction, so that it can be asked for again.
 """
 
@@ -127,14 +127,14 @@ class _Backend:
 
         def one(task: dict[str, Any]) -> dict[str, Any] | list[Any]:
             try:
-                return self._look(service, task, config, until)
+                return self._predict_task(service, task, config, until)
             except (FetchError, Refusal) as error:
                 log("task not predicted", 30, task=str(task.get("id"))[:20], reason=str(error))
                 return []
 
         return list(self._tasks.map(one, tasks))
 
-    def _look(
+    def _predict_task(
         self, service: Service, task: dict[str, Any], config: LabelingConfig, until: float
     ) -> dict[str, Any]:
         if time.monotonic() > until:
@@ -146,16 +146,16 @@ class _Backend:
         upload = Upload("the image", self._images.fetch(address))
         while True:
             try:
-                looked = service.submit([upload]).result()
+                result = service.submit([upload]).result()
                 break
             except Refusal as refusal:
                 if refusal.status != 503 or service.closed or time.monotonic() > until:
                     raise
                 time.sleep(_AGAIN_SECONDS)
-        (answer,) = looked.answers
+        (answer,) = result.outcomes
         if not isinstance(answer, Detections):
             raise FetchError(str(answer))
-        return prediction(answer, config, looked.model.version)
+        return prediction(answer, config, result.model.version)
 
 
 def _config(text: object) -> LabelingConfig | None:

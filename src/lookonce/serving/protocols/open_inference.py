@@ -17,7 +17,7 @@ from starlette.responses import Response
 from lookonce._version import __version__
 from lookonce.core.detections import Detections
 from lookonce.io.images import ImageError, TooManyPixelsError
-from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
+from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, InferenceRequest, read_request, write_answer
 from lookonce.serving.server.guard import Bodies, response
 from lookonce.serving.server.replies import Refusal, Reply, as_json
 from lookonce.serving.server.served_model import ServedModel
@@ -78,11 +78,13 @@ def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]],
         served(name, version)
         running = service()
         with await bodies.read(request) as body:
-            asked = await asyncio.to_thread(
+            inference_request = await asyncio.to_thread(
                 read_request, body, request.headers.get(HEADER_LENGTH), running.settings
             )
-            looked = await asyncio.wrap_future(running.submit(asked.images, asked.conf, asked.iou))
-        content, header_length = write_answer(asked, _read(looked.answers), looked.model)
+            result = await asyncio.wrap_future(
+                running.submit(inference_request.images, inference_request.conf, inference_request.iou)
+            )
+        content, header_length = write_answer(inference_request, _read(result.outcomes), result.model)
         headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
         media_type = "application/json" if header_length is None else "application/octet-stream"
         return response(Reply(200, content, media_type, headers))
@@ -160,4 +162,4 @@ _INFER: dict[str, Any] = {
     }
 }
 # For whoever reads a request: the type that `tensors` gives.
-__all__ = ["HEADER_LENGTH", "Asked", "routes"]
+__all__ = ["HEADER_LENGTH", "InferenceRequest", "routes"]

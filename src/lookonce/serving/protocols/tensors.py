@@ -29,7 +29,7 @@ _EXPECTED = 'expected one input "image": BYTES [n] with image files, or UINT8 [h
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferenceRequest:
     """One inference request: `binary` says of each wanted output whether it goes behind the JSON."""
 
     images: list[Upload | NDArray[np.uint8]]
@@ -39,7 +39,7 @@ class Asked:
     binary: dict[str, bool]
 
 
-def read_request(body: bytes, header_length: str | None, settings: Settings) -> Asked:
+def read_request(body: bytes, header_length: str | None, settings: Settings) -> InferenceRequest:
     """A request's body; `header_length` is its JSON's where tensors follow in binary. Raises Refusal."""
     if header_length is None:
         header, rest = read_json(body), b""
@@ -60,7 +60,7 @@ def read_request(body: bytes, header_length: str | None, settings: Settings) -> 
     identity = header.get("id")
     if identity is not None and not isinstance(identity, str):
         raise Refusal(400, "id: expected text.")
-    return Asked(
+    return InferenceRequest(
         _images(header["inputs"][0], rest, settings),
         fraction("conf", _text(parameters.get("conf"))),
         fraction("iou", _text(parameters.get("iou"))),
@@ -69,7 +69,9 @@ def read_request(body: bytes, header_length: str | None, settings: Settings) -> 
     )
 
 
-def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) -> tuple[bytes, int | None]:
+def write_answer(
+    inference_request: InferenceRequest, found: Sequence[Detections], model: ServedModel
+) -> tuple[bytes, int | None]:
     """The answer's body, and the length of its JSON where binary tensors follow it."""
     arrays: dict[str, NDArray[Any]] = {
         "boxes": np.concatenate([one.boxes for one in found]).astype("<f4"),
@@ -81,7 +83,7 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
     outputs, blocks = [], []
     for output in OUTPUTS:
         name = str(output["name"])
-        if name not in asked.binary:
+        if name not in inference_request.binary:
             continue
         array = arrays[name]
         described: dict[str, Any] = {
@@ -89,15 +91,15 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
             "datatype": output["datatype"],
             "shape": list(array.shape),
         }
-        if asked.binary[name]:
+        if inference_request.binary[name]:
             blocks.append(_packed(array))
             described["parameters"] = {"binary_data_size": len(blocks[-1])}
         else:
             described["data"] = array.ravel().tolist()
         outputs.append(described)
     content = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
-    if asked.identity is not None:
-        content["id"] = asked.identity
+    if inference_request.identity is not None:
+        content["id"] = inference_request.identity
     header = as_json(content)
     return header + b"".join(blocks), len(header) if blocks else None
 

@@ -40,7 +40,7 @@ class AllowedImages:
 
     def __init__(self, addresses: tuple[str, ...], key: str | None, max_bytes: int) -> None:
         self._addresses, self._given_key = addresses, key
-        self._told_key: str | None = None
+        self._setup_key: str | None = None
         self._most = max_bytes
         self._allowed = {origin_of(address) for address in addresses}
         self._pool = urllib3.PoolManager(maxsize=8, retries=False, timeout=_TIMEOUT)
@@ -49,7 +49,7 @@ class AllowedImages:
 
     def use_key(self, key: str) -> None:
         """Label Studio's word on which key is good for it; one that was given goes before it."""
-        self._told_key = key
+        self._setup_key = key
 
     def fetch(self, address: str, seconds: float = 30) -> bytes:
         """An image file's bytes. Raises FetchError."""
@@ -104,7 +104,7 @@ class AllowedImages:
         return bytes(content)
 
     def _authorization(self) -> dict[str, str]:
-        key = self._given_key or self._told_key
+        key = self._given_key or self._setup_key
         if key is None:
             return {}
         # A personal access token is a JWT that is traded for short-lived ones; the older kind is sent as is.

@@ -23,7 +23,7 @@ from lookonce.serving.protocols import open_inference as inference_protocol
 from lookonce.serving.server import openapi
 from lookonce.serving.server.guard import Bodies, Guard, response
 from lookonce.serving.server.replies import Refusal, Reply, as_json, refused
-from lookonce.serving.server.scoring import Question
+from lookonce.serving.server.scoring import ScoreRequest
 from lookonce.serving.server.served_model import keep_level
 from lookonce.serving.server.service import Service
 from lookonce.serving.server.settings import Settings
@@ -148,14 +148,14 @@ def _add_routes(app: FastAPI, stage: _Stage, bodies: Bodies) -> None:
             kind, query = request.headers.get("content-type"), dict(request.query_params)
             limit = stage.settings.max_images
             if len(body) > _QUICK_BYTES and not (kind or "").startswith("image/"):
-                question = await asyncio.to_thread(Question.read, kind, body, query, limit)
+                score_request = await asyncio.to_thread(ScoreRequest.read, kind, body, query, limit)
             else:
-                question = Question.read(kind, body, query, limit)
-            looked = await asyncio.wrap_future(question.ask(service))
+                score_request = ScoreRequest.read(kind, body, query, limit)
+            result = await asyncio.wrap_future(score_request.submit(service))
             answer = (
-                await asyncio.to_thread(question.answer, looked)
-                if question.draws
-                else question.answer(looked)
+                await asyncio.to_thread(score_request.reply, result)
+                if score_request.draws
+                else score_request.reply(result)
             )
         return response(answer)
 

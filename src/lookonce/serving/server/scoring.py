@@ -15,7 +15,7 @@ from lookonce.inference.draw import draw
 from lookonce.io.images import ImageError, TooManyPixelsError
 from lookonce.serving.protocols.responses import FORMS, write_answer
 from lookonce.serving.server.replies import Refusal, Reply, as_json, refused, too_large
-from lookonce.serving.server.service import Looked, Service
+from lookonce.serving.server.service import RequestResult, Service
 from lookonce.serving.server.telemetry import log_fault
 from lookonce.serving.server.uploads import Upload, read_uploads, refuse_more
 
@@ -24,7 +24,7 @@ _YES, _NO = ("1", "true"), ("0", "false")
 
 
 @dataclass(frozen=True)
-class Question:
+class ScoreRequest:
     """What a request to `/score` asks, checked."""
 
     uploads: list[Upload]
@@ -36,7 +36,7 @@ class Question:
     @classmethod
     def read(
         cls, content_type: str | None, body: bytes, query: Mapping[str, str], max_images: int
-    ) -> Question:
+    ) -> ScoreRequest:
         """Check a request. Raises Refusal 400, 413 or 415."""
         for name in query:
             if name not in _PARAMETERS:
@@ -54,24 +54,24 @@ class Question:
             raise Refusal(400, f"draw=1 answers one image, {len(uploads)} were sent. Send them one by one.")
         return cls(uploads, conf, iou, form, draws in _YES)
 
-    def ask(self, service: Service) -> Future[Looked]:
+    def submit(self, service: Service) -> Future[RequestResult]:
         """Hand the images to the service. Raises Refusal."""
         return service.submit(self.uploads, self.conf, self.iou, keep=self.draws)
 
-    def answer(self, looked: Looked) -> Reply:
+    def reply(self, result: RequestResult) -> Reply:
         """What the client gets. Raises Refusal 413 or 422 for an image that can't be read."""
-        for answer in looked.answers:
+        for answer in result.outcomes:
             if isinstance(answer, ImageError):
                 raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
-        headers = {"Server-Timing": _timing(looked.seconds), "X-Model-Version": looked.model.version}
+        headers = {"Server-Timing": _timing(result.seconds), "X-Model-Version": result.model.version}
         if self.draws:
-            (image,), (found,) = looked.images, looked.answers
+            (image,), (found,) = result.images, result.outcomes
             assert image is not None
             assert isinstance(found, Detections)
             drawn = io.BytesIO()
             Image.fromarray(draw(image, found)).save(drawn, "JPEG", quality=92)
             return Reply(200, drawn.getvalue(), "image/jpeg", headers)
-        content = write_answer(self.form, [upload.name for upload in self.uploads], looked)
+        content = write_answer(self.form, [upload.name for upload in self.uploads], result)
         return Reply(200, as_json(content), headers=headers)
 
 
@@ -80,8 +80,8 @@ def score(service: Service, content_type: str | None, body: bytes, query: Mappin
     try:
         if len(body) > service.settings.max_body_bytes:
             raise too_large(service.settings.max_body_bytes)
-        question = Question.read(content_type, body, query, service.settings.max_images)
-        return question.answer(question.ask(service).result())
+        score_request = ScoreRequest.read(content_type, body, query, service.settings.max_images)
+        return score_request.reply(score_request.submit(service).result())
     except Refusal as refusal:
         return refused(refusal)
     except Exception as error:

@@ -24,7 +24,7 @@ class ServedModel:
     """
 
     detector: Detector
-    alone: Detector
+    single_image: Detector
     version: str
     lanes: int
 

@@ -30,14 +30,14 @@ STAGES = ("queue", "decode", "infer", "nms")
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class RequestResult:
     """What came of one request's images, in their order.
 
     `images` are uint8 RGB (h, w, 3), None where unread or not kept. `seconds` of each of STAGES is the
     longest of any image; `model` is the one that answered.
     """
 
-    answers: tuple[Detections | ImageError, ...]
+    outcomes: tuple[Detections | ImageError, ...]
     images: tuple[NDArray[np.uint8] | None, ...]
     seconds: dict[str, float]
     model: ServedModel
@@ -50,16 +50,16 @@ class _Request:
     iou: float
     keep: bool
     deadline: float
-    answers: list[Detections | ImageError | None]
+    outcomes: list[Detections | ImageError | None]
     images: list[NDArray[np.uint8] | None]
-    future: Future[Looked] = field(default_factory=Future)
+    future: Future[RequestResult] = field(default_factory=Future)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     missing: int = 0
     failed: bool = False
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _PendingImage:
     """One image of a request, decoded, on its way into a batch."""
 
     request: _Request
@@ -84,9 +84,9 @@ class Service:
         self._reloading = threading.Lock()
         self._changed = threading.Condition()
         # Under _changed: images decoded and waiting, being decoded, and in all between arrival and answer.
-        self._waiting: deque[_Waiting] = deque()
+        self._pending: deque[_PendingImage] = deque()
         self._decoding = 0
-        self._inside = 0
+        self._in_flight = 0
         self._closed = False
         self._readers = ThreadPoolExecutor(max(2, available_cores()), thread_name_prefix="decode")
         self._lanes = [
@@ -112,10 +112,10 @@ class Service:
         conf: float | None = None,
         iou: float | None = None,
         keep: bool = False,
-    ) -> Future[Looked]:
+    ) -> Future[RequestResult]:
         """Look at one request's images, files or uint8 RGB (h, w, 3); `keep` those decoded, for drawing.
 
-        The future gives Looked, or raises Refusal 503 when the deadline passes. Raises Refusal 503 at once
+        The future gives RequestResult, or Refusal 503 when the deadline passes. Raises Refusal 503 at once
         when the queue has no room, 400 for an `iou` that the model can't follow.
         """
         settings, model = self.settings, self._model
@@ -126,14 +126,14 @@ class Service:
         with self._changed:
             if self._closed:
                 raise Refusal(503, "the service is shutting down; ask again.")
-            if self._inside + len(uploads) > settings.max_queue:
+            if self._in_flight + len(uploads) > settings.max_queue:
                 raise Refusal(
                     503,
-                    f"the queue is full ({self._inside} of {settings.max_queue} images); ask again soon.",
+                    f"the queue is full ({self._in_flight} of {settings.max_queue} images); ask again soon.",
                 )
-            self._inside += len(uploads)
+            self._in_flight += len(uploads)
             self._decoding += len(uploads)
-            self.telemetry.queue.set(self._inside)
+            self.telemetry.queue.set(self._in_flight)
         now = time.monotonic()
         request = _Request(
             model,
@@ -208,7 +208,7 @@ class Service:
             self._decoding -= 1
             _longest(request.seconds, "decode", ended - begun)
             if prepared is not None:
-                self._waiting.append(_Waiting(request, index, prepared, begun - since, ended))
+                self._pending.append(_PendingImage(request, index, prepared, begun - since, ended))
             self._changed.notify_all()
         self.telemetry.stages.labels("decode").observe(ended - begun)
         if prepared is None:
@@ -223,39 +223,39 @@ class Service:
             ready = [one for one in batch if one not in late]
             try:
                 if ready:
-                    self._look(ready, begun)
+                    self._run_batch(ready, begun)
             except BaseException as error:
                 log_fault("detection failed", error)
                 for one in ready:
                     self._finish(one.request, one.index, None, error)
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_PendingImage]:
         """What goes through the network next, all for one model; empty when the service has closed."""
         with self._changed:
             while True:
-                while not self._waiting:
+                while not self._pending:
                     if self._closed and not self._decoding:
                         return []
                     self._changed.wait()
                 until = time.monotonic() + self.settings.batch_wait_seconds
-                while self._decoding and len(self._waiting) < self.settings.max_batch:
+                while self._decoding and len(self._pending) < self.settings.max_batch:
                     if (rest := until - time.monotonic()) <= 0 or not self._changed.wait(rest):
                         break
                 # While this lane waited, another may have taken them.
-                if self._waiting:
+                if self._pending:
                     return self._take()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_PendingImage]:
         """This lane's share of what waits: all lanes are to finish together."""
-        share = min(self.settings.max_batch, math.ceil(len(self._waiting) / len(self._lanes)))
-        batch = [self._waiting.popleft()]
-        while len(batch) < share and self._waiting[0].request.model is batch[0].request.model:
-            batch.append(self._waiting.popleft())
+        share = min(self.settings.max_batch, math.ceil(len(self._pending) / len(self._lanes)))
+        batch = [self._pending.popleft()]
+        while len(batch) < share and self._pending[0].request.model is batch[0].request.model:
+            batch.append(self._pending.popleft())
         return batch
 
-    def _look(self, batch: list[_Waiting], begun: float) -> None:
+    def _run_batch(self, batch: list[_PendingImage], begun: float) -> None:
         model = batch[0].request.model
-        detector = model.alone if self._inside == 1 else model.detector
+        detector = model.single_image if self._in_flight == 1 else model.detector
         outputs = detector.infer(np.stack([one.prepared.pixels for one in batch]))
         inferred = time.monotonic()
         found = detector.interpret(
@@ -286,9 +286,9 @@ class Service:
     ) -> None:
         """Note what came of one image; with the last, or a fault, the request is answered."""
         with self._changed:
-            self._inside -= 1
-            self.telemetry.queue.set(self._inside)
-            request.answers[index] = answer
+            self._in_flight -= 1
+            self.telemetry.queue.set(self._in_flight)
+            request.outcomes[index] = answer
             request.missing -= 1
             first_fault = fault is not None and not request.failed
             request.failed |= first_fault
@@ -298,8 +298,10 @@ class Service:
         if first_fault:
             request.future.set_exception(fault)
         elif last:
-            answers = tuple(one for one in request.answers if one is not None)
-            request.future.set_result(Looked(answers, tuple(request.images), request.seconds, request.model))
+            outcomes = tuple(one for one in request.outcomes if one is not None)
+            request.future.set_result(
+                RequestResult(outcomes, tuple(request.images), request.seconds, request.model)
+            )
 
 
 def _longest(seconds: dict[str, float], stage: str, value: float) -> None:

@@ -90,7 +90,7 @@ Source = VideoFile | LiveSource
 
 
 @dataclass(frozen=True)
-class Watched:
+class FrameResult:
     """A frame, what was found in it, and, where objects are tracked, the id of each."""
 
     frame: Frame
@@ -98,7 +98,7 @@ class Watched:
     tracks: NDArray[np.int64] | None
 
 
-def watch(
+def detect_video(
     detector: Detector,
     source: Source,
     output: Path | None = None,
@@ -129,7 +129,7 @@ def watch(
         done = _drawn(prefetch(_tracked(seen, tracker, tally), batch), drawing, tally)
         for one, drawn in stack.enter_context(closing(prefetch(done, 2))):
             if lines is not None:
-                lines.write(json.dumps(json_of(one, source.name), ensure_ascii=False) + "\n")
+                lines.write(json.dumps(json_line(one, source.name), ensure_ascii=False) + "\n")
             if writer is not None:
                 with tally.timed("write"):
                     writer.write(replace(one.frame, image=drawn))
@@ -153,7 +153,7 @@ def watch(
     return tally
 
 
-def json_of(seen: Watched, filename: str) -> dict[str, object]:
+def json_line(seen: FrameResult, filename: str) -> dict[str, object]:
     """A frame's line: the image's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
     answer = seen.found.to_json(filename)
     if seen.tracks is not None:
@@ -205,16 +205,16 @@ def _detected(
 
 def _tracked(
     seen: Iterator[tuple[Frame, Detections]], tracker: Tracker | None, tally: Tally
-) -> Iterator[Watched]:
+) -> Iterator[FrameResult]:
     for frame, found in seen:
         tracks = None
         if tracker is not None:
             with tally.timed("track"):
                 found, tracks = tracker.update(found)
-        yield Watched(frame, found, tracks)
+        yield FrameResult(frame, found, tracks)
 
 
-def _drawn(seen: Iterator[Watched], drawing: bool, tally: Tally) -> Iterator[tuple[Watched, Pixels]]:
+def _drawn(seen: Iterator[FrameResult], drawing: bool, tally: Tally) -> Iterator[tuple[FrameResult, Pixels]]:
     for one in seen:
         drawn = one.frame.image
         if drawing:

@@ -1,4 +1,4 @@
-"""`lookonce score`'s images sent and drawn, and its answers shown."""
+"""`lookonce score`'s images sent and drawn, and its results shown."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lookonce.cli.drawn_copies import names_of, targets, write_drawn
 from lookonce.io.parallel import parallel_map
 from lookonce.serving.client.address import printable
 from lookonce.serving.client.client import in_pixels
-from lookonce.serving.client.failures import NoAnswerError, ServiceError
+from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
 
-Answer = dict[str, Any]
+ImageResult = dict[str, Any]
 
 # More images than these show how far they are.
 _FEW = 8
@@ -33,55 +33,57 @@ _NUMBERS = ("score", "left", "top", "right", "bottom")
 _LABEL, _SHORTEST = 20, 8
 
 
-class Answering(Protocol):
-    """Who answers images: a client of a service, or a job's answers."""
+class Scorer(Protocol):
+    """Who results images: a client of a service, or a job's results."""
 
     def score(self, image: Path) -> dict[str, Any]:
-        """A file's answer. Raises ServiceError or NoAnswerError."""
+        """A file's result. Raises ServiceError or ImageFailedError."""
 
     def classes(self) -> list[str]:
         """The model's class names in their order; none where they aren't told."""
 
 
-def send(client: Answering, images: list[Path], at_once: int, output: str | None) -> tuple[list[Answer], int]:
-    """The answers, and how many images have none; drawn copies go to `output`.
+def send(
+    client: Scorer, images: list[Path], at_once: int, output: str | None
+) -> tuple[list[ImageResult], int]:
+    """The results, and how many images have none; drawn copies go to `output`.
 
-    What goes wrong with one image is printed, and so is a service that stops working after some answers;
+    What goes wrong with one image is printed, and so is a service that stops working after some results;
     Raises ServiceError when it gave none.
     """
     names = names_of(images)
     copies = targets(images, Path(output)) if output else {}
-    answers: list[Answer] = []
+    results: list[ImageResult] = []
     classes: list[str] | None = None
     failed = 0
     with _progress(len(images)) as (say, advance):
         for image, future in parallel_map(client.score, images, at_once):
             try:
-                answers.append(future.result() | {"filename": names[image]})
+                results.append(future.result() | {"filename": names[image]})
                 if copies:
                     classes = client.classes() if classes is None else classes
-                    _draw(image, answers[-1], classes, copies[image])
-            except NoAnswerError as error:
+                    _draw(image, results[-1], classes, copies[image])
+            except ImageFailedError as error:
                 failed += 1
                 say(error)
             except ServiceError as error:
-                if not answers:
+                if not results:
                     raise
                 say(error)
-                return answers, len(images) - len(answers)
+                return results, len(images) - len(results)
             advance()
-    return answers, failed
+    return results, failed
 
 
-def show(answers: list[Answer], failed: int, seconds: float, output: str | None) -> None:
+def show(results: list[ImageResult], failed: int, seconds: float, output: str | None) -> None:
     """A row for each box, and a line that sums up."""
     console = _console()
-    if answers:
-        console.print(_table(answers, console.width if console.is_terminal else None))
-    objects = sum(len(answer["boxes"]) for answer in answers)
-    drawn = f", drawn in {output}" if output and answers else ""
-    without = f"; {_counted(failed, 'image')} without an answer" if failed else ""
-    found = f"{_counted(len(answers), 'image')}, {_counted(objects, 'object')}"
+    if results:
+        console.print(_table(results, console.width if console.is_terminal else None))
+    objects = sum(len(result["boxes"]) for result in results)
+    drawn = f", drawn in {output}" if output and results else ""
+    without = f"; {_counted(failed, 'image')} without an result" if failed else ""
+    found = f"{_counted(len(results), 'image')}, {_counted(objects, 'object')}"
     console.print(
         f"{found} in {seconds:.2f} s{drawn}{without}",
         highlight=False,
@@ -112,13 +114,13 @@ def show_load(figures: dict[str, Any]) -> None:
         told = "   ".join(f"{stage} {value:.1f}" for stage, value in inside.items())
         table.add_row("in the service", f"{told}   (medians)")
     outcomes = "   ".join(f"{outcome}: {number:,}" for outcome, number in figures["outcomes"].items())
-    table.add_row("answers", outcomes)
+    table.add_row("results", outcomes)
     console.print(table, highlight=False)
 
 
-def _table(answers: list[Answer], width: int | None) -> Table:
+def _table(results: list[ImageResult], width: int | None) -> Table:
     """For a terminal of `width` columns; without one every line is whole, and told apart from the others."""
-    labels = [found["label"] for answer in answers for found in answer["boxes"]] or [_NOTHING]
+    labels = [found["label"] for result in results for found in result["boxes"]] or [_NOTHING]
     label_width = min(_LABEL, max(map(cell_len, labels)))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("image", no_wrap=True)
@@ -127,13 +129,13 @@ def _table(answers: list[Answer], width: int | None) -> Table:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     # Each column but the first has two spaces at its side, and so have the edges.
     left = None if width is None else width - label_width - sum(len(name) + 3 for name in _NUMBERS) - 7
-    for answer in answers:
+    for result in results:
         # As Text: a name may hold what rich takes for markup.
-        name = Text(_shortened(printable(answer["filename"]), left))
-        if not answer["boxes"]:
+        name = Text(_shortened(printable(result["filename"]), left))
+        if not result["boxes"]:
             table.add_row(name, Text(_NOTHING, style="dim"))
-        for found in answer["boxes"]:
-            corners = [f"{value:.0f}" for value in in_pixels(answer, found)]
+        for found in result["boxes"]:
+            corners = [f"{value:.0f}" for value in in_pixels(result, found)]
             table.add_row(name, Text(found["label"]), f"{found['score']:.2f}", *corners)
             name = name if width is None else Text("")
     return table
@@ -148,7 +150,7 @@ def _shortened(name: str, width: int | None) -> str:
     return f"…{name}"
 
 
-def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None:
+def _draw(image: Path, result: ImageResult, classes: list[str], target: Path) -> None:
     # Not above: it loads OpenCV, and most runs draw nothing.
     from lookonce.inference.draw import draw
     from lookonce.io.images import ImageError, read_image
@@ -156,24 +158,24 @@ def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None
     try:
         pixels = read_image(image)
     except ImageError as error:
-        raise NoAnswerError(f"{error} (to be drawn; its answer is there)") from error
-    write_drawn(draw(pixels, _detections(answer, classes)), target)
+        raise ImageFailedError(f"{error} (to be drawn; its result is there)") from error
+    write_drawn(draw(pixels, _detections(result, classes)), target)
 
 
-def _detections(answer: Answer, classes: list[str]) -> Detections:
-    """The answer as a detector would have given it; `classes` decides on colours."""
+def _detections(result: ImageResult, classes: list[str]) -> Detections:
+    """The result as a detector would have given it; `classes` decides on colours."""
     import numpy as np
 
     from lookonce.core.detections import Detections
 
-    labels = [found["label"] for found in answer["boxes"]]
+    labels = [found["label"] for found in result["boxes"]]
     names = tuple(dict.fromkeys([*classes, *labels]))
-    size = (answer["width"], answer["height"])
-    corners = [in_pixels(answer, found) for found in answer["boxes"]]
+    size = (result["width"], result["height"])
+    corners = [in_pixels(result, found) for found in result["boxes"]]
     boxes = np.asarray(corners, np.float32).reshape(-1, 4)
     return Detections(
         np.clip(boxes, 0, np.asarray(size * 2, np.float32)),
-        np.asarray([found["score"] for found in answer["boxes"]], np.float32),
+        np.asarray([found["score"] for found in result["boxes"]], np.float32),
         np.asarray([names.index(label) for label in labels], np.int64),
         names,
         size,
