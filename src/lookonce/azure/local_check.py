@@ -21,7 +21,7 @@ from lookonce.azure.explain import without_secrets
 from lookonce.deploy.local import answers, free_port
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
-from lookonce.serving.client.client import ScoringClient, read_answer
+from lookonce.serving.client.client import ScoringClient, parse_response
 from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 _SECONDS = 180.0
@@ -84,7 +84,7 @@ def try_script(trial: Trial) -> Tried:
     reply = _child(trial)
     if reply["status"] != 200:
         raise _failed(f"run() answered {reply['status']}: {reply['body']}")
-    return Tried({"filename": trial.image.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
+    return Tried({"filename": trial.image.name, **parse_response(reply["body"].encode())}, _BY_CHILD)
 
 
 def try_service(model: Path, image: Path, folder: Path) -> Tried:

@@ -1,4 +1,4 @@
-"""Detections in the forms that other services answer in."""
+"""Response formats of `/score`, named after the services that use them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,20 @@ from lookonce.serving.server.service import RequestResult
 Named = tuple[str, Detections]
 
 
-def write_answer(form: str, names: Sequence[str], result: RequestResult) -> Any:
-    """What `/score?format=FORM` answers, ready for JSON; `names` are the images', all of them read.
+def encode_result(form: str, names: Sequence[str], result: RequestResult) -> Any:
+    """Build the JSON content of `/score?format=FORM`.
 
-    azure: Azure AutoML for images. custom-vision: an object an image. ultralytics: `images`. labelstudio:
-    `results`. predecessor: pixel boxes [top, left, bottom, right] with class indices, an object a
-    image. Where it is an object an image, one image has no list around it.
+    Every outcome of `result` must be Detections. azure: Azure AutoML for images, a list. custom-vision and
+    predecessor (pixel boxes [top, left, bottom, right] with class indices): an object per image, in a list
+    unless there is one image. ultralytics: an object with `images`. labelstudio: an object with `results`.
+
+    Args:
+        form: a key of FORMS.
+        names: the images' names.
+        result: the images' detections.
     """
-    found = [answer for answer in result.outcomes if isinstance(answer, Detections)]
-    return FORMS[form](list(zip(names, found, strict=True)), result)
+    detections = [outcome for outcome in result.outcomes if isinstance(outcome, Detections)]
+    return FORMS[form](list(zip(names, detections, strict=True)), result)
 
 
 def _azure(images: list[Named], result: RequestResult) -> Any:
@@ -28,7 +33,7 @@ def _azure(images: list[Named], result: RequestResult) -> Any:
 
 
 def _custom_vision(images: list[Named], result: RequestResult) -> Any:
-    return _alone([_custom_vision_one(name, found, result) for name, found in images])
+    return _unwrap_single([_custom_vision_one(name, found, result) for name, found in images])
 
 
 def _custom_vision_one(name: str, found: Detections, result: RequestResult) -> dict[str, Any]:
@@ -88,10 +93,10 @@ def _label_studio(images: list[Named], result: RequestResult) -> Any:
 
 
 def _predecessor(images: list[Named], result: RequestResult) -> Any:
-    answers = []
+    content = []
     for _, found in images:
         rows = _rows(found)
-        answers.append(
+        content.append(
             {
                 "bboxes": [
                     [_rounded(value) for value in (top, left, bottom, right)]
@@ -101,7 +106,7 @@ def _predecessor(images: list[Named], result: RequestResult) -> Any:
                 "classes": [label for _, _, label in rows],
             }
         )
-    return _alone(answers)
+    return _unwrap_single(content)
 
 
 def _rows(found: Detections) -> list[tuple[list[float], float, int]]:
@@ -112,8 +117,8 @@ def _rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def _alone(answers: list[Any]) -> Any:
-    return answers[0] if len(answers) == 1 else answers
+def _unwrap_single(content: list[Any]) -> Any:
+    return content[0] if len(content) == 1 else content
 
 
 FORMS: dict[str, Callable[[list[Named], RequestResult], Any]] = {

@@ -1,4 +1,4 @@
-"""What a request gets: a reply as any server can send it, or a refusal that says why."""
+"""Replies: what a server sends back, and refusals that become error replies."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from lookonce.errors import LookonceError
 
 
-class Refusal(LookonceError):  # noqa: N818 - an answer, not a fault
-    """What stands in the way of a request: an HTTP `status`, and a message that the client may see.
+class Refusal(LookonceError):  # noqa: N818 - a reply, not a fault
+    """A request is refused with an HTTP `status` and a message for the client.
 
-    `retry_after` in seconds goes with 503: the same request may succeed then.
+    `retry_after`, in seconds, is sent with 503: the same request may succeed then.
     """
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
@@ -23,7 +23,7 @@ class Refusal(LookonceError):  # noqa: N818 - an answer, not a fault
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer as any server can send it."""
+    """A response independent of the web framework."""
 
     status: int
     body: bytes
@@ -31,8 +31,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def refused(refusal: Refusal, request_id: str | None = None) -> Reply:
-    """A refusal as every route answers it."""
+def error_reply(refusal: Refusal, request_id: str | None = None) -> Reply:
+    """Convert a refusal to the error reply of every route."""
     content = {"error": str(refusal)} | ({"request_id": request_id} if request_id else {})
     headers = {"Retry-After": str(refusal.retry_after)} if refusal.retry_after else {}
     if refusal.status == 401:
@@ -41,12 +41,12 @@ def refused(refusal: Refusal, request_id: str | None = None) -> Reply:
 
 
 def too_large(limit: int) -> Refusal:
-    """Of a body beyond `limit` bytes."""
+    """Return the refusal of a body of more than `limit` bytes."""
     return Refusal(413, f"the body is larger than the {limit:,} bytes allowed. Send fewer or smaller images.")
 
 
 def as_json(content: object) -> bytes:
-    """Compact UTF-8."""
-    # A lone surrogate in a file name can't be UTF-8; it is shown escaped.
+    """Encode as compact UTF-8 JSON."""
+    # A lone surrogate in a file name has no UTF-8 form; it is escaped.
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode("utf-8", "backslashreplace")

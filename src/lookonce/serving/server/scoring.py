@@ -1,4 +1,4 @@
-"""`/score` without a transport: body and query in, status and body out; for the app and Azure's server."""
+"""`/score` independent of the web framework, for our app and for Azure's inference server."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from PIL import Image
 from lookonce.core.detections import Detections
 from lookonce.inference.draw import draw
 from lookonce.io.images import ImageError, TooManyPixelsError
-from lookonce.serving.protocols.responses import FORMS, write_answer
-from lookonce.serving.server.replies import Refusal, Reply, as_json, refused, too_large
+from lookonce.serving.protocols.responses import FORMS, encode_result
+from lookonce.serving.server.replies import Refusal, Reply, as_json, error_reply, too_large
 from lookonce.serving.server.service import RequestResult, Service
 from lookonce.serving.server.telemetry import log_fault
 from lookonce.serving.server.uploads import Upload, read_uploads, refuse_more
 
 _PARAMETERS = ("conf", "iou", "format", "draw")
-_YES, _NO = ("1", "true"), ("0", "false")
+_TRUE, _FALSE = ("1", "true"), ("0", "false")
 
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What a request to `/score` asks, checked."""
+    """A validated request to `/score`."""
 
     uploads: list[Upload]
     conf: float | None
@@ -37,7 +37,7 @@ class ScoreRequest:
     def read(
         cls, content_type: str | None, body: bytes, query: Mapping[str, str], max_images: int
     ) -> ScoreRequest:
-        """Check a request. Raises Refusal 400, 413 or 415."""
+        """Parse and validate a request. Raises Refusal 400, 413 or 415."""
         for name in query:
             if name not in _PARAMETERS:
                 raise Refusal(400, f"unknown parameter {name[:40]!r}; known are {', '.join(_PARAMETERS)}.")
@@ -45,52 +45,52 @@ class ScoreRequest:
         if form not in FORMS:
             raise Refusal(400, f"format is {form[:40]!r}; expected one of {', '.join(FORMS)}.")
         draws = query.get("draw", "0").lower()
-        if draws not in _YES + _NO:
+        if draws not in _TRUE + _FALSE:
             raise Refusal(400, f"draw is {draws[:40]!r}; expected 1 or 0.")
         conf, iou = fraction("conf", query.get("conf")), fraction("iou", query.get("iou"))
         uploads = read_uploads(content_type, body, max_images)
         refuse_more(len(uploads), max_images)
-        if draws in _YES and len(uploads) > 1:
-            raise Refusal(400, f"draw=1 answers one image, {len(uploads)} were sent. Send them one by one.")
-        return cls(uploads, conf, iou, form, draws in _YES)
+        if draws in _TRUE and len(uploads) > 1:
+            raise Refusal(400, f"draw=1 accepts one image, {len(uploads)} were sent. Send them one by one.")
+        return cls(uploads, conf, iou, form, draws in _TRUE)
 
     def submit(self, service: Service) -> Future[RequestResult]:
-        """Hand the images to the service. Raises Refusal."""
+        """Queue the images in the service. Raises Refusal."""
         return service.submit(self.uploads, self.conf, self.iou, keep=self.draws)
 
     def reply(self, result: RequestResult) -> Reply:
-        """What the client gets. Raises Refusal 413 or 422 for an image that can't be read."""
-        for answer in result.outcomes:
-            if isinstance(answer, ImageError):
-                raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
+        """Build the client's reply. Raises Refusal 413 or 422 for an image that cannot be read."""
+        for outcome in result.outcomes:
+            if isinstance(outcome, ImageError):
+                raise Refusal(413 if isinstance(outcome, TooManyPixelsError) else 422, f"{outcome}.")
         headers = {"Server-Timing": _timing(result.seconds), "X-Model-Version": result.model.version}
         if self.draws:
-            (image,), (found,) = result.images, result.outcomes
+            (image,), (detections,) = result.images, result.outcomes
             assert image is not None
-            assert isinstance(found, Detections)
+            assert isinstance(detections, Detections)
             drawn = io.BytesIO()
-            Image.fromarray(draw(image, found)).save(drawn, "JPEG", quality=92)
+            Image.fromarray(draw(image, detections)).save(drawn, "JPEG", quality=92)
             return Reply(200, drawn.getvalue(), "image/jpeg", headers)
-        content = write_answer(self.form, [upload.name for upload in self.uploads], result)
+        content = encode_result(self.form, [upload.name for upload in self.uploads], result)
         return Reply(200, as_json(content), headers=headers)
 
 
 def score(service: Service, content_type: str | None, body: bytes, query: Mapping[str, str]) -> Reply:
-    """Answer one request, waiting for it; whatever is wrong with it becomes a Reply, too."""
+    """Process one request synchronously; errors become replies as well."""
     try:
         if len(body) > service.settings.max_body_bytes:
             raise too_large(service.settings.max_body_bytes)
         score_request = ScoreRequest.read(content_type, body, query, service.settings.max_images)
         return score_request.reply(score_request.submit(service).result())
     except Refusal as refusal:
-        return refused(refusal)
+        return error_reply(refusal)
     except Exception as error:
         log_fault("request failed", error)
-        return refused(Refusal(500, "an error of the service; it is in its log."))
+        return error_reply(Refusal(500, "internal error; see the service's log."))
 
 
 def fraction(name: str, text: str | None) -> float | None:
-    """A query parameter from 0 to 1. Raises Refusal 400."""
+    """Parse a query parameter from 0 to 1. Raises Refusal 400."""
     if text is None:
         return None
     try:
