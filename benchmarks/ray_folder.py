@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from pyarrow import parquet
 
-from lookonce.inference.ray.detect import PART_IMAGES
+from lookonce.inference.ray.fleet import PART_IMAGES
 from lookonce.io.images import list_images
 
 

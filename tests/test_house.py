@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +39,10 @@ ORDER = (
 )
 # What stands on top of the parts: the public names, and `python -m lookonce`.
 ROOTS = {"__init__", "__main__"}
+# Packages whose import name is not their name on PyPI.
+DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "mlflow": "mlflow-skinny"}
+# Installed by Azure's own scoring image, and imported there alone.
+PROVIDED_BY_AZURE = {"azureml_inference_server_http"}
 HEAVY = {"keras", "tensorflow", "jax", "torch"}
 LIGHT = {"errors", "core", "io", "labels", "darknet"}
 
@@ -73,6 +79,28 @@ def test_imports_point_down(path: Path) -> None:
         target = rest.split(".")[0]
         assert target in ORDER, f"{path.relative_to(PACKAGE)} imports {module}, which belongs to no part"
         assert ORDER.index(target) <= rank, f"{path.relative_to(PACKAGE)} imports {module}, which lies above"
+
+
+def test_third_party_imports_are_declared() -> None:
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [extra for name, extra in project["optional-dependencies"].items() if name != "test"]
+    requirements = [*project["dependencies"], *(line for extra in extras for line in extra)]
+    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in requirements}
+    missing = set()
+    for path in FILES:
+        for module in imported_modules(path):
+            root = module.split(".")[0]
+            if root == "lookonce" or root in sys.stdlib_module_names or root in PROVIDED_BY_AZURE:
+                continue
+            if root == "azure":
+                # A namespace that many packages share: azure.storage.blob is azure-storage-blob.
+                parts = module.lower().split(".")
+                names = {"-".join(parts[:length]) for length in range(2, len(parts) + 1)}
+            else:
+                names = {DISTRIBUTIONS.get(root, root.replace("_", "-")).lower()}
+            if not names & declared:
+                missing.add(f"{root} ({path.relative_to(PACKAGE)})")
+    assert not missing, f"imported, but in no requirement of pyproject.toml: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if part_of(path) in LIGHT], ids=str)

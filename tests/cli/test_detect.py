@@ -84,3 +84,15 @@ def test_one_output_file_wants_one_image(tmp_path: Path, capsys):
         Image.new("RGB", (60, 40)).save(tmp_path / name)
     assert main(["detect", "model.keras", str(tmp_path), "--output", str(tmp_path / "x.jpg")]) == 1
     assert "folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["detect", "model.keras"], ["score"]])
+def test_two_images_never_share_a_drawn_copy(tmp_path: Path, capsys, command: list[str]):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.gif", "a.gif.jpg"):
+        Image.new("RGB", (60, 40)).save(folder / name)
+    assert main([*command, str(folder), "--output", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().err
+    assert "a.gif.jpg" in printed
+    assert "rename" in printed

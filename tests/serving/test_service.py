@@ -17,8 +17,8 @@ from lookonce.errors import LookonceError
 from lookonce.export import export_onnx
 from lookonce.inference import Detector
 from lookonce.io.images import ImageError
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.service import Looked, Service
+from lookonce.serving.server.replies import Refusal
+from lookonce.serving.server.service import RequestResult, Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.uploads import Upload
 from serving_process import fastest
@@ -45,7 +45,7 @@ def images(shared: Path) -> list[Upload]:
 def hold(service: Service, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The network waits for the event from now on."""
     model, go = service.model, threading.Event()
-    for detector in {model.detector, model.alone}:
+    for detector in {model.detector, model.single_image}:
 
         def held(batch: np.ndarray, infer: Callable[[np.ndarray], object] = detector.infer) -> object:
             assert go.wait(20)
@@ -55,9 +55,9 @@ def hold(service: Service, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return go
 
 
-def boxes(looked: Looked) -> list[list[list[float]]]:
-    assert all(isinstance(answer, Detections) for answer in looked.answers)
-    return [answer.boxes.tolist() for answer in looked.answers if isinstance(answer, Detections)]
+def boxes(result: RequestResult) -> list[list[list[float]]]:
+    assert all(isinstance(answer, Detections) for answer in result.outcomes)
+    return [answer.boxes.tolist() for answer in result.outcomes if isinstance(answer, Detections)]
 
 
 def test_many_requests_at_once_each_get_their_own(service: Service, images: list[Upload], shared: Path):
@@ -124,7 +124,7 @@ def test_a_request_past_its_deadline_is_told(
     for future in late:
         with pytest.raises(Refusal, match=r"within 0\.3 seconds"):
             future.result(20)
-    assert service._inside == 0
+    assert service._in_flight == 0
     service.close()
 
 
@@ -143,8 +143,8 @@ def test_a_lone_image_has_all_cores_and_gets_the_same_answer(settings: Settings,
 
 
 def test_an_unreadable_image_leaves_the_others(service: Service, images: list[Upload]):
-    looked = service.submit([images[0], Upload("bad", b"bad"), images[1]]).result(20)
-    assert [isinstance(answer, ImageError) for answer in looked.answers] == [False, True, False]
+    result = service.submit([images[0], Upload("bad", b"bad"), images[1]]).result(20)
+    assert [isinstance(answer, ImageError) for answer in result.outcomes] == [False, True, False]
 
 
 def test_a_fault_answers_and_gives_the_place_back(
@@ -159,9 +159,9 @@ def test_a_fault_answers_and_gives_the_place_back(
             service.submit(images[:3]).result(20)
     assert boxes(service.submit(images[:1]).result(20))
     until = time.monotonic() + 5
-    while service._inside and time.monotonic() < until:
+    while service._in_flight and time.monotonic() < until:
         time.sleep(0.01)
-    assert service._inside == 0
+    assert service._in_flight == 0
 
 
 def test_closing_answers_what_is_inside_and_takes_no_more(settings: Settings, images: list[Upload]):
@@ -190,7 +190,7 @@ def test_reload_takes_the_new_file_and_keeps_answering(
     assert service.model is before
 
     go = hold(service, monkeypatch)
-    waiting: Future[Looked] = service.submit(images[:1])
+    waiting: Future[RequestResult] = service.submit(images[:1])
     export_onnx(settings.model_path, onnx_file, weights=settings.weights, classes=settings.classes, nms=True)
     version = service.reload()
     assert version == service.model.version != before.version
@@ -215,9 +215,9 @@ def test_arrays_are_looked_at_as_their_files_are(service: Service, images: list[
     direct = Detector(service.settings.model_path, service.settings.weights, service.settings.classes).detect(
         pixels
     )
-    looked = service.submit([pixels, images[0]], keep=True).result(20)
-    first, second = boxes(looked)
+    result = service.submit([pixels, images[0]], keep=True).result(20)
+    first, second = boxes(result)
     np.testing.assert_allclose(first, second)
     np.testing.assert_allclose(first, direct.boxes, atol=0.05)
-    assert looked.images[1] is not None
-    np.testing.assert_array_equal(looked.images[1], pixels)
+    assert result.images[1] is not None
+    np.testing.assert_array_equal(result.images[1], pixels)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lookonce.cli import detect_ray
 from lookonce.cli.detect_video import add_video_arguments, is_video, refuse_video_flags, run_video
+from lookonce.cli.drawn_copies import names_of, targets, write_drawn
 from lookonce.cli.model_arguments import add_model_arguments, open_detector
-from lookonce.errors import LookonceError
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
@@ -25,8 +22,6 @@ _FEW = 4
 # Drawing and JPEG's arithmetic leave the interpreter's lock for most of their time.
 _DRAWERS = 2
 
-# What Pillow writes as well as it reads; an image of another format is drawn on a JPEG.
-_WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _EXAMPLES = """examples:
   lookonce detect outputs/model.keras photo.jpg
   lookonce detect model.onnx photos/ --output drawn/ --json found.json
@@ -77,33 +72,35 @@ def run(arguments: argparse.Namespace) -> int:
         return run_video(arguments)
     refuse_video_flags(arguments)
     from lookonce.io.images import ImageError, list_images
+    from lookonce.io.parallel import parallel_map
 
     images = list_images(arguments.source)
     draws = arguments.output != "none"
-    targets = _targets(images, Path(arguments.output)) if draws else {}
+    names = names_of(images)
+    copies = targets(images, Path(arguments.output)) if draws else {}
     from lookonce.io.atomic import write_text
 
     detector = open_detector(arguments, arguments.conf, many=len(images) > _FEW)
     print(f"{detector.card.name}: {detector.engine.name}")
-    root = _common_folder(images)
     answers: list[dict[str, Any]] = []
     failed = 0
-    with ThreadPoolExecutor(_DRAWERS) as drawers:
-        drawings: deque[Future[None]] = deque()
-        for seen in detector.look_through(images, arguments.batch):
-            if isinstance(seen.answer, ImageError):
-                failed += 1
-                print(f"lookonce: {seen.answer}", file=sys.stderr)
-                continue
-            name = seen.source.relative_to(root).as_posix()
-            answers.append(seen.answer.to_json(name))
-            print(f"{name}: {_in_words(seen.answer)}")
-            if draws:
-                drawings.append(drawers.submit(_write_drawn, seen, targets[seen.source]))
-            while len(drawings) > 2 * arguments.batch:
-                drawings.popleft().result()
-        for drawing in drawings:
-            drawing.result()
+
+    def draw_copy(seen: Seen[Path]) -> None:
+        if draws and not isinstance(seen.answer, ImageError):
+            _draw(seen, copies[seen.source])
+
+    detected = detector.look_through(images, arguments.batch)
+    for seen, drawing in parallel_map(
+        draw_copy, detected, _DRAWERS, ahead=2 * arguments.batch, grace_seconds=10
+    ):
+        if isinstance(seen.answer, ImageError):
+            failed += 1
+            print(f"lookonce: {seen.answer}", file=sys.stderr)
+            continue
+        name = names[seen.source]
+        answers.append(seen.answer.to_json(name))
+        print(f"{name}: {_in_words(seen.answer)}")
+        drawing.result()
     if arguments.json:
         write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
     objects = sum(len(answer["boxes"]) for answer in answers)
@@ -113,43 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _targets(images: list[Path], output: Path) -> dict[Path, Path]:
-    """Where each image's drawn copy goes; never onto an image that is read."""
-    if output.suffix.lower() in _WRITTEN and not output.is_dir():
-        if len(images) > 1:
-            raise LookonceError(f"--output {output} is one file, {len(images)} images given; name a folder.")
-        targets = {images[0]: output}
-    else:
-        root = _common_folder(images)
-        targets = {path: output / _written_name(path.relative_to(root)) for path in images}
-    sources = {path.resolve() for path in images}
-    for target in targets.values():
-        if target.resolve() in sources:
-            raise LookonceError(f"--output {output} would overwrite {target}; choose another folder.")
-    return targets
-
-
-def _written_name(name: Path) -> Path:
-    return name if name.suffix.lower() in _WRITTEN else name.with_name(f"{name.name}.jpg")
-
-
-def _common_folder(images: list[Path]) -> Path:
-    return Path(os.path.commonpath([path.parent for path in images]))
-
-
-def _write_drawn(seen: Seen[Path], target: Path) -> None:
-    from PIL import Image
-
+def _draw(seen: Seen[Path], target: Path) -> None:
     from lookonce.core.detections import Detections
     from lookonce.inference import draw
-    from lookonce.io.atomic import atomic_file
     from lookonce.io.images import read_image
 
     assert isinstance(seen.answer, Detections)
     image = read_image(seen.source) if seen.image is None else seen.image
-    drawn = Image.fromarray(draw(image, seen.answer))
-    with atomic_file(target) as temporary:
-        drawn.save(temporary, quality=92)
+    write_drawn(draw(image, seen.answer), target)
 
 
 def _in_words(found: Detections) -> str:

@@ -52,7 +52,7 @@ def refuse_video_flags(arguments: argparse.Namespace) -> None:
 
 def run_video(arguments: argparse.Namespace) -> int:
     """Detect in a video, write it drawn and as JSON lines, print the figures; 1 when it was cut off."""
-    from lookonce.inference.video import LOWEST_SCORE, LiveSource, Tracker, VideoFile, watch
+    from lookonce.inference.video import LOWEST_SCORE, LiveSource, Tracker, VideoFile, detect_video
 
     live = _is_live(arguments.source)
     if arguments.seconds is not None and not live:
@@ -70,7 +70,7 @@ def run_video(arguments: argparse.Namespace) -> int:
     print(f"{detector.card.name}: {detector.engine.name}", flush=True)
     status = _Status(source.frames)
     with _stopped_by_signals(source):
-        tally = watch(
+        tally = detect_video(
             detector,
             source,
             output,

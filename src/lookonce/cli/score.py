@@ -16,18 +16,18 @@ from lookonce.errors import LookonceError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lookonce.cli.score_answers import Answering
-    from lookonce.cli.score_service import Named
+    from lookonce.cli.score_results import Scorer
+    from lookonce.cli.score_service import NamedService
     from lookonce.serving.client.client import ScoringClient
 
 _KEY = "WEBSERVICE_KEY"
 _MOST_CLIENTS, _MOST_SECONDS = 256, 600.0
 _MOST_BENCH_BYTES = 2**30
 _EXAMPLES = """examples:
-  lookonce score photo.jpg                               # of `lookonce serve` on this machine
+  lookonce score photo.jpg                               # with `lookonce serve` on this machine
   lookonce score photos/ --conf 0.5 --output drawn --json found.json
   lookonce score "photos/*.png" --json - | jq '.[].boxes[].label'
-  lookonce score photo.jpg --service cells               # that lookonce deploy made, here or in Azure
+  lookonce score photo.jpg --service cells               # created by lookonce deploy, locally or in Azure
   SCORING_URI=https://NAME.REGION.inference.ml.azure.com/score WEBSERVICE_KEY=... lookonce score photo.jpg
   lookonce score photos/ --bench --clients 8 --seconds 30
 """
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "score",
         help="send images to a running service",
-        description="Send images to a running service; print, draw and write what it finds.",
+        description="Send images to a running service; print, draw and write its detections.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="an image, a folder of them, or a quoted pattern; several of these",
+        help="an image, a folder of images, or a quoted pattern; may be repeated",
     )
     service = parser.add_argument_group("the service")
     service.add_argument(
@@ -67,63 +67,61 @@ def add_parser(commands: Any) -> None:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="for one image, with all attempts (default %(default)s)",
+        help="per image, including all attempts (default %(default)s)",
     )
     service.add_argument(
         "--retries",
         type=int,
         default=3,
         metavar="N",
-        help="further attempts while it is busy or starting (default %(default)s)",
+        help="further attempts while the service is busy or starting (default %(default)s)",
     )
     service.add_argument(
-        "--at-once", type=int, default=4, metavar="N", help="images under way (default %(default)s)"
+        "--at-once", type=int, default=4, metavar="N", help="images in flight (default %(default)s)"
     )
-    parser.add_argument("--conf", type=float, help="lowest score (default: the service's)")
-    parser.add_argument(
-        "--iou", type=float, help="overlap above which NMS drops a box (default: the service's)"
-    )
+    parser.add_argument("--conf", type=float, help="minimum score (default: the service's)")
+    parser.add_argument("--iou", type=float, help="IoU above which NMS drops a box (default: the service's)")
     parser.add_argument("--output", metavar="FILE|DIR", help="write drawn copies there")
-    parser.add_argument("--json", metavar="FILE", help="write the answers as a JSON array; - prints it")
-    bench = parser.add_argument_group("measuring")
-    bench.add_argument("--bench", action="store_true", help="send the images over and over, and count")
+    parser.add_argument("--json", metavar="FILE", help="write the detections as a JSON array; - prints it")
+    bench = parser.add_argument_group("load test")
+    bench.add_argument("--bench", action="store_true", help="send the images repeatedly and measure")
     bench.add_argument(
-        "--clients", type=int, default=4, metavar="N", help="asking at the same time (default %(default)s)"
+        "--clients", type=int, default=4, metavar="N", help="concurrent clients (default %(default)s)"
     )
     bench.add_argument(
-        "--seconds", type=float, default=10.0, metavar="S", help="to go on for (default %(default)s)"
+        "--seconds", type=float, default=10.0, metavar="S", help="duration (default %(default)s)"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send, print and write; 1 when any image has no answer."""
-    _refuse(arguments)
+    """Send images, print and write the results; return 1 if any image failed."""
+    _check(arguments)
     images = _images(arguments.images)
-    begun = time.monotonic()
-    named = score_service.find_named(arguments) if arguments.service else None
+    started = time.monotonic()
+    named = score_service.find_service(arguments) if arguments.service else None
     if named is not None and named.batch is not None:
-        from lookonce.cli.score_batch import ask_batch
+        from lookonce.cli.score_service import run_batch
 
-        return _tell(ask_batch(arguments, named, images), images, arguments, begun)
+        return _report(run_batch(arguments, named, images), images, arguments, started)
     client = _client(arguments, named, arguments.clients if arguments.bench else arguments.at_once)
     if arguments.bench:
         return _bench(client, images, arguments)
-    return _tell(client, images, arguments, time.monotonic())
+    return _report(client, images, arguments, time.monotonic())
 
 
-def _tell(client: Answering, images: list[Path], arguments: argparse.Namespace, begun: float) -> int:
-    from lookonce.cli.score_answers import send, show
+def _report(client: Scorer, images: list[Path], arguments: argparse.Namespace, started: float) -> int:
+    from lookonce.cli.score_results import send, show
 
-    answers, failed = send(client, images, arguments.at_once, arguments.output)
+    results, failed = send(client, images, arguments.at_once, arguments.output)
     if arguments.json:
-        _write_json(answers, arguments.json)
+        _write_json(results, arguments.json)
     if arguments.json != "-":
-        show(answers, failed, time.monotonic() - begun, arguments.output)
+        show(results, failed, time.monotonic() - started, arguments.output)
     return 1 if failed else 0
 
 
-def _refuse(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     for name in ("conf", "iou"):
         value = getattr(arguments, name)
         if value is not None and not 0 <= value <= 1:
@@ -140,43 +138,43 @@ def _refuse(arguments: argparse.Namespace) -> None:
             flag = name.replace("_", "-")
             raise LookonceError(f"--{flag} is {value:g}; expected {least:g} to {most:g}.")
     if arguments.bench and arguments.output:
-        raise LookonceError("--bench draws nothing. Leave --output out, or --bench.")
+        raise LookonceError("--bench draws nothing. Leave out --output or --bench.")
 
 
-def _images(named: Sequence[str]) -> list[Path]:
+def _images(sources: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
-    for name in named:
-        place = Path(name)
-        if place.is_file():
-            found[place] = None
+    for source in sources:
+        path = Path(source)
+        if path.is_file():
+            found[path] = None
         else:
-            # Not above: it loads OpenCV, which takes longer than asking the service.
+            # Imported late: it loads OpenCV, which takes longer than a request.
             from lookonce.io.images import list_images
 
-            found.update(dict.fromkeys(list_images(name)))
+            found.update(dict.fromkeys(list_images(source)))
     return list(found)
 
 
-def _client(arguments: argparse.Namespace, named: Named | None, connections: int) -> ScoringClient:
+def _client(arguments: argparse.Namespace, named: NamedService | None, connections: int) -> ScoringClient:
     from lookonce.serving.client.address import DEFAULT_URI, ScoringAddress
     from lookonce.serving.client.client import ScoringClient
 
-    uri, kept = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI, None
+    uri, stored_key = arguments.uri or os.environ.get("SCORING_URI") or DEFAULT_URI, None
     if named is not None:
-        uri, kept = named.uri, named.key
+        uri, stored_key = named.uri, named.key
     address = ScoringAddress.parse(uri, {"conf": arguments.conf, "iou": arguments.iou})
-    key = kept or os.environ.get(arguments.key_env)
+    key = stored_key or os.environ.get(arguments.key_env)
     if key is None and arguments.key_env != _KEY:
-        raise LookonceError(f"--key-env names {arguments.key_env}, which isn't set. Give it the key.")
-    if key is not None and address.scheme == "http" and not address.is_here:
+        raise LookonceError(f"--key-env names {arguments.key_env}, which is not set. Set it to the key.")
+    if key is not None and address.scheme == "http" and not address.is_local:
         print(
-            f"lookonce: the key goes to {address.shown} unencrypted; use https:// where there is.",
+            f"lookonce: the key is sent to {address.shown} unencrypted; use https:// if possible.",
             file=sys.stderr,
         )
     return ScoringClient(
         address,
         key,
-        "the workspace" if kept else arguments.key_env,
+        "the workspace" if stored_key else arguments.key_env,
         arguments.deployment,
         arguments.timeout,
         arguments.retries,
@@ -194,17 +192,17 @@ def _bench(client: ScoringClient, images: list[Path], arguments: argparse.Namesp
         size += len(contents[-1])
         if size > _MOST_BENCH_BYTES:
             raise LookonceError(
-                f"--bench keeps the images in memory, and these are more than {_MOST_BENCH_BYTES:,} bytes. "
-                "Give fewer."
+                f"--bench keeps the images in memory, and these exceed {_MOST_BENCH_BYTES:,} bytes. Pass "
+                "fewer."
             )
-    # Once in peace: what is wrong with address, key or image is told as it is without --bench.
+    # One normal request first, so that a wrong address, key or image is reported as without --bench.
     client.score(images[0])
     load = measure(client, contents, arguments.clients, arguments.seconds)
     figures = {"uri": client.address.shown, "images": len(images), "bytes": size, **load.to_json()}
     if arguments.json:
         _write_json(figures, arguments.json)
     if arguments.json != "-":
-        from lookonce.cli.score_answers import show_load
+        from lookonce.cli.score_results import show_load
 
         show_load(figures)
     return 0 if load.latencies else 1

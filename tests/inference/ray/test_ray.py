@@ -177,14 +177,14 @@ import sys
 from pathlib import Path
 from deadly import Deadly
 from lookonce.errors import LookonceError
-from lookonce.inference.ray import detect_fleet, run
-from lookonce.inference.ray.places import Place, list_keys
+from lookonce.inference.ray import detect_fleet, fleet
+from lookonce.inference.ray.folders import Folder, list_keys
 
 def deadly(source):
     place, keys = list_keys(source)
-    return Place(Deadly(), place.path, place.name), keys
+    return Folder(Deadly(), place.path, place.name), keys
 
-run.list_keys = deadly
+fleet.list_keys = deadly
 try:
     detect_fleet(Path(sys.argv[1]).read_bytes(), sys.argv[2], sys.argv[3], workers=1, retries=1)
 except LookonceError as error:
@@ -195,7 +195,7 @@ except LookonceError as error:
 def test_a_image_that_kills_its_worker_ends_the_run(ray, graph: Path, images: Path, tmp_path: Path):
     (tmp_path / "deadly.py").write_text(DEADLY)
     command = [sys.executable, "-c", RUN_DEADLY, str(graph), str(images), str(tmp_path / "out")]
-    path = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     run = subprocess.run(command, env=path, capture_output=True, text=True, timeout=120)
     assert "worker after worker died over the 122 images from 1.jpg to" in run.stdout, run.stderr
 
@@ -203,15 +203,15 @@ def test_a_image_that_kills_its_worker_ends_the_run(ray, graph: Path, images: Pa
 def test_a_store_that_answers_nobody_is_noticed_early(ray, graph: Path, tmp_path: Path):
     """A link to itself is neither there nor missing: an error that might pass, as of a network."""
     from lookonce.inference.ray import Parts
-    from lookonce.inference.ray.places import open_place
-    from lookonce.inference.ray.worker import Job, do_part
+    from lookonce.inference.ray.folders import open_folder
+    from lookonce.inference.ray.worker import Job, process_part
 
     keys = [f"{index}.jpg" for index in range(256)]
     for key in keys:
         (tmp_path / key).symlink_to(tmp_path / key)
-    job = Job(open_place(str(tmp_path)), Parts(str(tmp_path / "out")), 0.3, 0.45, "cpu", 1, 8)
+    job = Job(open_folder(str(tmp_path)), Parts(str(tmp_path / "out")), 0.3, 0.45, "cpu", 1, 8)
     began = time.monotonic()
     with pytest.raises(LookonceError, match="8 of 8 images can't be reached"):
-        do_part(Detector.from_graph(graph.read_bytes(), 0.3, 0.45, threads=1), job, keys)
+        process_part(Detector.from_graph(graph.read_bytes(), 0.3, 0.45, threads=1), job, keys)
     assert time.monotonic() - began < 10
     assert not (tmp_path / "out").exists()

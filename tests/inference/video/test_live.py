@@ -18,8 +18,7 @@ import pytest
 
 from lookonce.cli.main import main
 from lookonce.inference.video import Frame, LiveSource, VideoError, VideoFile, VideoWriter
-from lookonce.inference.video.ahead import ahead
-from lookonce.inference.video.streams import open_camera, without_password
+from lookonce.inference.video.live import open_camera, without_password
 from lookonce.inference.video.window import Window
 
 # Streams its images as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
@@ -243,41 +242,6 @@ def test_a_cameras_colours_are_rgb(tmp_path: Path):
 def test_passwords_are_not_shown():
     assert without_password("rtsp://me:a@b@cam.local:554/1?x=@") == "rtsp://cam.local:554/1?x=@"
     assert without_password("http://cam.local/a@b") == "http://cam.local/a@b"
-
-
-def test_ahead_keeps_the_order_and_hands_the_error_over():
-    def numbers() -> Iterator[int]:
-        yield from range(5)
-        raise ZeroDivisionError
-
-    seen: list[int] = []
-
-    def read() -> None:
-        for number in ahead(numbers(), 2):
-            seen.append(number)
-
-    with pytest.raises(ZeroDivisionError):
-        read()
-    assert seen == [0, 1, 2, 3, 4]
-
-
-def test_ahead_stops_when_the_reader_does():
-    made: list[int] = []
-    closed: list[bool] = []
-
-    def endless() -> Iterator[int]:
-        try:
-            while True:
-                made.append(len(made))
-                yield len(made)
-        finally:
-            closed.append(True)
-
-    items = ahead(ahead(endless(), 2), 2)
-    assert next(items) == 1
-    items.close()
-    assert closed == [True]
-    assert len(made) < 12
 
 
 # In processes of their own: Tk ends the one whose screen goes away.

@@ -21,8 +21,8 @@ from lookonce.azure.errors import without_secrets
 from lookonce.deploy.local import answers, free_port
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
-from lookonce.serving.client.client import ScoringClient, read_answer
-from lookonce.serving.client.failures import NoAnswerError, ServiceError
+from lookonce.serving.client.client import ScoringClient, parse_response
+from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 _SECONDS = 180.0
 _LAST_LINES = 15
@@ -84,7 +84,7 @@ def check_online_script(check: EntryCheck) -> CheckResult:
     reply = _child(check)
     if reply["status"] != 200:
         raise _failed(f"run() answered {reply['status']}: {reply['body']}")
-    return CheckResult({"filename": check.image.name, **read_answer(reply["body"].encode())}, _BY_CHILD)
+    return CheckResult({"filename": check.image.name, **parse_response(reply["body"].encode())}, _BY_CHILD)
 
 
 def check_service(model: Path, image: Path, folder: Path) -> CheckResult:
@@ -144,7 +144,7 @@ def _ask_server(
             time.sleep(0.1)
         client = ScoringClient(ScoringAddress.parse(base), timeout_seconds=_SECONDS)
         return client.score(image)
-    except (NoAnswerError, ServiceError) as error:
+    except (ImageFailedError, ServiceError) as error:
         raise _failed(f"{log.read_text(encoding='utf-8', errors='replace')}\n{error}") from error
     finally:
         process.terminate()

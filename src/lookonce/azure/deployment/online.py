@@ -24,7 +24,7 @@ from lookonce.azure.retry import call
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient
-from lookonce.serving.client.failures import NoAnswerError
+from lookonce.serving.client.failures import ImageFailedError
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
@@ -228,7 +228,7 @@ def smoke_test(client: MLClient, service: str, uri: str, name: str, image: Path)
     while True:
         try:
             return scoring.score(image)
-        except NoAnswerError:
+        except ImageFailedError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_SECONDS)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,48 @@ from lookonce.core.boxes import Geometry
 from lookonce.core.detections import Detections
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
+from lookonce.inference.ray.folders import Folder, error_text
 from lookonce.inference.ray.parts import Parts, part_name
-from lookonce.inference.ray.places import Place, said
 from lookonce.io.images import ImageError, decode_image
+from lookonce.io.parallel import parallel_map
 from lookonce.io.resize import to_input
+
+
+class Attempts:
+    """Counts for one run, in a process of its own; all of it is small."""
+
+    def __init__(self, workers: int, retries: int) -> None:
+        """`workers` run at a time; a part may lose its worker `retries` times."""
+        # One more than deaths over parts can need: of those, a part's own count tells more.
+        self._most_starts = workers * (2 + retries)
+        self._most_begun = 1 + retries
+        self._starts = 0
+        self._begun: Counter[str] = Counter()
+
+    def start(self) -> bool:
+        """A worker starts: whether it may; not where so many did without one part's end."""
+        self._starts += 1
+        return self._starts <= self._most_starts
+
+    def begin(self, part: str) -> bool:
+        """A worker begins a part: whether it may; not where so many died over it."""
+        self._begun[part] += 1
+        return self._begun[part] <= self._most_begun
+
+    def end(self, part: str) -> None:
+        """A part is written."""
+        self._starts = 0
+        self._begun.pop(part, None)
+
+
+def attempts_actor(workers: int, retries: int) -> Any:
+    """An Attempts that every worker reaches; it takes no processor."""
+    import ray
+
+    # Should its machine die, it counts from nothing: a run is then longer, not wrong.
+    remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
+    return remote.remote(workers, retries)
+
 
 # Stores answer late, and many at once.
 _READERS = 8
@@ -42,7 +79,7 @@ Prepared = tuple[NDArray[np.float32], Geometry]
 class Job:
     """What every worker needs to know; the images come part by part."""
 
-    source: Place
+    source: Folder
     output: Parts
     conf: float
     iou: float
@@ -72,7 +109,7 @@ class Worker:
         if not ray.get(attempts.start.remote()):
             self._refusal = f"worker after worker died before one part was done. {_fix(job)}"
             return
-        # Raised here, an error would only restart the actor; told with the first part, it ends the run.
+        # Raised here, an error would only restart the actor; reported with the first part, it ends the run.
         try:
             with tempfile.TemporaryDirectory() as folder:
                 model = Path(folder) / "model.onnx"
@@ -96,16 +133,16 @@ class Worker:
         }
         if self._detector is not None:
             if not ray.get(self._attempts.begin.remote(tally["part"])):
-                return pa.Table.from_pylist([{**tally, "error": _deadly(self._job, keys)}])
+                return pa.Table.from_pylist([{**tally, "error": _crash_message(self._job, keys)}])
             try:
-                tally["objects"], tally["rejects"] = do_part(self._detector, self._job, keys)
+                tally["objects"], tally["rejects"] = process_part(self._detector, self._job, keys)
             except LookonceError as error:
                 tally["error"] = str(error)
             ray.get(self._attempts.end.remote(tally["part"]))
         return pa.Table.from_pylist([tally])
 
 
-def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
+def process_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
     """Look at a part's images and write it: how many objects and rejects. Raises LookonceError."""
     answers: list[tuple[str, Detections | str]] = []
     unreachable: list[str] = []
@@ -120,7 +157,12 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
         answers.extend((key, one) for (key, _), one in zip(batch, found, strict=True))
         batch.clear()
 
-    for key, read in _read_ahead(detector, job, keys):
+    def prepare(key: str) -> Prepared:
+        pixels = decode_image(_fetch(job.source, key), key)
+        return to_input(pixels, detector.card.input_size, detector.card.resize)
+
+    # Large originals are not kept; readers of a store that answers nobody are not waited for.
+    for key, read in parallel_map(prepare, keys, _READERS, ahead=job.batch + _READERS):
         try:
             batch.append((key, read.result()))
             waited = 0
@@ -139,28 +181,7 @@ def do_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int
     return job.output.write(keys, answers)
 
 
-def _read_ahead(detector: Detector, job: Job, keys: Sequence[str]) -> Iterator[tuple[str, Future[Prepared]]]:
-    """Each image in turn, while threads read and resize the next; large originals are not kept."""
-
-    def prepare(key: str) -> Prepared:
-        pixels = decode_image(_fetch(job.source, key), key)
-        return to_input(pixels, detector.card.input_size, detector.card.resize)
-
-    readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
-    reading: deque[tuple[str, Future[Prepared]]] = deque()
-    try:
-        for key in keys:
-            reading.append((key, readers.submit(prepare, key)))
-            if len(reading) > job.batch + _READERS:
-                yield reading.popleft()
-        while reading:
-            yield reading.popleft()
-    finally:
-        # Not waited for: with a store that answers nobody, each would take its minute.
-        readers.shutdown(wait=False, cancel_futures=True)
-
-
-def _fetch(source: Place, key: str) -> bytes:
+def _fetch(source: Folder, key: str) -> bytes:
     """An image's bytes; what may pass is tried again. Raises ImageError."""
     started = time.monotonic()
     for attempt in range(_TRIES):
@@ -171,25 +192,23 @@ def _fetch(source: Place, key: str) -> bytes:
         except Exception as error:
             final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
             if final or attempt == _TRIES - 1 or time.monotonic() > started + _TRY_SECONDS:
-                raise UnreachableError(f"{key}: cannot be opened ({said(error)})", final) from error
+                raise UnreachableError(f"{key}: cannot be opened ({error_text(error)})", final) from error
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     if len(data) > _MOST_BYTES:
         raise ImageError(f"{key}: more than {_MOST_BYTES:,} bytes, which no image has; give another file")
     return data
 
 
-def _outage(source: Place, unreachable: list[str], images: int) -> LookonceError:
+def _outage(source: Folder, unreachable: list[str], images: int) -> LookonceError:
     """What to say where it isn't the images that are at fault."""
-    place = (
-        "a folder that all machines of the cluster have" if source.local else "the network and credentials"
-    )
+    fix = "a folder that all machines of the cluster have" if source.local else "the network and credentials"
     return LookonceError(
         f"{source.name}: {len(unreachable)} of {images} images can't be reached from a worker, such as "
-        f"{unreachable[0]}. Check {place}; the same command goes on where it stopped."
+        f"{unreachable[0]}. Check {fix}; the same command goes on where it stopped."
     )
 
 
-def _deadly(job: Job, keys: Sequence[str]) -> str:
+def _crash_message(job: Job, keys: Sequence[str]) -> str:
     names = keys[0] if len(keys) == 1 else f"the {len(keys)} images from {keys[0]} to {keys[-1]}"
     return f"{job.source.name}: worker after worker died over {names}. {_fix(job)}"
 

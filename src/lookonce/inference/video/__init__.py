@@ -2,10 +2,9 @@
 
 from lookonce.inference.video.frame import Frame, VideoError
 from lookonce.inference.video.live import LiveSource
+from lookonce.inference.video.pipeline import STAGES, Tally, detect_video
 from lookonce.inference.video.reading import VideoFile
-from lookonce.inference.video.tally import STAGES, Tally
 from lookonce.inference.video.tracker import LOWEST_SCORE, Tracker
-from lookonce.inference.video.watch import watch
 from lookonce.inference.video.writing import CONTAINERS, VideoWriter, check_ending
 
 __all__ = [
@@ -20,5 +19,5 @@ __all__ = [
     "VideoFile",
     "VideoWriter",
     "check_ending",
-    "watch",
+    "detect_video",
 ]

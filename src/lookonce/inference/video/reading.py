@@ -24,15 +24,15 @@ _MOST_BROKEN_READS = 100
 class VideoFile:
     """A video file, or one behind an http(s) address, read from its first frame to its last.
 
-    `rate` frames a second (average), `frames` as the file declares them (0: it doesn't say), `broken` frames
+    `rate` frames a second (average), `frames` as the file declares them (0: unknown), `broken` frames
     that could not be decoded so far, `truncated` whether the file ended early (known after the last frame).
     """
 
     live = False
 
-    def __init__(self, source: str, say: Callable[[str], None] = print) -> None:
-        """Open `source` and look at its head; `say` is told of damage. Raises VideoError."""
-        self.source, self._say = source, say
+    def __init__(self, source: str, report: Callable[[str], None] = print) -> None:
+        """Open `source` and look at its head; `report` is told of damage. Raises VideoError."""
+        self.source, self._report = source, report
         self.broken, self.truncated = 0, False
         with self._open() as container:
             stream = self._video_stream(container)
@@ -103,9 +103,9 @@ class VideoFile:
     def _broken(self, what: str) -> None:
         self.broken += 1
         if self.broken <= _MOST_REPORTS:
-            self._say(f"{self.source}: {what}; left out")
+            self._report(f"{self.source}: {what}; left out")
         elif self.broken == _MOST_REPORTS + 1:
-            self._say(f"{self.source}: more frames are damaged; the count is in the summary")
+            self._report(f"{self.source}: more frames are damaged; the count is in the summary")
 
     def _look_at_end(self, number: int, last: Fraction | None) -> None:
         if last is None:
@@ -116,13 +116,13 @@ class VideoFile:
         end = last + 1 / self.rate
         if self.frames > self._packets:
             self.truncated = True
-            self._say(
+            self._report(
                 f"{self.source}: the file ends early, after {number} of {self.frames} frames "
                 f"({float(end):.1f} s). Copy it anew; what could be read was used."
             )
         elif not self.frames and self._declared_end is not None and self._declared_end - end > 2:
             self.truncated = True
-            self._say(
+            self._report(
                 f"{self.source}: the file ends early, at {float(end):.1f} of "
                 f"{float(self._declared_end):.1f} s. Copy it anew; what could be read was used."
             )

@@ -1,4 +1,4 @@
-"""Where a service is: its address in the forms that people give it, and connections to it."""
+"""The address of a service, parsed, and connections to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SIGNATURES = (
 
 @dataclass(frozen=True)
 class ScoringAddress:
-    """A service's `/score`: `url` with everything, `shown` without the query, for messages."""
+    """The URL of a service's `/score`; `shown` omits the query, for messages."""
 
     url: str
     shown: str
@@ -35,9 +35,9 @@ class ScoringAddress:
 
     @classmethod
     def parse(cls, uri: str, query: Mapping[str, object] | None = None) -> ScoringAddress:
-        """Of an address with or without /score at its end and http:// at its start. Raises LookonceError.
+        """Parse an address, with or without http:// and /score. Raises LookonceError.
 
-        `query` is added to what the address has; entries of None are left out.
+        `query` is appended to the address's own query; None values are omitted.
         """
         text = uri.strip()
         parts = _split(text if "://" in text else f"http://{text}", uri)
@@ -45,21 +45,21 @@ class ScoringAddress:
         if path.rpartition("/")[2] != "score":
             path += "/score"
         added = urlencode({name: value for name, value in (query or {}).items() if value is not None})
-        asked = "&".join(filter(None, (parts.query, added)))
+        combined = "&".join(filter(None, (parts.query, added)))
         return cls(
-            urlunsplit((parts.scheme, parts.netloc, path, asked, "")),
+            urlunsplit((parts.scheme, parts.netloc, path, combined, "")),
             urlunsplit((parts.scheme, parts.netloc, path, "", "")),
             str(parts.hostname),
             parts.scheme,
         )
 
     def beside(self, name: str) -> str:
-        """Another route of the same service."""
+        """Return the URL of another route of the same service."""
         return urljoin(self.shown, name)
 
     @property
-    def is_here(self) -> bool:
-        """Whether it is this machine."""
+    def is_local(self) -> bool:
+        """Whether the host is this machine."""
         try:
             return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -67,7 +67,7 @@ class ScoringAddress:
 
 
 def describe(target: str) -> str:
-    """A redirect's target, without what may be secret in it."""
+    """Describe a redirect's target without its credentials and query."""
     try:
         parts = urlsplit(target)
     except ValueError:
@@ -77,9 +77,9 @@ def describe(target: str) -> str:
 
 
 def open_pool(address: ScoringAddress, connections: int) -> urllib3.PoolManager:
-    """Connections to one service; through HTTP_PROXY or HTTPS_PROXY, unless it is on this machine."""
+    """Open a connection pool, through HTTP_PROXY or HTTPS_PROXY unless the service is on this machine."""
     proxy = urllib.request.getproxies().get(address.scheme)
-    if not proxy or address.is_here or urllib.request.proxy_bypass(address.host):
+    if not proxy or address.is_local or urllib.request.proxy_bypass(address.host):
         return urllib3.PoolManager(num_pools=1, maxsize=connections, block=True)
     return urllib3.ProxyManager(
         proxy if "://" in proxy else f"http://{proxy}", num_pools=2, maxsize=connections, block=True
@@ -87,7 +87,7 @@ def open_pool(address: ScoringAddress, connections: int) -> urllib3.PoolManager:
 
 
 def media_type(content: bytes) -> str:
-    """By an image file's first bytes; what is unknown here, the service may know."""
+    """Guess the media type from an image file's first bytes; application/octet-stream if unknown."""
     for start, kind in _SIGNATURES:
         if content.startswith(start):
             return kind
@@ -97,7 +97,7 @@ def media_type(content: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """One line of a stranger's text, without what would move a terminal's cursor or change its colours."""
+    """Return untrusted text as one short line without control characters."""
     line = " ".join(
         "".join(sign if sign.isprintable() else " " for sign in text[: 2 * _SHOWN_LETTERS]).split()
     )
@@ -105,19 +105,21 @@ def printable(text: str) -> str:
 
 
 def _split(text: str, given: str) -> SplitResult:
-    # The address itself isn't repeated where it holds a password.
+    # The message does not repeat the address where it may contain a password.
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise LookonceError(
-            f"the service's address can't be read ({error}); expected {DEFAULT_URI}."
+            f"the service's address is malformed ({error}); expected {DEFAULT_URI}."
         ) from error
     if parts.username is not None:
         raise LookonceError(
-            "the service's address holds a user or a password. Leave them out; a key goes into "
+            "the service's address contains a user or a password. Leave them out; set a key in "
             "WEBSERVICE_KEY."
         )
     if parts.scheme not in ("http", "https") or not host or any(sign.isspace() for sign in text):
-        raise LookonceError(f"{printable(given)!r} is no service's address; expected such as {DEFAULT_URI}.")
+        raise LookonceError(
+            f"{printable(given)!r} is not a service's address; expected something like {DEFAULT_URI}."
+        )
     return parts

@@ -1,4 +1,4 @@
-"""A client of `/score`: an image's file in, the service's answer out, or the reason why there is none."""
+"""HTTP client of `/score`: send an image file, return its detections."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from urllib3.util.retry import Retry
 
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress, media_type, open_pool, printable
-from lookonce.serving.client.failures import BUSY, Explainer, NoAnswerError, Reply, may_pass
+from lookonce.serving.client.failures import BUSY, Explainer, ImageFailedError, Reply, is_transient
 
-_MOST_IMAGE_BYTES, _MOST_ANSWER_BYTES = 256 * 2**20, 64 * 2**20
+_MOST_IMAGE_BYTES, _MOST_RESPONSE_BYTES = 256 * 2**20, 64 * 2**20
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.25, 8.0
 _CONNECT_SECONDS = 10.0
 _CARD_SECONDS = 5.0
 _CORNERS = ("topX", "topY", "bottomX", "bottomY")
-# Azure's endpoints answer 424 for whatever the model's own server refused, and say here what that was.
+# Azure's endpoints return 424 for any error of the model's server, with the original status in this header.
 _INNER_STATUS = "ms-azureml-model-error-statuscode"
 
 
 class ScoringClient:
-    """Sends images to the service at `address`; any thread may call it.
+    """Send images to a service; thread-safe.
 
-    `key` goes along as a bearer token, and nowhere else: redirects aren't followed. `key_name` is what
-    messages call it. An image gets `timeout_seconds`, with up to `retries` further attempts and the waits
-    between them when the service is busy (429, 503), not there, or drops the connection.
+    Args:
+        address: the service.
+        key: sent as a bearer token to this address only: redirects are not followed.
+        key_name: name of the key in messages.
+        deployment: one deployment of an Azure endpoint.
+        timeout_seconds: time limit of an image, including all attempts.
+        retries: further attempts when the service is busy (429, 503), unreachable or drops the connection.
+        connections: size of the connection pool.
     """
 
     def __init__(
@@ -55,15 +60,15 @@ class ScoringClient:
         self._pool = open_pool(address, connections)
 
     def score(self, image: Path) -> dict[str, Any]:
-        """A file's answer, as `Detections.to_json` writes it. Raises ServiceError or NoAnswerError."""
-        reply = self._persistent(read_file(image), image)
+        """Return a file's detections, as in `Detections.to_json`. Raises ServiceError or ImageFailedError."""
+        reply = self._post_with_retries(read_file(image), image)
         try:
-            return {"filename": image.name, **read_answer(reply.body)}
+            return {"filename": image.name, **parse_response(reply.body)}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise self._explain.of_content(reply) from error
+            raise self._explain.for_content(reply) from error
 
     def classes(self) -> list[str]:
-        """The model's class names in their order; none where the service doesn't tell, as behind Azure."""
+        """Return the model's class names in order; empty if the service does not list them, as on Azure."""
         until = time.monotonic() + min(self._timeout, _CARD_SECONDS)
         try:
             reply = self._request("GET", self.address.beside("model"), None, until)
@@ -73,12 +78,12 @@ class ScoringClient:
             return []
 
     def post(self, content: bytes, until: float | None = None) -> Reply:
-        """One attempt, up to `until` on the monotonic clock. Raises urllib3's HTTPError, or OSError."""
+        """Send one request, until `until` on the monotonic clock. Raises urllib3's HTTPError or OSError."""
         if until is None:
             until = time.monotonic() + self._timeout
         return self._request("POST", self.address.url, content, until)
 
-    def _persistent(self, content: bytes, image: Path) -> Reply:
+    def _post_with_retries(self, content: bytes, image: Path) -> Reply:
         until = time.monotonic() + self._timeout
         for attempt in range(self._retries + 1):
             wait = _back_off(attempt)
@@ -86,13 +91,13 @@ class ScoringClient:
                 reply = self.post(content, until)
                 if reply.status == 200:
                     return reply
-                failure = self._explain.of_status(reply, image)
+                failure = self._explain.for_status(reply, image)
                 if reply.status not in BUSY:
                     raise failure
-                wait = max(wait, _asked_wait(reply))
+                wait = max(wait, _retry_after(reply))
             except (HTTPError, OSError) as error:
-                failure = self._explain.of_failure(error, image, attempt + 1)
-                if not may_pass(error):
+                failure = self._explain.for_exception(error, image, attempt + 1)
+                if not is_transient(error):
                     raise failure from error
             if attempt == self._retries or time.monotonic() + wait >= until:
                 break
@@ -113,7 +118,7 @@ class ScoringClient:
             decode_content=False,
         )
         try:
-            body = _bounded(response, until)
+            body = _read_limited(response, until)
         except BaseException:
             response.close()
             raise
@@ -124,28 +129,28 @@ class ScoringClient:
 
 
 def read_file(image: Path) -> bytes:
-    """An image's file as it is. Raises NoAnswerError."""
+    """Read an image file. Raises ImageFailedError."""
     try:
         size = image.stat().st_size
         if size > _MOST_IMAGE_BYTES:
-            raise NoAnswerError(
-                f"{image}: {size:,} bytes are more than is sent ({_MOST_IMAGE_BYTES:,}). Make it smaller."
+            raise ImageFailedError(
+                f"{image}: {size:,} bytes exceed the limit of {_MOST_IMAGE_BYTES:,}. Make the image smaller."
             )
         content = image.read_bytes()
     except OSError as error:
-        raise NoAnswerError(f"{image}: can't be read: {error.strerror or error}.") from error
+        raise ImageFailedError(f"{image}: cannot be read: {error.strerror or error}.") from error
     if not content:
-        raise NoAnswerError(f"{image}: the file is empty. Copy or export it again.")
+        raise ImageFailedError(f"{image}: the file is empty. Copy or export it again.")
     return content
 
 
-def read_answer(body: bytes) -> dict[str, Any]:
-    """The one image of an answer: width, height and boxes, checked.
+def parse_response(body: bytes) -> dict[str, Any]:
+    """Parse and validate the response for one image: width, height and boxes.
 
-    Raises ValueError, KeyError, TypeError or RecursionError for anything else.
+    Raises ValueError, KeyError, TypeError or RecursionError for any other content.
     """
-    (one,) = json.loads(body)
-    width, height = int(one["width"]), int(one["height"])
+    (content,) = json.loads(body)
+    width, height = int(content["width"]), int(content["height"])
     if min(width, height) < 1:
         raise ValueError("an image without a size")
     boxes = [
@@ -154,37 +159,37 @@ def read_answer(body: bytes) -> dict[str, Any]:
             "score": _finite(box["score"]),
             "box": {corner: _finite(box["box"][corner]) for corner in _CORNERS},
         }
-        for box in one["boxes"]
+        for box in content["boxes"]
     ]
     return {"width": width, "height": height, "boxes": boxes}
 
 
-def in_pixels(answer: dict[str, Any], box: dict[str, Any]) -> list[float]:
-    """[left, top, right, bottom] of one of the answer's boxes."""
-    size = (answer["width"], answer["height"]) * 2
+def in_pixels(image: dict[str, Any], box: dict[str, Any]) -> list[float]:
+    """Convert one of an image's boxes to [left, top, right, bottom] in pixels."""
+    size = (image["width"], image["height"]) * 2
     return [box["box"][corner] * side for corner, side in zip(_CORNERS, size, strict=True)]
 
 
-def _bounded(response: urllib3.BaseHTTPResponse, until: float) -> bytes:
+def _read_limited(response: urllib3.BaseHTTPResponse, until: float) -> bytes:
     parts, size = [], 0
-    # Piece by piece: a timeout holds for one piece, and a service could send one for ever.
+    # In chunks: a timeout applies to each read, and a service could keep sending.
     while part := response.read1(2**16):
         parts.append(part)
         size += len(part)
-        if size > _MOST_ANSWER_BYTES:
-            raise ProtocolError(f"an answer of more than {_MOST_ANSWER_BYTES:,} bytes")
+        if size > _MOST_RESPONSE_BYTES:
+            raise ProtocolError(f"a response of more than {_MOST_RESPONSE_BYTES:,} bytes")
         if time.monotonic() > until:
-            raise TimeoutError("the answer takes too long")
+            raise TimeoutError("the response takes too long")
     return b"".join(parts)
 
 
 def _back_off(attempt: int) -> float:
-    """Doubling, and a random part of that, so that many clients don't come back together."""
+    """Return exponential backoff with jitter, so that clients do not retry in step."""
     return min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt) * random.uniform(0.5, 1)
 
 
-def _asked_wait(reply: Reply) -> float:
-    """Seconds of Retry-After, a number or a date; a little more, at random."""
+def _retry_after(reply: Reply) -> float:
+    """Parse Retry-After (seconds or a date), with jitter added; 0 if absent."""
     try:
         seconds = Retry().parse_retry_after(reply.headers.get("retry-after", "0"))
     except (InvalidHeader, ValueError, OverflowError):
@@ -200,8 +205,8 @@ def _finite(value: object) -> float:
 
 
 def _header_text(text: str, what: str) -> str:
-    """Fit for a header, with its UTF-8 bytes one by one; never shown, for it may be a key."""
+    """Encode text for a header as UTF-8 bytes; errors do not show it, as it may be a key."""
     text = text.strip()
     if not text or not text.isprintable():
-        raise LookonceError(f"{what} is empty, or has signs that it can't have. Copy it again.")
+        raise LookonceError(f"{what} is empty or has unprintable characters. Copy it again.")
     return text.encode().decode("latin-1")

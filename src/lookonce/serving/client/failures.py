@@ -1,4 +1,4 @@
-"""Why an image has no answer: statuses and broken exchanges as messages with their fix."""
+"""Errors of the client: HTTP statuses and network failures as messages with a fix."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ BUSY = (429, 503)
 
 
 class ServiceError(LookonceError):
-    """The service can't be used as it is or as it was addressed; another image would fare no better."""
+    """The service is unusable or the address is wrong; other images would fail as well."""
 
 
-class NoAnswerError(LookonceError):
-    """This image got no answer; others may."""
+class ImageFailedError(LookonceError):
+    """This image failed; others may succeed."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer; `status` is the service's own, also from behind an endpoint that wraps it."""
+    """One HTTP response; `status` is the service's own, unwrapped from an Azure endpoint's."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,95 +42,95 @@ class Reply:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Knows how the service was addressed: its address, the variable of its key, and whether that was set."""
+    """Explains failures, given how the service was addressed: URL, name of the key, whether it was set."""
 
     shown: str
     key_name: str
     has_key: bool
     timeout_seconds: float
 
-    def of_status(self, reply: Reply, image: Path) -> LookonceError:
-        """What an answer other than 200 means."""
-        status, said = reply.status, _said(reply)
+    def for_status(self, reply: Reply, image: Path) -> LookonceError:
+        """Explain a status other than 200."""
+        status, reason = reply.status, _service_message(reply)
         if status in (401, 403) and not self.has_key:
             return ServiceError(
-                f"{self.shown} wants a key ({status}). Set {self.key_name} to it; "
-                "--key-env names another variable."
+                f"{self.shown} requires a key ({status}). Set {self.key_name}, or name another variable with "
+                "--key-env."
             )
         if status in (401, 403):
             return ServiceError(
-                f"{self.shown} refuses the key in {self.key_name} ({status}). Set it to this service's key; "
-                "it may have been renewed."
+                f"{self.shown} rejects the key in {self.key_name} ({status}). Set it to this "
+                "service's current key."
             )
         if 300 <= status < 400:
             return ServiceError(
-                f"{self.shown} sends its visitors on to {describe(reply.headers.get('location', ''))}. "
-                "Nothing was sent there; if that is the service, give it as --uri or SCORING_URI."
+                f"{self.shown} redirects to {describe(reply.headers.get('location', ''))}. Redirects are not "
+                "followed; if that is the service, pass it as --uri or SCORING_URI."
             )
         if status in (404, 405):
             return ServiceError(
-                f"{self.shown} is not a service's /score ({status}{said}). Check --uri or SCORING_URI: of "
-                "`lookonce serve` it is http://HOST:8080, of Azure ML the endpoint's scoring URI."
+                f"{self.shown} is not a service's /score ({status}{reason}). Check --uri or SCORING_URI: "
+                "http://HOST:8080 for `lookonce serve`, the endpoint's scoring URI for Azure ML."
             )
         if status in BUSY:
-            return NoAnswerError(
-                f"{image}: the service is busy ({status}{said}). Try again later, or allow more --retries "
+            return ImageFailedError(
+                f"{image}: the service is busy ({status}{reason}). Try again later, or raise --retries "
                 "and --timeout."
             )
-        return NoAnswerError(f"{image}: the service answered {status}{said}.")
+        return ImageFailedError(f"{image}: the service returned {status}{reason}.")
 
-    def of_content(self, reply: Reply) -> ServiceError:
-        """What a 200 means that holds something else than detections."""
+    def for_content(self, reply: Reply) -> ServiceError:
+        """Explain a 200 without detections."""
         kind = printable(reply.headers.get("content-type", "of no type"))
         return ServiceError(
-            f"{self.shown} answered, but not with detections ({kind}). Check --uri or SCORING_URI: expected "
-            "is the address of a service's /score, not of a page."
+            f"{self.shown} did not return detections ({kind}). Check --uri or SCORING_URI: expected the "
+            "address of a service's /score, not of a page."
         )
 
-    def of_failure(self, error: Exception, image: Path, attempts: int) -> LookonceError:
-        """What an exchange without an answer means; `error` is urllib3's or the system's."""
-        tried = f", {attempts} attempts" if attempts > 1 else ""
+    def for_exception(self, error: Exception, image: Path, attempts: int) -> LookonceError:
+        """Explain a failed exchange; `error` is urllib3's or the system's."""
+        tries = f", {attempts} attempts" if attempts > 1 else ""
         reason = printable(str(error.__cause__ or error)).rstrip(".")
         if isinstance(error, SSLError) and "WRONG_VERSION" in reason.upper():
-            return ServiceError(f"{self.shown} doesn't speak TLS. Write http:// in place of https://.")
+            return ServiceError(f"{self.shown} does not use TLS. Use http:// instead of https://.")
         if isinstance(error, SSLError):
             return ServiceError(
-                f"{self.shown}: no safe connection ({reason}). Check the host's name; where an organisation "
-                "signs certificates itself, name its authority's file in SSL_CERT_FILE."
+                f"{self.shown}: no secure connection ({reason}). Check the host name; for a private "
+                "certificate authority, set SSL_CERT_FILE to its certificate."
             )
         if isinstance(error, NameResolutionError):
             return ServiceError(f"{self.shown}: no such host. Check --uri or SCORING_URI, and the network.")
         if isinstance(error, ProxyError):
             return ServiceError(
-                f"{self.shown}: the proxy doesn't answer ({reason}). Check HTTPS_PROXY, HTTP_PROXY "
+                f"{self.shown}: the proxy does not respond ({reason}). Check HTTPS_PROXY, HTTP_PROXY "
                 "and NO_PROXY."
             )
         if isinstance(error, NewConnectionError | ConnectTimeoutError):
             return ServiceError(
-                f"nobody answers at {self.shown} ({_plainly(error)}{tried}). Start the service there: "
-                "lookonce serve MODEL. Or name another: --uri, SCORING_URI."
+                f"nothing responds at {self.shown} ({_plainly(error)}{tries}). Start the service: "
+                "lookonce serve MODEL. Or choose another with --uri or SCORING_URI."
             )
         if isinstance(error, TimeoutError):
-            return NoAnswerError(
-                f"{image}: no answer from {self.shown} in {self.timeout_seconds:g} s. Try again, or raise "
+            return ImageFailedError(
+                f"{image}: no response from {self.shown} in {self.timeout_seconds:g} s. Try again, or raise "
                 "--timeout."
             )
-        return NoAnswerError(f"{image}: {self.shown} broke off ({reason}{tried}). Try again.")
+        return ImageFailedError(f"{image}: {self.shown} dropped the connection ({reason}{tries}). Try again.")
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether a further attempt may do better; one that took all the time isn't repeated."""
+def is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed; timeouts are not repeated."""
     if isinstance(error, SSLError | NameResolutionError | ProxyError):
         return False
     return isinstance(error, NewConnectionError | ConnectTimeoutError | ProtocolError | ConnectionError)
 
 
-def _said(reply: Reply) -> str:
-    """The service's own words, in any of the forms that they come in, or nothing."""
+def _service_message(reply: Reply) -> str:
+    """Return the service's own error message, in any known form, or an empty string."""
     try:
         content = json.loads(reply.body)
-        told = content.get("error", content.get("message", ""))
-        text = told.get("message", "") if isinstance(told, dict) else told
+        error = content.get("error", content.get("message", ""))
+        text = error.get("message", "") if isinstance(error, dict) else error
     except (ValueError, AttributeError, RecursionError):
         return ""
     text = printable(str(text)).rstrip(". ")

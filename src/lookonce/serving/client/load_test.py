@@ -1,4 +1,4 @@
-"""What a running service bears: clients that send images one after the other, counted and timed."""
+"""Load test: concurrent clients send images for a while; count and time the responses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lookonce.serving.client.client import ScoringClient
 from lookonce.serving.client.failures import Reply
 
 PERCENTILES = (50, 95, 99)
-# Whoever is refused comes back after this, and not a thousand times a second.
+# A client whose request failed pauses, instead of retrying a thousand times a second.
 _AFTER_FAILURE_SECONDS = 0.05
 
 
 @dataclass
-class Load:
-    """What `clients` saw in `seconds`.
+class LoadResult:
+    """Results of a load test with `clients` over `seconds`.
 
-    `outcomes` counts HTTP statuses, "timeout" and "no connection"; `latencies` are the seconds of the answers
-    200, `stages` the milliseconds that the service says it spent in each of its stages.
+    `outcomes` counts HTTP statuses, "timeout" and "no connection". `latencies` holds the seconds of each 200
+    response, `stages` the milliseconds per stage that the service reports in Server-Timing.
     """
 
     clients: int
@@ -36,15 +36,15 @@ class Load:
     latencies: array[float] = field(default_factory=lambda: array("d"))
     stages: dict[str, array[float]] = field(default_factory=dict)
 
-    def add(self, other: Load) -> None:
-        """What one more client saw at the same time."""
+    def add(self, other: LoadResult) -> None:
+        """Add the results of another client."""
         self.outcomes.update(other.outcomes)
         self.latencies.extend(other.latencies)
         for stage, values in other.stages.items():
             self.stages.setdefault(stage, array("d")).extend(values)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures, times in milliseconds; None where nothing was answered."""
+        """Return all figures, times in milliseconds; None without successful responses."""
         ordered = sorted(self.latencies)
         return {
             "clients": self.clients,
@@ -62,41 +62,41 @@ class Load:
         }
 
 
-def measure(client: ScoringClient, contents: Sequence[bytes], clients: int, seconds: float) -> Load:
-    """Let `clients` threads send `contents` in turn for `seconds`, without further attempts."""
-    turns, taking, barrier = count(), Lock(), Barrier(clients + 1)
-    loads = [Load(1) for _ in range(clients)]
+def measure(client: ScoringClient, contents: Sequence[bytes], clients: int, seconds: float) -> LoadResult:
+    """Send `contents` in turn from `clients` threads for `seconds`, without retries."""
+    turns, lock, barrier = count(), Lock(), Barrier(clients + 1)
+    loads = [LoadResult(1) for _ in range(clients)]
 
-    def run(load: Load) -> None:
+    def run(load: LoadResult) -> None:
         barrier.wait()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            with taking:
+            with lock:
                 turn = next(turns)
-            if not _ask(client, contents[turn % len(contents)], load):
+            if not _send_once(client, contents[turn % len(contents)], load):
                 time.sleep(_AFTER_FAILURE_SECONDS)
 
-    # Daemons: Ctrl-C needn't wait for answers.
+    # Daemons: Ctrl-C does not wait for responses.
     threads = [Thread(target=run, args=(load,), name="client", daemon=True) for load in loads]
     for thread in threads:
         thread.start()
     barrier.wait()
-    begun = time.monotonic()
+    started = time.monotonic()
     for thread in threads:
         thread.join()
-    together = Load(clients, time.monotonic() - begun)
+    total = LoadResult(clients, time.monotonic() - started)
     for load in loads:
-        together.add(load)
-    return together
+        total.add(load)
+    return total
 
 
 def percentile(ordered: Sequence[float], share: int) -> float | None:
-    """The smallest value that `share` percent do not exceed (nearest rank); None of nothing."""
+    """Return the `share` percentile of sorted values (nearest rank), or None if there are none."""
     return ordered[max(0, math.ceil(len(ordered) * share / 100) - 1)] if ordered else None
 
 
-def _ask(client: ScoringClient, content: bytes, load: Load) -> bool:
-    begun = time.monotonic()
+def _send_once(client: ScoringClient, content: bytes, load: LoadResult) -> bool:
+    started = time.monotonic()
     try:
         reply = client.post(content)
     except (HTTPError, OSError) as error:
@@ -106,14 +106,14 @@ def _ask(client: ScoringClient, content: bytes, load: Load) -> bool:
     load.outcomes[str(reply.status)] += 1
     if reply.status != 200:
         return False
-    load.latencies.append(time.monotonic() - begun)
+    load.latencies.append(time.monotonic() - started)
     for stage, value in _stages(reply):
         load.stages.setdefault(stage, array("d")).append(value)
     return True
 
 
 def _stages(reply: Reply) -> list[tuple[str, float]]:
-    """Of a Server-Timing header such as `infer;dur=4.2, nms;dur=0.1`."""
+    """Parse a Server-Timing header such as `infer;dur=4.2, nms;dur=0.1`."""
     found = []
     for part in reply.headers.get("server-timing", "").split(",")[:16]:
         stage, _, value = part.strip().partition(";dur=")

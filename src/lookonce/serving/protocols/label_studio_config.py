@@ -1,6 +1,6 @@
-"""Label Studio's side of a detection: a project's labelling config, and predictions that fit it.
+"""Label Studio's formats: a project's labelling config, and predictions that match it.
 
-The service answers Label Studio's requests with these; files of pre-labels hold the same.
+Used by the service and for files of pre-labels.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ _FIX = (
 
 @dataclass(frozen=True)
 class LabelingConfig:
-    """What boxes need of a project's labelling config.
+    """The parts of a project's labelling config that boxes depend on.
 
-    `from_name` names the RectangleLabels, `to_name` the Image, `data_key` the entry of a task's data with the
-    image's address. `labels` maps the names that a model may have for a class, in lower case, to what the
-    project's annotations call it. None: any name as it is.
+    Args:
+        from_name: name of the RectangleLabels tag.
+        to_name: name of the Image tag.
+        data_key: key of the image's URL in a task's data.
+        labels: the project's label for each class name of a model, in lower case; None: keep all names.
     """
 
     from_name: str = "label"
@@ -39,15 +41,15 @@ class LabelingConfig:
     labels: Mapping[str, str] | None = field(default=None)
 
     def label_of(self, name: str) -> str | None:
-        """The project's label for a model's class, None if it has none."""
+        """Return the project's label for a model's class, or None."""
         return name if self.labels is None else self.labels.get(name.strip().lower())
 
 
 def read_config(text: str) -> LabelingConfig:
-    """A project's labelling config (XML, as Settings > Labeling Interface > Code shows it).
+    """Parse a project's labelling config (XML, as in Settings > Labeling Interface > Code).
 
     Raises:
-        LabelError: no XML, or no RectangleLabels on an Image.
+        LabelError: the text is not XML, or has no RectangleLabels for an Image.
     """
     try:
         root = fromstring(text, forbid_dtd=True)
@@ -64,25 +66,25 @@ def read_config(text: str) -> LabelingConfig:
                 f'the labelling config has <Image name="{_name(image)}"> without value="$…"; {_FIX}.'
             )
         return LabelingConfig(_name(tag), _name(image), key[1], _labels(tag))
-    has = "a RectangleLabels whose toName is no Image" if rectangles else "no RectangleLabels"
+    has = "a RectangleLabels whose toName is not an Image" if rectangles else "no RectangleLabels"
     raise LabelError(f"the labelling config has {has}; {_FIX}.")
 
 
 def prediction(
-    found: Detections, config: LabelingConfig | None = None, model_version: str | None = None
+    detections: Detections, config: LabelingConfig | None = None, model_version: str | None = None
 ) -> dict[str, Any]:
-    """An image's detections as Label Studio takes predictions: boxes in percent of the image.
+    """Convert an image's detections to a Label Studio prediction, with boxes in percent of the image.
 
-    Classes that `config` has no label for are left out. `score` is the boxes' mean, which the Data Manager
-    sorts tasks by; 0 without boxes.
+    Classes without a label in `config` are omitted. `score`, which the Data Manager sorts tasks by, is the
+    mean score of the boxes, or 0.
     """
     config = config or LabelingConfig()
-    width, height = found.image_size
+    width, height = detections.image_size
     results = []
     for box, score, index in zip(
-        found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True
+        detections.boxes.tolist(), detections.scores.tolist(), detections.classes.tolist(), strict=True
     ):
-        if (label := config.label_of(found.names[index])) is None:
+        if (label := config.label_of(detections.names[index])) is None:
             continue
         left, right = (_percent(value, width) for value in box[0::2])
         top, bottom = (_percent(value, height) for value in box[1::2])
@@ -106,21 +108,21 @@ def prediction(
             }
         )
     mean = sum(one["score"] for one in results) / len(results) if results else 0.0
-    answer: dict[str, Any] = {"result": results, "score": round(mean, 6)}
+    content: dict[str, Any] = {"result": results, "score": round(mean, 6)}
     if model_version is not None:
-        answer["model_version"] = model_version
-    return answer
+        content["model_version"] = model_version
+    return content
 
 
 def _labels(rectangles: Element) -> dict[str, str]:
-    """By value, alias and `predicted_values`, Label Studio's own way to say what a model calls a label."""
+    """Map names to labels by value, alias and `predicted_values`, which lists a model's class names."""
     known: dict[str, str] = {}
     tags = [tag for tag in rectangles.iter("Label") if tag.get("value")]
-    # A label's own name beats what another one lists.
+    # A label's own name takes precedence over another label's predicted_values.
     for names in (lambda tag: [tag.get("value"), tag.get("alias")], _predicted_values):
         for tag in tags:
             for name in filter(None, names(tag)):
-                # Where there is an alias, annotations hold it instead of the value.
+                # Annotations contain the alias, if there is one, instead of the value.
                 known.setdefault(name.strip().lower(), tag.get("alias") or tag.attrib["value"])
     return known
 

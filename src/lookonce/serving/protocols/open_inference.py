@@ -1,8 +1,8 @@
 """`/v2`: the Open Inference Protocol, in JSON or with binary tensors, and the model repository routes.
 
-The model takes one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with image files
-(base64 in JSON). It answers flat arrays, as many rows as boxes: `boxes` FP32 [m, 4] xyxy in pixels, `scores`
-FP32 [m], `classes` INT64 [m], `labels` BYTES [m], `images` INT64 [m] which image each row belongs to.
+The model has one input, `image`: UINT8 RGB [h, w, 3] or [n, h, w, 3], or BYTES [n] with image files (base64
+in JSON). Outputs are flat arrays with one row per box: `boxes` FP32 [m, 4] xyxy in pixels, `scores` FP32 [m],
+`classes` INT64 [m], `labels` BYTES [m], `images` INT64 [m], the index of the image that a row belongs to.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from starlette.responses import Response
 from lookonce._version import __version__
 from lookonce.core.detections import Detections
 from lookonce.io.images import ImageError, TooManyPixelsError
-from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, Asked, read_request, write_answer
+from lookonce.serving.protocols.tensors import INPUT, OUTPUTS, InferenceRequest, encode_response, read_request
 from lookonce.serving.server.guard import Bodies, response
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Reply, as_json
+from lookonce.serving.server.replies import Refusal, Reply, as_json
 from lookonce.serving.server.served_model import ServedModel
 from lookonce.serving.server.service import Service
 
@@ -28,15 +27,15 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]], bodies: Bodies) -> APIRouter:
-    """The routes below /v2. `service` raises Refusal 503 while the model loads; so does `reload`."""
+    """Create the routes below /v2. `service` and `reload` raise Refusal 503 while the model loads."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
     def served(name: str, version: str | None = None) -> ServedModel:
         model = service().model
         if name != model.name:
-            raise Refusal(404, f"no model of this name; this service has {model.name!r}.")
+            raise Refusal(404, f"no model of this name; this service serves {model.name!r}.")
         if version is not None and version != model.version:
-            raise Refusal(404, f"no such version; this service has {model.version!r}.")
+            raise Refusal(404, f"no such version; this service serves {model.version!r}.")
         return model
 
     @router.get("")
@@ -79,11 +78,13 @@ def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]],
         served(name, version)
         running = service()
         with await bodies.read(request) as body:
-            asked = await asyncio.to_thread(
+            inference = await asyncio.to_thread(
                 read_request, body, request.headers.get(HEADER_LENGTH), running.settings
             )
-            looked = await asyncio.wrap_future(running.submit(asked.images, asked.conf, asked.iou))
-        content, header_length = write_answer(asked, _read(looked.answers), looked.model)
+            result = await asyncio.wrap_future(
+                running.submit(inference.images, inference.conf, inference.iou)
+            )
+        content, header_length = encode_response(inference, _detections_of(result.outcomes), result.model)
         headers = {} if header_length is None else {HEADER_LENGTH: str(header_length)}
         media_type = "application/json" if header_length is None else "application/octet-stream"
         return response(Reply(200, content, media_type, headers))
@@ -101,18 +102,18 @@ def routes(service: Callable[[], Service], reload: Callable[[], Awaitable[str]],
     @router.post("/repository/models/{name}/unload")
     async def unload(name: str) -> Response:
         served(name)
-        raise Refusal(400, "this service always has its one model; end the service instead.")
+        raise Refusal(400, "this service always serves its one model; stop the service instead.")
 
     return router
 
 
-def _read(answers: tuple[Detections | ImageError, ...]) -> list[Detections]:
-    found = []
-    for answer in answers:
-        if isinstance(answer, ImageError):
-            raise Refusal(413 if isinstance(answer, TooManyPixelsError) else 422, f"{answer}.")
-        found.append(answer)
-    return found
+def _detections_of(outcomes: tuple[Detections | ImageError, ...]) -> list[Detections]:
+    detections = []
+    for outcome in outcomes:
+        if isinstance(outcome, ImageError):
+            raise Refusal(413 if isinstance(outcome, TooManyPixelsError) else 422, f"{outcome}.")
+        detections.append(outcome)
+    return detections
 
 
 def _json(content: object) -> Response:
@@ -160,5 +161,4 @@ _INFER: dict[str, Any] = {
         },
     }
 }
-# For whoever reads a request: the type that `tensors` gives.
-__all__ = ["HEADER_LENGTH", "Asked", "routes"]
+__all__ = ["HEADER_LENGTH", "InferenceRequest", "routes"]

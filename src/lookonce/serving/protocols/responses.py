@@ -1,4 +1,4 @@
-"""Detections in the forms that other services answer in."""
+"""Response formats of `/score`, named after the services that use them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,42 @@ from typing import Any
 
 from lookonce.core.detections import Detections
 from lookonce.serving.protocols.label_studio_config import prediction
-from lookonce.serving.server.service import Looked
+from lookonce.serving.server.service import RequestResult
 
 Named = tuple[str, Detections]
 
 
-def write_answer(form: str, names: Sequence[str], looked: Looked) -> Any:
-    """What `/score?format=FORM` answers, ready for JSON; `names` are the images', all of them read.
+def encode_result(form: str, names: Sequence[str], result: RequestResult) -> Any:
+    """Build the JSON content of `/score?format=FORM`.
 
-    azure: Azure AutoML for images. custom-vision: an object an image. ultralytics: `images`. labelstudio:
-    `results`. predecessor: pixel boxes [top, left, bottom, right] with class indices, an object a
-    image. Where it is an object an image, one image has no list around it.
+    Every outcome of `result` must be Detections. azure: Azure AutoML for images, a list. custom-vision and
+    predecessor (pixel boxes [top, left, bottom, right] with class indices): an object per image, in a list
+    unless there is one image. ultralytics: an object with `images`. labelstudio: an object with `results`.
+
+    Args:
+        form: a key of FORMS.
+        names: the images' names.
+        result: the images' detections.
     """
-    found = [answer for answer in looked.answers if isinstance(answer, Detections)]
-    return FORMS[form](list(zip(names, found, strict=True)), looked)
+    detections = [outcome for outcome in result.outcomes if isinstance(outcome, Detections)]
+    return FORMS[form](list(zip(names, detections, strict=True)), result)
 
 
-def _azure(images: list[Named], looked: Looked) -> Any:
+def _azure(images: list[Named], result: RequestResult) -> Any:
     return [found.to_json(name) for name, found in images]
 
 
-def _custom_vision(images: list[Named], looked: Looked) -> Any:
-    return _alone([_custom_vision_one(name, found, looked) for name, found in images])
+def _custom_vision(images: list[Named], result: RequestResult) -> Any:
+    return _unwrap_single([_custom_vision_one(name, found, result) for name, found in images])
 
 
-def _custom_vision_one(name: str, found: Detections, looked: Looked) -> dict[str, Any]:
+def _custom_vision_one(name: str, found: Detections, result: RequestResult) -> dict[str, Any]:
     width, height = found.image_size
     return {
         "id": name,
-        "project": looked.model.name,
-        "iteration": looked.model.version,
-        "created": looked.model.card.created,
+        "project": result.model.name,
+        "iteration": result.model.version,
+        "created": result.model.card.created,
         "predictions": [
             {
                 "probability": _rounded(score),
@@ -55,8 +60,8 @@ def _custom_vision_one(name: str, found: Detections, looked: Looked) -> dict[str
     }
 
 
-def _ultralytics(images: list[Named], looked: Looked) -> Any:
-    milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in looked.seconds.items()}
+def _ultralytics(images: list[Named], result: RequestResult) -> Any:
+    milliseconds = {stage: round(1000 * seconds, 3) for stage, seconds in result.seconds.items()}
     speed = {
         "preprocess": milliseconds["decode"],
         "inference": milliseconds["infer"],
@@ -79,19 +84,19 @@ def _ultralytics(images: list[Named], looked: Looked) -> Any:
             }
             for _, found in images
         ],
-        "metadata": {"imageCount": len(images), "model": looked.model.name},
+        "metadata": {"imageCount": len(images), "model": result.model.name},
     }
 
 
-def _label_studio(images: list[Named], looked: Looked) -> Any:
-    return {"results": [prediction(found, model_version=looked.model.version) for _, found in images]}
+def _label_studio(images: list[Named], result: RequestResult) -> Any:
+    return {"results": [prediction(found, model_version=result.model.version) for _, found in images]}
 
 
-def _predecessor(images: list[Named], looked: Looked) -> Any:
-    answers = []
+def _predecessor(images: list[Named], result: RequestResult) -> Any:
+    content = []
     for _, found in images:
         rows = _rows(found)
-        answers.append(
+        content.append(
             {
                 "bboxes": [
                     [_rounded(value) for value in (top, left, bottom, right)]
@@ -101,7 +106,7 @@ def _predecessor(images: list[Named], looked: Looked) -> Any:
                 "classes": [label for _, _, label in rows],
             }
         )
-    return _alone(answers)
+    return _unwrap_single(content)
 
 
 def _rows(found: Detections) -> list[tuple[list[float], float, int]]:
@@ -112,11 +117,11 @@ def _rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def _alone(answers: list[Any]) -> Any:
-    return answers[0] if len(answers) == 1 else answers
+def _unwrap_single(content: list[Any]) -> Any:
+    return content[0] if len(content) == 1 else content
 
 
-FORMS: dict[str, Callable[[list[Named], Looked], Any]] = {
+FORMS: dict[str, Callable[[list[Named], RequestResult], Any]] = {
     "azure": _azure,
     "custom-vision": _custom_vision,
     "ultralytics": _ultralytics,

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's tensors: requests to images, detections to outputs, JSON or binary."""
+"""Tensors of the Open Inference Protocol: decode requests, encode detections, as JSON or binary."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import as_json, fraction
+from lookonce.serving.server.replies import Refusal, as_json
+from lookonce.serving.server.scoring import fraction
 from lookonce.serving.server.served_model import ServedModel
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.uploads import Upload, image_bytes, read_json, refuse_more
@@ -29,8 +29,8 @@ _EXPECTED = 'expected one input "image": BYTES [n] with image files, or UINT8 [h
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One inference request: `binary` says of each wanted output whether it goes behind the JSON."""
+class InferenceRequest:
+    """One inference request; `binary` maps each requested output to whether it follows the JSON as binary."""
 
     images: list[Upload | NDArray[np.uint8]]
     conf: float | None
@@ -39,8 +39,8 @@ class Asked:
     binary: dict[str, bool]
 
 
-def read_request(body: bytes, header_length: str | None, settings: Settings) -> Asked:
-    """A request's body; `header_length` is its JSON's where tensors follow in binary. Raises Refusal."""
+def read_request(body: bytes, header_length: str | None, settings: Settings) -> InferenceRequest:
+    """Parse a body; `header_length` is the length of its JSON if binary tensors follow. Raises Refusal."""
     if header_length is None:
         header, rest = read_json(body), b""
     else:
@@ -59,18 +59,20 @@ def read_request(body: bytes, header_length: str | None, settings: Settings) -> 
     parameters = _parameters(header)
     identity = header.get("id")
     if identity is not None and not isinstance(identity, str):
-        raise Refusal(400, "id: expected text.")
-    return Asked(
+        raise Refusal(400, "id: expected a string.")
+    return InferenceRequest(
         _images(header["inputs"][0], rest, settings),
         fraction("conf", _text(parameters.get("conf"))),
         fraction("iou", _text(parameters.get("iou"))),
         identity,
-        _wanted(header, bool(parameters.get("binary_data_output", False))),
+        _requested_outputs(header, bool(parameters.get("binary_data_output", False))),
     )
 
 
-def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON where binary tensors follow it."""
+def encode_response(
+    request: InferenceRequest, found: Sequence[Detections], model: ServedModel
+) -> tuple[bytes, int | None]:
+    """Encode the response; return it with the length of its JSON, or None without binary tensors."""
     arrays: dict[str, NDArray[Any]] = {
         "boxes": np.concatenate([one.boxes for one in found]).astype("<f4"),
         "scores": np.concatenate([one.scores for one in found]).astype("<f4"),
@@ -81,7 +83,7 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
     outputs, blocks = [], []
     for output in OUTPUTS:
         name = str(output["name"])
-        if name not in asked.binary:
+        if name not in request.binary:
             continue
         array = arrays[name]
         described: dict[str, Any] = {
@@ -89,15 +91,15 @@ def write_answer(asked: Asked, found: Sequence[Detections], model: ServedModel) 
             "datatype": output["datatype"],
             "shape": list(array.shape),
         }
-        if asked.binary[name]:
+        if request.binary[name]:
             blocks.append(_packed(array))
             described["parameters"] = {"binary_data_size": len(blocks[-1])}
         else:
             described["data"] = array.ravel().tolist()
         outputs.append(described)
     content = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
-    if asked.identity is not None:
-        content["id"] = asked.identity
+    if request.identity is not None:
+        content["id"] = request.identity
     header = as_json(content)
     return header + b"".join(blocks), len(header) if blocks else None
 
@@ -110,7 +112,9 @@ def _images(given: Any, rest: bytes, settings: Settings) -> list[Upload | NDArra
         raise Refusal(400, f"image: shape is {str(shape)[:40]}; {_EXPECTED}.")
     size = _parameters(given).get("binary_data_size")
     if size is not None and (type(size) is not int or size != len(rest)):
-        raise Refusal(400, f"image: binary_data_size is {str(size)[:20]}, {len(rest)} bytes follow the JSON.")
+        raise Refusal(
+            400, f"image: binary_data_size is {str(size)[:20]}, but {len(rest)} bytes follow the JSON."
+        )
     readers: dict[tuple[object, int], Callable[..., list[Upload | NDArray[np.uint8]]]] = {
         ("BYTES", 1): _files,
         ("UINT8", 3): _arrays,
@@ -130,7 +134,7 @@ def _files(
         contents = _unpacked(data, shape[0])
     else:
         if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
-            raise Refusal(400, "image: data of BYTES in JSON is a list of base64 texts.")
+            raise Refusal(400, "image: data of BYTES in JSON must be a list of base64 strings.")
         contents = [image_bytes(one, f"image {index}") for index, one in enumerate(data)]
     if len(contents) != shape[0]:
         raise Refusal(400, f"image: shape says {shape[0]} images, data has {len(contents)}.")
@@ -145,44 +149,44 @@ def _arrays(
     if channels != 3:
         raise Refusal(400, f"image: {channels} channels; {_EXPECTED}.")
     if height * width > settings.max_pixels:
-        raise Refusal(413, f"image: {width} x {height} pixels; at most {settings.max_pixels:,} are taken.")
+        raise Refusal(413, f"image: {width} x {height} pixels; at most {settings.max_pixels:,} are allowed.")
     if isinstance(data, bytes):
         if len(data) != count * height * width * 3:
             raise Refusal(
-                400, f"image: shape {shape} needs {count * height * width * 3} bytes, {len(data)} came."
+                400, f"image: shape {shape} needs {count * height * width * 3} bytes, got {len(data)}."
             )
         array = np.frombuffer(data, np.uint8)
     else:
         try:
-            # float64 holds each of 0..255 exactly, and shows what else was sent.
+            # float64 represents 0..255 exactly and preserves invalid values for the check below.
             values = np.array(data, np.float64).ravel()
         except (TypeError, ValueError, OverflowError) as error:
             raise Refusal(
-                400, "image: data of UINT8 in JSON is a list of numbers, flat or as nested as shape."
+                400, "image: data of UINT8 in JSON must be a list of numbers, flat or nested like shape."
             ) from error
         if len(values) != count * height * width * 3:
             raise Refusal(
-                400, f"image: shape {shape} needs {count * height * width * 3} numbers, {len(values)} came."
+                400, f"image: shape {shape} needs {count * height * width * 3} numbers, got {len(values)}."
             )
         array = values.astype(np.uint8)
         if not np.array_equal(array, values):
-            raise Refusal(400, "image: UINT8 are whole numbers from 0 to 255.")
+            raise Refusal(400, "image: UINT8 values must be whole numbers from 0 to 255.")
     return list(array.reshape(count, height, width, 3))
 
 
-def _wanted(header: dict[str, Any], all_binary: bool) -> dict[str, bool]:
+def _requested_outputs(header: dict[str, Any], all_binary: bool) -> dict[str, bool]:
     known = [str(output["name"]) for output in OUTPUTS]
     if not header.get("outputs"):
         return dict.fromkeys(known, all_binary)
-    wanted = {}
+    binary = {}
     if not isinstance(header["outputs"], list):
         raise Refusal(400, "outputs: expected a list.")
     for output in header["outputs"]:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in known:
             raise Refusal(400, f"outputs: no {str(name)[:40]!r}; this model has {', '.join(known)}.")
-        wanted[str(name)] = bool(_parameters(output).get("binary_data", all_binary))
-    return wanted
+        binary[str(name)] = bool(_parameters(output).get("binary_data", all_binary))
+    return binary
 
 
 def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
@@ -197,7 +201,7 @@ def _text(value: object) -> str | None:
 
 
 def _packed(array: NDArray[Any]) -> bytes:
-    """Little-endian rows; of text, each with its length in four bytes before it."""
+    """Encode as little-endian rows; strings are each prefixed with their length in four bytes."""
     if array.dtype != object:
         return bytes(array.tobytes())
     encoded = [text.encode("utf-8", "backslashreplace") for text in array]
@@ -216,5 +220,7 @@ def _unpacked(data: bytes, count: int) -> list[bytes]:
         contents.append(data[position + 4 : position + 4 + length])
         position += 4 + length
     if position != len(data):
-        raise Refusal(400, "image: BYTES are a length in four bytes, little-endian, then that many, each.")
+        raise Refusal(
+            400, "image: each BYTES element is its length (four bytes, little-endian), then its bytes."
+        )
     return contents

@@ -1,1 +1,1 @@
-"""The server: routes, queue, guard, processes."""
+"""The HTTP server: routes, request queue, middleware, worker processes."""

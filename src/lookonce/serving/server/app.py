@@ -1,4 +1,4 @@
-"""The REST API: which route asks what of the service."""
+"""The REST API: routes of the FastAPI app, and loading of its model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from lookonce._version import __version__
 from lookonce.errors import LookonceError
 from lookonce.serving.protocols import label_studio
 from lookonce.serving.protocols import open_inference as inference_protocol
-from lookonce.serving.server import memory, openapi
+from lookonce.serving.server import openapi
 from lookonce.serving.server.guard import Bodies, Guard, response
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Question, Reply, as_json, refused
+from lookonce.serving.server.replies import Refusal, Reply, as_json, error_reply
+from lookonce.serving.server.scoring import ScoreRequest
+from lookonce.serving.server.served_model import limit_heap_growth
 from lookonce.serving.server.service import Service
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log
@@ -34,10 +35,12 @@ _QUICK_BYTES = 256 * 1024
 
 
 def create_app(settings: Settings, workers: int = 1, failed: Callable[[str], None] | None = None) -> FastAPI:
-    """The app of one process; its model loads while /health answers already.
+    """Create the app of one process; the model loads in the background while /health already responds.
 
-    `failed` gets the message of a model that can't be loaded. `workers` share the port: a reload that one
-    is asked for goes to all.
+    Args:
+        settings: the model and the limits.
+        workers: processes that share the port; a reload requested of one is passed on to all.
+        failed: called with the message when the model cannot be loaded.
     """
     telemetry = Telemetry()
     stage = _Stage(settings, telemetry, workers, failed or _ignore)
@@ -64,7 +67,7 @@ def create_app(settings: Settings, workers: int = 1, failed: Callable[[str], Non
 
 
 class _Stage:
-    """The service as this process has it: loading, ready, or failed."""
+    """The service of this process: loading, ready or failed."""
 
     def __init__(
         self, settings: Settings, telemetry: Telemetry, workers: int, failed: Callable[[str], None]
@@ -73,13 +76,13 @@ class _Stage:
         self._service: Service | None = None
 
     def service(self) -> Service:
-        """Raises Refusal 503 while the model loads."""
+        """Return the service. Raises Refusal 503 while the model loads."""
         if self._service is None:
-            raise Refusal(503, "the model is still loading; ask again in a second.")
+            raise Refusal(503, "the model is still loading; try again in a second.")
         return self._service
 
     async def reload(self) -> str:
-        """The version after loading anew, in this worker and then in the others. Raises Refusal 400."""
+        """Reload the model here, then in the other workers; return its version. Raises Refusal 400."""
         try:
             version = await asyncio.to_thread(self.service().reload)
         except LookonceError as error:
@@ -90,7 +93,7 @@ class _Stage:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Load the model beside the first requests; answer what is inside before the end."""
+        """Load the model in the background on startup; finish in-flight requests on shutdown."""
         loop = asyncio.get_running_loop()
         tasks = {loop.create_task(self._load())}
         hangup = getattr(signal, "SIGHUP", None)
@@ -98,7 +101,7 @@ class _Stage:
             if hangup is not None:
                 loop.add_signal_handler(hangup, lambda: tasks.add(loop.create_task(self._reload_on_signal())))
         except (ValueError, RuntimeError, NotImplementedError):
-            # Not the main thread, or no such signals: the repository route does the same.
+            # Not the main thread, or a system without SIGHUP: the repository route reloads as well.
             hangup = None
         try:
             yield
@@ -110,7 +113,7 @@ class _Stage:
                 await asyncio.to_thread(self._service.close)
 
     async def _load(self) -> None:
-        memory.keep_level()
+        limit_heap_growth()
         try:
             self._service = service = await asyncio.to_thread(Service, self.settings, self.telemetry)
         except LookonceError as error:
@@ -138,39 +141,39 @@ class _Stage:
 def _add_routes(app: FastAPI, stage: _Stage, bodies: Bodies) -> None:
     @app.post("/score", tags=["detection"], **openapi.SCORE)
     async def score(request: Request) -> Response:
-        """Detections of one image or several."""
+        """Detect objects in one or more images."""
         service = stage.service()
-        packed = request.headers.get("content-encoding", "identity")
-        if packed.lower() != "identity":
-            raise Refusal(415, f"Content-Encoding is {packed[:20]!r}; send the body as it is.")
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise Refusal(415, f"Content-Encoding is {encoding[:20]!r}; send the body uncompressed.")
         with await bodies.read(request) as body:
             kind, query = request.headers.get("content-type"), dict(request.query_params)
             limit = stage.settings.max_images
             if len(body) > _QUICK_BYTES and not (kind or "").startswith("image/"):
-                question = await asyncio.to_thread(Question.read, kind, body, query, limit)
+                score_request = await asyncio.to_thread(ScoreRequest.read, kind, body, query, limit)
             else:
-                question = Question.read(kind, body, query, limit)
-            looked = await asyncio.wrap_future(question.ask(service))
-            answer = (
-                await asyncio.to_thread(question.answer, looked)
-                if question.draws
-                else question.answer(looked)
+                score_request = ScoreRequest.read(kind, body, query, limit)
+            result = await asyncio.wrap_future(score_request.submit(service))
+            reply = (
+                await asyncio.to_thread(score_request.reply, result)
+                if score_request.draws
+                else score_request.reply(result)
             )
-        return response(answer)
+        return response(reply)
 
     @app.get("/model", tags=["model"], **openapi.MODEL)
     async def model() -> Response:
-        """What the model is, and what a request may hold."""
+        """Describe the model and the limits of a request."""
         return response(Reply(200, as_json(stage.service().model.to_json(stage.settings))))
 
     @app.get("/health", tags=["probes"], **openapi.HEALTH)
     async def health() -> Response:
-        """Whether the process is alive."""
+        """Report that the process is alive."""
         return response(Reply(200, as_json({"status": "alive"})))
 
     @app.get("/ready", tags=["probes"], **openapi.READY)
     async def ready() -> Response:
-        """Whether the model is loaded and warmed."""
+        """Report whether the model is loaded and warmed up."""
         served = stage.service().model
         return response(
             Reply(200, as_json({"status": "ready", "model": served.name, "version": served.version}))
@@ -178,32 +181,35 @@ def _add_routes(app: FastAPI, stage: _Stage, bodies: Bodies) -> None:
 
     @app.get("/metrics", tags=["probes"], **openapi.METRICS)
     async def metrics() -> Response:
-        """Figures in Prometheus' text form."""
+        """Return metrics in the Prometheus text format."""
         content = await asyncio.to_thread(stage.telemetry.text)
         return Response(content, headers={"Content-Type": stage.telemetry.content_type})
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        """The page to try the model on."""
+        """Serve the page for trying the model."""
         return FileResponse(_PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return response(refused(error, request.state.request_id))
+    return response(error_reply(error, request.state.request_id))
 
 
 async def _refused_by_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    said = {404: "no such route; /openapi.json lists them.", 405: "this route has no such method."}
-    answer = response(
-        refused(
-            Refusal(error.status_code, said.get(error.status_code, str(error.detail))),
+    messages = {
+        404: "no such route; /openapi.json lists them.",
+        405: "this route does not allow this method.",
+    }
+    reply = response(
+        error_reply(
+            Refusal(error.status_code, messages.get(error.status_code, str(error.detail))),
             request.state.request_id,
         )
     )
-    answer.headers.update(error.headers or {})
-    return answer
+    reply.headers.update(error.headers or {})
+    return reply
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -212,7 +218,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     where = ".".join(str(part) for part in first.get("loc", ()))
     status = 400 if first.get("type") == "json_invalid" else 422
     return response(
-        refused(Refusal(status, f"{where}: {first.get('msg', 'not valid')}."), request.state.request_id)
+        error_reply(Refusal(status, f"{where}: {first.get('msg', 'not valid')}."), request.state.request_id)
     )
 
 

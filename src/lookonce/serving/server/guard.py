@@ -1,4 +1,4 @@
-"""What every request passes before a route sees it: request id, key, headers of safety, log and figures."""
+"""Middleware of every request: request id, key, security headers, log, metrics, bounded bodies."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookonce.serving.server.connection import MOST_HEADER_BYTES
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.score import Reply, refused, too_large
+from lookonce.serving.server.replies import Refusal, Reply, error_reply, too_large
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 
-# Probes, the page that asks for the key, the description of the routes: nothing of model or images.
+# Routes without a key: probes, the page that prompts for it, and the API description.
 _OPEN = {
     "/",
     "/health",
@@ -34,7 +33,7 @@ _OPEN = {
 }
 _OPEN_FOLDER = "/page/"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-_SAFETY = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; "
@@ -46,19 +45,19 @@ _SAFETY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# A client that is refused while it still sends would find a broken connection instead of the answer.
+# A client refused while it still sends would see a broken connection instead of the response.
 _DISCARD_SECONDS, _DISCARD_BYTES = 1.0, 8 * 2**20
 
 
 class Guard:
-    """ASGI middleware around the whole app; with a `key`, everything but the open routes wants it."""
+    """ASGI middleware around the whole app; with a `key`, every route but the open ones requires it."""
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry, key: str | None) -> None:
         self._app, self._telemetry = app, telemetry
         self._key = None if key is None else _digest(key.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or a connection's other events."""
+        """Handle one request; pass other ASGI events through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,20 +69,20 @@ class Guard:
         exchange = _Exchange(receive, send, request_id, _has_body(headers))
         try:
             if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADER_BYTES:
-                # h11 bounds what arrives in pieces; headers that came as one piece are seen here first.
+                # h11 limits headers that arrive in pieces; those that arrive in one piece are checked here.
                 refusal = Refusal(431, f"the headers are longer than {MOST_HEADER_BYTES:,} bytes.")
-                await response(refused(refusal, request_id))(scope, exchange.receive, exchange.send)
-            elif self._wants_key(scope["path"]) and not self._knows_key(headers):
+                await response(error_reply(refusal, request_id))(scope, exchange.receive, exchange.send)
+            elif self._requires_key(scope["path"]) and not self._has_valid_key(headers):
                 refusal = Refusal(401, "the key is missing or wrong; send it as Authorization: Bearer KEY.")
-                await response(refused(refusal, request_id))(scope, exchange.receive, exchange.send)
+                await response(error_reply(refusal, request_id))(scope, exchange.receive, exchange.send)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
             log_fault("request failed", error, id=request_id)
             if exchange.status:
                 raise
-            refusal = Refusal(500, "an error of the service; it is in its log.")
-            await response(refused(refusal, request_id))(scope, exchange.receive, exchange.send)
+            refusal = Refusal(500, "internal error; see the service's log.")
+            await response(error_reply(refusal, request_id))(scope, exchange.receive, exchange.send)
         finally:
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "other")
@@ -98,18 +97,18 @@ class Guard:
                 ms=round(1000 * seconds, 1),
             )
 
-    def _wants_key(self, path: str) -> bool:
+    def _requires_key(self, path: str) -> bool:
         return self._key is not None and path not in _OPEN and not path.startswith(_OPEN_FOLDER)
 
-    def _knows_key(self, headers: Headers) -> bool:
-        # Digests are of one length: the comparison tells nothing of the key, not even its length.
+    def _has_valid_key(self, headers: Headers) -> bool:
+        # Digests have equal lengths: the comparison reveals nothing about the key, not even its length.
         assert self._key is not None
-        known = [hmac.compare_digest(_digest(key), self._key) for key in _given_keys(headers)]
-        return any(known)
+        matches = [hmac.compare_digest(_digest(key), self._key) for key in _given_keys(headers)]
+        return any(matches)
 
 
 class _Exchange:
-    """One request's messages, with what is added to its answer."""
+    """Wrap one request's ASGI messages; add headers to its response."""
 
     def __init__(self, receive: Receive, send: Send, request_id: str, has_body: bool) -> None:
         self._receive, self._send, self._id = receive, send, request_id
@@ -126,7 +125,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            for name, value in {**_SAFETY, "X-Request-ID": self._id}.items():
+            for name, value in {**_SECURITY_HEADERS, "X-Request-ID": self._id}.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
             if self._unread or self.status == 431:
@@ -145,13 +144,13 @@ class _Exchange:
 
 
 class Bodies:
-    """Reads requests' bodies, each and all together bounded."""
+    """Read request bodies, limited in size individually and in total."""
 
     def __init__(self, most_bytes: int, most_together: int, seconds: float) -> None:
         self._most, self._room, self._seconds = most_bytes, most_together, seconds
 
     async def read(self, request: Request) -> Body:
-        """A body, to be used as a context that gives its room back. Raises Refusal 408, 413, 503."""
+        """Read a body; use it as a context manager that frees its space. Raises Refusal 408, 413, 503."""
         body = Body(self)
         try:
             declared = request.headers.get("content-length", "0")
@@ -169,32 +168,32 @@ class Bodies:
         return body
 
     def take(self, count: int, size: int) -> None:
-        """Room for `count` more bytes of a body that has `size` then."""
+        """Reserve `count` bytes for a body that then has `size` bytes. Raises Refusal 413 or 503."""
         if size > self._most:
             raise too_large(self._most)
         if count > self._room:
-            raise Refusal(503, "too many large requests at once; ask again soon.")
+            raise Refusal(503, "too many large requests at once; try again soon.")
         self._room -= count
 
     def give_back(self, count: int) -> None:
-        """A body's room."""
+        """Return the space of a body."""
         self._room += count
 
 
 class Body:
-    """One request's bytes; `with body:` gives their room back at the end."""
+    """One request's bytes; `with body:` frees their space on exit."""
 
     def __init__(self, bodies: Bodies) -> None:
         self._bodies, self._parts, self._size = bodies, list[bytes](), 0
 
     def add(self, chunk: bytes) -> None:
-        """A further piece. Raises Refusal 413 or 503."""
+        """Append a chunk. Raises Refusal 413 or 503."""
         self._bodies.take(len(chunk), self._size + len(chunk))
         self._size += len(chunk)
         self._parts.append(chunk)
 
     def release(self) -> None:
-        """Give the room back."""
+        """Free the space."""
         self._bodies.give_back(self._size)
         self._size = 0
 
@@ -208,7 +207,7 @@ class Body:
 
 
 def response(reply: Reply) -> Response:
-    """A Reply as Starlette sends it."""
+    """Convert a Reply to a Starlette response."""
     return Response(reply.body, reply.status, dict(reply.headers), reply.media_type)
 
 
@@ -221,7 +220,7 @@ def _digest(key: bytes) -> bytes:
 
 
 def _given_keys(headers: Headers) -> Iterable[bytes]:
-    """A bearer token, or the password of Basic, which is all that Label Studio can send."""
+    """Yield the bearer token or the Basic password (all that Label Studio can send)."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         yield value.strip().encode("latin-1")

@@ -1,4 +1,4 @@
-"""Which model a service runs: the one named, or the one that its surroundings hold."""
+"""Find the model that a service runs: named explicitly, or through environment variables."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from pathlib import Path
 
 from lookonce.errors import LookonceError
 
-# The first that a folder has: ONNX Runtime needs no conversion, and a service no Keras.
+# In order of preference: an .onnx file needs neither conversion nor Keras.
 _SUFFIXES = (".onnx", ".keras")
-# A model's folder holds a handful; whoever names / by mistake gets an answer soon.
+# A model's folder holds a handful of files; naming / by mistake fails early.
 _MOST_FILES = 10_000
 _SHOWN = 8
 
 
 def find_model(named: str | None) -> Path:
-    """MODEL of a service: `named`, else `$LOOKONCE_MODEL`, else the one model below `$AZUREML_MODEL_DIR`.
+    """Return the model file: `named`, else `$LOOKONCE_MODEL`, else the one below `$AZUREML_MODEL_DIR`.
 
-    Each may be a file, or a folder with one model anywhere below it, .onnx before .keras.
-    Raises LookonceError when there is none, or when a folder leaves the choice open or can't be read.
+    Each may be a file, or a folder with one model anywhere below it; .onnx is preferred to .keras.
+    Raises LookonceError if there is none, or if a folder is ambiguous or unreadable.
     """
     if named:
-        return _reached(Path(named), "")
+        return _resolve(Path(named), "")
     for variable in ("LOOKONCE_MODEL", "AZUREML_MODEL_DIR"):
         if place := os.environ.get(variable):
-            return _reached(Path(place), f"${variable} is ")
+            return _resolve(Path(place), f"${variable} is ")
     raise LookonceError(
-        "no model is named. Give MODEL, or set LOOKONCE_MODEL to its file; Azure ML sets AZUREML_MODEL_DIR "
+        "no model given. Give MODEL, or set LOOKONCE_MODEL to its file; Azure ML sets AZUREML_MODEL_DIR "
         "to the folder of the registered model."
     )
 
 
-def _reached(place: Path, told: str) -> Path:
+def _resolve(path: Path, origin: str) -> Path:
     try:
-        return _one(place, told)
+        return _only_model(path, origin)
     except OSError as error:
-        inner = "" if error.filename in (None, str(place)) else f"{error.filename} "
+        inner = "" if error.filename in (None, str(path)) else f"{error.filename} "
         raise LookonceError(
-            f"{told}{place}: {inner}can't be read: {error.strerror}. Give the user of this process the right."
+            f"{origin}{path}: {inner}cannot be read: {error.strerror}. Grant read access to this process."
         ) from error
 
 
-def _one(place: Path, told: str) -> Path:
-    if not place.exists():
-        raise LookonceError(f"{told}{place}: no such file or folder. Check the path.")
-    if not place.is_dir():
-        return place
+def _only_model(folder: Path, origin: str) -> Path:
+    if not folder.exists():
+        raise LookonceError(f"{origin}{folder}: no such file or folder. Check the path.")
+    if not folder.is_dir():
+        return folder
     unread: list[OSError] = []
-    files = list(islice(_below(place, unread.append), _MOST_FILES + 1))
+    files = list(islice(_files_below(folder, unread.append), _MOST_FILES + 1))
     if len(files) > _MOST_FILES:
         raise LookonceError(
-            f"{told}{place}: holds more than {_MOST_FILES:,} files; name the model's file itself."
+            f"{origin}{folder}: holds more than {_MOST_FILES:,} files; name the model file itself."
         )
     for suffix in _SUFFIXES:
         found = sorted(path for path in files if path.suffix.lower() == suffix)
         if len(found) > 1:
-            names = ", ".join(path.relative_to(place).as_posix() for path in found[:_SHOWN])
+            names = ", ".join(path.relative_to(folder).as_posix() for path in found[:_SHOWN])
             more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
             raise LookonceError(
-                f"{told}{place}: holds {len(found)} {suffix} models: {names}{more}. Name one of them: "
+                f"{origin}{folder}: holds {len(found)} {suffix} models: {names}{more}. Name one of them: "
                 "lookonce serve FILE, or LOOKONCE_MODEL=FILE."
             )
         if found:
             return found[0]
-    # With a model in sight they don't matter: a disk's lost+found is nobody's.
+    # Unreadable folders matter only when no model was found: a disk's lost+found is never readable.
     if unread:
         raise unread[0]
     raise LookonceError(
-        f"{told}{place}: holds no {' or '.join(_SUFFIXES)} file. Give the folder of an exported model "
+        f"{origin}{folder}: holds no {' or '.join(_SUFFIXES)} file. Give the folder of an exported model "
         "(lookonce export MODEL --output model.onnx)."
     )
 
 
-def _below(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
-    """All files, but not hidden ones: half-written files have such names."""
+def _files_below(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+    """Yield all files except hidden ones: half-written files have such names."""
     for root, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(root, name) for name in files if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""What /openapi.json says of the routes that read their bodies themselves."""
+"""OpenAPI schemas of the routes that parse their bodies themselves."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def _refusal(description: str) -> Schema:
 
 
 _RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
-_UNAVAILABLE = {**_refusal("Still loading, too many requests, or no answer in time"), "headers": _RETRY}
-# What any route may answer.
+_UNAVAILABLE = {**_refusal("Still loading, too many requests, or deadline exceeded"), "headers": _RETRY}
+# Errors that any route may return.
 REFUSALS: dict[int | str, Schema] = {
-    400: _refusal("The request is wrong, or isn't HTTP"),
+    400: _refusal("The request is invalid or malformed HTTP"),
     401: _refusal("The key is missing or wrong"),
     404: _refusal("No such route, model or version"),
-    405: _refusal("The route has no such method"),
+    405: _refusal("The route does not allow this method"),
     408: _refusal("The body took too long"),
     413: _refusal("Too many bytes, pixels or images"),
-    415: _refusal("A body of another type or coding"),
-    422: _refusal("A parameter or an image can't be used"),
+    415: _refusal("Unsupported content type or encoding"),
+    422: _refusal("An invalid parameter or an unreadable image"),
     431: _refusal("The headers are too long"),
     503: _UNAVAILABLE,
 }
@@ -102,7 +102,7 @@ def _query(name: str, description: str, schema: Schema) -> Schema:
 SCORE: Schema = {
     "responses": {
         200: {
-            "description": "An object an image; format= chooses another form, draw=1 the annotated image",
+            "description": "One object per image; format= selects another format, draw=1 the annotated image",
             "content": {
                 "application/json": {
                     "schema": {
@@ -115,10 +115,10 @@ SCORE: Schema = {
     },
     "openapi_extra": {
         "parameters": [
-            _query("conf", "lowest score", _FRACTION),
-            _query("iou", "overlap above which the better of two boxes stays", _FRACTION),
-            _query("format", "form of the answer", {"type": "string", "enum": list(FORMS)}),
-            _query("draw", "1: the annotated image instead", {"type": "integer", "enum": [0, 1]}),
+            _query("conf", "minimum score", _FRACTION),
+            _query("iou", "IoU above which NMS drops the lower-scoring box", _FRACTION),
+            _query("format", "response format", {"type": "string", "enum": list(FORMS)}),
+            _query("draw", "1: return the annotated image instead", {"type": "integer", "enum": [0, 1]}),
         ],
         "requestBody": {
             "required": True,
@@ -147,7 +147,7 @@ METRICS: Schema = {
 MODEL: Schema = {
     "responses": {
         200: _json(
-            "The model and the bounds of a request",
+            "The model and the limits of a request",
             {
                 "type": "object",
                 "required": ["name", "version", "classes", "input_size", "resize", "conf", "iou", "limits"],
@@ -172,11 +172,11 @@ MODEL: Schema = {
 }
 
 
-def with_key(made: Callable[[], Schema], settings: Settings) -> Callable[[], Schema]:
-    """The description with the key in it, where the service has one."""
+def with_key(generate: Callable[[], Schema], settings: Settings) -> Callable[[], Schema]:
+    """Wrap the schema generator to declare the key, if the service has one."""
 
     def describe() -> Schema:
-        schema = made()
+        schema = generate()
         if settings.key:
             schema.setdefault("components", {})["securitySchemes"] = {
                 "key": {"type": "http", "scheme": "bearer"}

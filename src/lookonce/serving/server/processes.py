@@ -1,4 +1,4 @@
-"""The service as processes: one, or several workers that share the port."""
+"""Run the service: one process, or several workers that share the port."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import log, start_log
 
 _BACKLOG = 512
-# Above the deadline of a request: whatever is inside is answered before the end.
+# Added to a request's deadline on shutdown, so that in-flight requests can finish.
 _DRAIN_SECONDS_MORE = 5
 
 
 def serve(
     settings: Settings, host: str, port: int, workers: int = 1, json_log: bool = True, insecure: bool = False
 ) -> int:
-    """Serve until SIGTERM or Ctrl-C, then answer what is inside; returns the exit code.
+    """Serve until SIGTERM or Ctrl-C, finish in-flight requests, and return the exit code.
 
-    SIGHUP loads the model's files anew. Raises LookonceError for a model that can't be loaded, an address
-    that can't be had, and one beyond this machine without a key.
+    SIGHUP reloads the model's files. Raises LookonceError if the model cannot be loaded, if the address
+    cannot be bound, and for an address reachable from other machines without a key (unless `insecure`).
     """
     if settings.key is None and not insecure and not _is_loopback(host):
         raise LookonceError(
-            f"--host {host} can be reached from other machines, and there is no key. Set the variable that "
-            "--key-env names (WEBSERVICE_KEY), or say --insecure where something in front asks for one."
+            f"--host {host} is reachable from other machines, and no key is set. Set the variable that "
+            "--key-env names (WEBSERVICE_KEY), or pass --insecure if a proxy in front authenticates clients."
         )
     if workers < 1:
         raise LookonceError(f"--workers is {workers}; expected 1 or more.")
@@ -46,8 +46,8 @@ def serve(
     listener = _listen(host, port)
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    # A line that scripts can wait for; the log goes to the error stream.
-    print(f"lookonce: http://{shown}:{port}/ (Ctrl-C ends it)", flush=True)
+    # A line that scripts can wait for; the log goes to stderr.
+    print(f"lookonce: http://{shown}:{port}/ (Ctrl-C to stop)", flush=True)
     if workers > 1:
         return _serve_together(settings, listener, workers, json_log)
     return _serve_alone(settings, listener)
@@ -61,9 +61,9 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> int:
         server.should_exit = True
 
     server = uvicorn.Server(_config(create_app(settings, failed=failed), settings))
-    # uvicorn raises the signal again when it is done; by then all is answered, and the end is a good one.
-    for wanted in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(wanted, _nothing)
+    # uvicorn raises the signal again after its shutdown; the process must still exit with 0.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ignore_signal)
     server.run(sockets=[listener])
     if failures:
         raise LookonceError(failures[0])
@@ -72,15 +72,15 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> int:
 
 
 def _serve_together(settings: Settings, listener: socket.socket, workers: int, json_log: bool) -> int:
-    # Each worker has a lane for every core, for connections are not spread evenly: one that got most of them
-    # may use what the others leave.
-    # Here, where it can still be told in one place; and a .keras file is converted once.
+    # Each worker has a lane for every core: connections are not spread evenly, and a worker that got most of
+    # them can use the cores that the others leave idle.
+    # Loaded here first, so that an error is reported once and a .keras file is converted once.
     load_model(settings)
     with tempfile.TemporaryDirectory(prefix="lookonce-metrics-") as folder:
-        # Before the workers start: prometheus_client looks at it when it is imported.
+        # Before the workers start: prometheus_client reads it on import.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        make = functools.partial(worker_app, settings, workers, json_log)
-        config = _config(make, settings)
+        factory = functools.partial(worker_app, settings, workers, json_log)
+        config = _config(factory, settings)
         config.workers, config.factory = workers, True
         _Workers(config, [listener], Path(folder)).run()
     log("stopped")
@@ -88,7 +88,7 @@ def _serve_together(settings: Settings, listener: socket.socket, workers: int, j
 
 
 def worker_app(settings: Settings, workers: int, json_log: bool) -> FastAPI:
-    """The app of one worker process, which ends with its model's message if that can't be loaded."""
+    """Create the app of one worker process; a model that cannot be loaded stops all workers."""
     start_log(json_log)
 
     def failed(message: str) -> None:
@@ -99,20 +99,20 @@ def worker_app(settings: Settings, workers: int, json_log: bool) -> FastAPI:
 
 
 class _Workers(Multiprocess):
-    """uvicorn's supervisor; SIGHUP goes to the workers, which change models without ending a connection."""
+    """uvicorn's supervisor; SIGHUP reloads the model in each worker without dropping connections."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], metrics: Path) -> None:
         super().__init__(config, sockets)
         self._metrics = metrics
 
     def handle_hup(self) -> None:
-        """Every worker loads the model anew."""
+        """Tell every worker to reload the model."""
         for process in self.processes:
             if process.pid is not None and process.process.is_alive():
                 os.kill(process.pid, signal.SIGHUP)
 
     def keep_subprocess_alive(self) -> None:
-        """Replace workers that died, and forget what they were counting at that moment."""
+        """Replace workers that died; drop their live gauges."""
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
@@ -138,7 +138,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LookonceError(
-            f"{host}:{port} can't be had: {reason}. Choose another --host or --port."
+            f"cannot bind to {host}:{port}: {reason}. Choose another --host or --port."
         ) from error
 
 
@@ -149,5 +149,5 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _nothing(*_: object) -> None:
-    """A signal that uvicorn has dealt with already."""
+def _ignore_signal(*_: object) -> None:
+    """Ignore a signal that uvicorn has already handled."""

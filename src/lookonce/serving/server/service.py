@@ -1,4 +1,4 @@
-"""The model at work for many clients: a bounded queue, decoding threads, batches, reloading."""
+"""Run the model for many clients: bounded queue, decoding threads, dynamic batches, reloading."""
 
 from __future__ import annotations
 
@@ -18,27 +18,33 @@ from lookonce.errors import LookonceError
 from lookonce.inference.detector import Prepared
 from lookonce.io.images import ImageError, decode_image
 from lookonce.io.parallel import available_cores
-from lookonce.serving.server.memory import give_back
-from lookonce.serving.server.refusal import Refusal
-from lookonce.serving.server.served_model import ServedModel, load_model, shown, version_of
+from lookonce.serving.server.replies import Refusal
+from lookonce.serving.server.served_model import (
+    ServedModel,
+    load_model,
+    release_free_memory,
+    version_of,
+    without_paths,
+)
 from lookonce.serving.server.settings import Settings
 from lookonce.serving.server.telemetry import Telemetry, log, log_fault
 from lookonce.serving.server.uploads import Upload
 
-# A threshold near 0 lets every box of every class through; more than these would only take time.
+# A threshold near 0 passes every box of every class; more candidates than this only cost time.
 _CANDIDATES = 10_000
 STAGES = ("queue", "decode", "infer", "nms")
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """What came of one request's images, in their order.
+class RequestResult:
+    """The results of one request's images, in order.
 
-    `images` are uint8 RGB (h, w, 3), None where unread or not kept. `seconds` of each of STAGES is the
-    longest of any image; `model` is the one that answered.
+    `outcomes` holds each image's Detections or ImageError, `images` its uint8 RGB pixels (h, w, 3), None if
+    unreadable or not kept. `seconds` is the longest duration of any image in each of STAGES; `model` is the
+    model that was used.
     """
 
-    answers: tuple[Detections | ImageError, ...]
+    outcomes: tuple[Detections | ImageError, ...]
     images: tuple[NDArray[np.uint8] | None, ...]
     seconds: dict[str, float]
     model: ServedModel
@@ -51,17 +57,17 @@ class _Request:
     iou: float
     keep: bool
     deadline: float
-    answers: list[Detections | ImageError | None]
+    outcomes: list[Detections | ImageError | None]
     images: list[NDArray[np.uint8] | None]
-    future: Future[Looked] = field(default_factory=Future)
+    future: Future[RequestResult] = field(default_factory=Future)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     missing: int = 0
     failed: bool = False
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """One image of a request, decoded, on its way into a batch."""
+class _PendingImage:
+    """One decoded image of a request, waiting for a batch."""
 
     request: _Request
     index: int
@@ -71,23 +77,23 @@ class _Waiting:
 
 
 class Service:
-    """Detections for many requests at once; safe to call from any thread.
+    """Detect objects for many concurrent requests; thread-safe.
 
-    Threads decode images and bring them to the input size; each lane takes what has gathered, up to
-    `max_batch`, waits at most `batch_wait_seconds` for images that are being decoded, and runs the network.
+    Threads decode images and resize them to the input size. Each lane takes up to `max_batch` of the pending
+    images, after waiting at most `batch_wait_seconds` for those being decoded, and runs the network.
     """
 
     def __init__(self, settings: Settings, telemetry: Telemetry | None = None) -> None:
-        """Load and warm the model. Raises LookonceError."""
+        """Load and warm up the model. Raises LookonceError."""
         self.settings = settings
         self.telemetry = telemetry or Telemetry()
         self._model = load_model(settings)
         self._reloading = threading.Lock()
         self._changed = threading.Condition()
-        # Under _changed: images decoded and waiting, being decoded, and in all between arrival and answer.
-        self._waiting: deque[_Waiting] = deque()
+        # Guarded by _changed: images decoded and pending, being decoded, and in flight altogether.
+        self._pending: deque[_PendingImage] = deque()
         self._decoding = 0
-        self._inside = 0
+        self._in_flight = 0
         self._closed = False
         self._readers = ThreadPoolExecutor(max(2, available_cores()), thread_name_prefix="decode")
         self._lanes = [
@@ -99,13 +105,23 @@ class Service:
 
     @property
     def model(self) -> ServedModel:
-        """The one that new requests get."""
+        """The model that new requests use."""
         return self._model
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is taken."""
+        """Whether the service refuses further requests."""
         return self._closed
+
+    @property
+    def images_in_flight(self) -> int:
+        """How many images are between arrival and response."""
+        return self._in_flight
+
+    @property
+    def images_decoding(self) -> int:
+        """How many images are waiting to be decoded or being decoded."""
+        return self._decoding
 
     def submit(
         self,
@@ -113,28 +129,36 @@ class Service:
         conf: float | None = None,
         iou: float | None = None,
         keep: bool = False,
-    ) -> Future[Looked]:
-        """Look at one request's images, files or uint8 RGB (h, w, 3); `keep` those decoded, for drawing.
+    ) -> Future[RequestResult]:
+        """Queue one request's images; return the future of its result.
 
-        The future gives Looked, or raises Refusal 503 when the deadline passes. Raises Refusal 503 at once
-        when the queue has no room, 400 for an `iou` that the model can't follow.
+        The future raises Refusal 503 when the deadline passes.
+
+        Args:
+            uploads: image files, or uint8 RGB arrays (h, w, 3).
+            conf: minimum score; default: the service's.
+            iou: NMS threshold; default: the service's.
+            keep: keep the decoded images in the result, for drawing.
+
+        Raises:
+            Refusal: 503 when the queue is full or closed; 400 for `iou` if the model has NMS inside.
         """
         settings, model = self.settings, self._model
         if iou is not None and model.detector.nms_inside:
             raise Refusal(
-                400, "iou: this model has NMS inside, its overlap is fixed. Leave the parameter out."
+                400, "iou: this model has NMS inside with a fixed threshold. Leave the parameter out."
             )
         with self._changed:
             if self._closed:
-                raise Refusal(503, "the service is shutting down; ask again.")
-            if self._inside + len(uploads) > settings.max_queue:
+                raise Refusal(503, "the service is shutting down; try again.")
+            if self._in_flight + len(uploads) > settings.max_queue:
                 raise Refusal(
                     503,
-                    f"the queue is full ({self._inside} of {settings.max_queue} images); ask again soon.",
+                    f"the queue is full ({self._in_flight} of {settings.max_queue} images); try again soon.",
                 )
-            self._inside += len(uploads)
+            self._in_flight += len(uploads)
             self._decoding += len(uploads)
-            self.telemetry.queue.set(self._inside)
+            self.telemetry.queue.set(self._in_flight)
         now = time.monotonic()
         request = _Request(
             model,
@@ -146,33 +170,33 @@ class Service:
             [None] * len(uploads),
             missing=len(uploads),
         )
-        # From here on nobody can cancel it, so that exactly one of result and exception can be set.
+        # From here on the future cannot be cancelled, so that setting its result never fails.
         request.future.set_running_or_notify_cancel()
         for index, upload in enumerate(uploads):
             self._readers.submit(self._read, request, index, upload, now)
         return request.future
 
     def reload(self) -> str:
-        """Replace the model by what its files hold now; requests already inside finish with the old one.
+        """Reload the model's files; in-flight requests finish with the old model.
 
-        Returns the version that is served now. Raises LookonceError, with the old model still serving.
+        Returns the version now served. Raises LookonceError and keeps serving the old model on failure.
         """
         with self._reloading:
             try:
-                # Unchanged files are left alone: with several workers the same word comes more than once.
+                # Skip unchanged files: with several workers a reload is requested more than once.
                 if version_of(self.settings) != self._model.version:
                     self._model = load_model(self.settings)
-                    give_back()
+                    release_free_memory()
                     self.telemetry.reloads.labels("loaded").inc()
                     log("model loaded", model=self._model.name, version=self._model.version)
             except LookonceError as error:
                 self.telemetry.reloads.labels("failed").inc()
-                message = shown(str(error), self.settings)
+                message = without_paths(str(error), self.settings)
                 raise LookonceError(f"{message} Still serving version {self._model.version}.") from error
             return self._model.version
 
     def close(self) -> None:
-        """Answer what is inside, take nothing more, and end the threads."""
+        """Refuse further requests, finish those in flight, and stop the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -181,13 +205,13 @@ class Service:
             lane.join()
 
     def _read(self, request: _Request, index: int, upload: Upload | NDArray[np.uint8], since: float) -> None:
-        begun = time.monotonic()
+        started = time.monotonic()
         prepared: Prepared | None = None
-        answer: ImageError | None = None
+        outcome: ImageError | None = None
         fault: BaseException | None = None
         try:
-            if begun > request.deadline:
-                fault = _too_late(self.settings)
+            if started > request.deadline:
+                fault = _deadline_exceeded(self.settings)
             elif not request.failed:
                 pixels = (
                     decode_image(upload.content, upload.name, self.settings.max_pixels)
@@ -199,113 +223,117 @@ class Service:
                     request.images[index] = pixels
                 prepared = prepared._replace(image=None)
         except ImageError as error:
-            answer = error
-        # Whatever it is, the client waits for an answer and the queue for its place.
+            outcome = error
+        # Any failure must complete the request and free its place in the queue.
         except BaseException as error:
             log_fault("decoding failed", error)
             fault = error
-        ended = time.monotonic()
+        finished = time.monotonic()
         with self._changed:
             self._decoding -= 1
-            _longest(request.seconds, "decode", ended - begun)
+            _keep_longest(request.seconds, "decode", finished - started)
             if prepared is not None:
-                self._waiting.append(_Waiting(request, index, prepared, begun - since, ended))
+                self._pending.append(_PendingImage(request, index, prepared, started - since, finished))
             self._changed.notify_all()
-        self.telemetry.stages.labels("decode").observe(ended - begun)
+        self.telemetry.stages.labels("decode").observe(finished - started)
         if prepared is None:
-            self._finish(request, index, answer, fault)
+            self._finish(request, index, outcome, fault)
 
     def _run_lane(self) -> None:
         while batch := self._next_batch():
-            begun = time.monotonic()
-            late = [one for one in batch if begun > one.request.deadline or one.request.failed]
+            started = time.monotonic()
+            late = [one for one in batch if started > one.request.deadline or one.request.failed]
             for one in late:
-                self._finish(one.request, one.index, None, _too_late(self.settings))
+                self._finish(one.request, one.index, None, _deadline_exceeded(self.settings))
             ready = [one for one in batch if one not in late]
             try:
                 if ready:
-                    self._look(ready, begun)
+                    self._run_batch(ready, started)
             except BaseException as error:
                 log_fault("detection failed", error)
                 for one in ready:
                     self._finish(one.request, one.index, None, error)
 
-    def _next_batch(self) -> list[_Waiting]:
-        """What goes through the network next, all for one model; empty when the service has closed."""
+    def _next_batch(self) -> list[_PendingImage]:
+        """Wait for the next batch, all for one model; empty when the service has closed."""
         with self._changed:
             while True:
-                while not self._waiting:
+                while not self._pending:
                     if self._closed and not self._decoding:
                         return []
                     self._changed.wait()
                 until = time.monotonic() + self.settings.batch_wait_seconds
-                while self._decoding and len(self._waiting) < self.settings.max_batch:
+                while self._decoding and len(self._pending) < self.settings.max_batch:
                     if (rest := until - time.monotonic()) <= 0 or not self._changed.wait(rest):
                         break
-                # While this lane waited, another may have taken them.
-                if self._waiting:
+                # Another lane may have taken them while this one waited.
+                if self._pending:
                     return self._take()
 
-    def _take(self) -> list[_Waiting]:
-        """This lane's share of what waits: all lanes are to finish together."""
-        share = min(self.settings.max_batch, math.ceil(len(self._waiting) / len(self._lanes)))
-        batch = [self._waiting.popleft()]
-        while len(batch) < share and self._waiting[0].request.model is batch[0].request.model:
-            batch.append(self._waiting.popleft())
+    def _take(self) -> list[_PendingImage]:
+        """Take this lane's share of the pending images, so that all lanes finish together."""
+        share = min(self.settings.max_batch, math.ceil(len(self._pending) / len(self._lanes)))
+        batch = [self._pending.popleft()]
+        while len(batch) < share and self._pending[0].request.model is batch[0].request.model:
+            batch.append(self._pending.popleft())
         return batch
 
-    def _look(self, batch: list[_Waiting], begun: float) -> None:
+    def _run_batch(self, batch: list[_PendingImage], started: float) -> None:
         model = batch[0].request.model
-        detector = model.alone if self._inside == 1 else model.detector
+        detector = model.single_image if self._in_flight == 1 else model.detector
         outputs = detector.infer(np.stack([one.prepared.pixels for one in batch]))
         inferred = time.monotonic()
-        found = detector.interpret(
+        detections = detector.interpret(
             outputs,
             [one.prepared.geometry for one in batch],
             [(one.request.conf, one.request.iou) for one in batch],
             _CANDIDATES,
         )
-        ended = time.monotonic()
+        finished = time.monotonic()
         self.telemetry.batches.observe(len(batch))
-        for one, detections in zip(batch, found, strict=True):
+        for one, found in zip(batch, detections, strict=True):
             seconds = {
-                "queue": one.queued + begun - one.since,
-                "infer": inferred - begun,
-                "nms": (ended - inferred) / len(batch),
+                "queue": one.queued + started - one.since,
+                "infer": inferred - started,
+                "nms": (finished - inferred) / len(batch),
             }
             for stage, value in seconds.items():
                 self.telemetry.stages.labels(stage).observe(value)
-                _longest(one.request.seconds, stage, value)
-            self._finish(one.request, one.index, detections.best(self.settings.max_detections))
+                _keep_longest(one.request.seconds, stage, value)
+            self._finish(one.request, one.index, found.best(self.settings.max_detections))
 
     def _finish(
         self,
         request: _Request,
         index: int,
-        answer: Detections | ImageError | None,
+        outcome: Detections | ImageError | None,
         fault: BaseException | None = None,
     ) -> None:
-        """Note what came of one image; with the last, or a fault, the request is answered."""
+        """Record one image's outcome; the last one, or the first fault, completes the request."""
         with self._changed:
-            self._inside -= 1
-            self.telemetry.queue.set(self._inside)
-            request.answers[index] = answer
+            self._in_flight -= 1
+            self.telemetry.queue.set(self._in_flight)
+            request.outcomes[index] = outcome
             request.missing -= 1
             first_fault = fault is not None and not request.failed
             request.failed |= first_fault
             last = not request.missing and not request.failed
-        result = "failed" if answer is None else "unread" if isinstance(answer, ImageError) else "answered"
+        result = (
+            "failed" if outcome is None else "unreadable" if isinstance(outcome, ImageError) else "detected"
+        )
         self.telemetry.images.labels(result).inc()
         if first_fault:
             request.future.set_exception(fault)
         elif last:
-            answers = tuple(one for one in request.answers if one is not None)
-            request.future.set_result(Looked(answers, tuple(request.images), request.seconds, request.model))
+            outcomes = tuple(one for one in request.outcomes if one is not None)
+            request.future.set_result(
+                RequestResult(outcomes, tuple(request.images), request.seconds, request.model)
+            )
 
 
-def _longest(seconds: dict[str, float], stage: str, value: float) -> None:
+def _keep_longest(seconds: dict[str, float], stage: str, value: float) -> None:
     seconds[stage] = max(seconds[stage], value)
 
 
-def _too_late(settings: Settings) -> Refusal:
-    return Refusal(503, f"no answer within {settings.deadline_seconds:g} seconds; ask again later.")
+def _deadline_exceeded(settings: Settings) -> Refusal:
+    return Refusal(503, f"no result within {settings.deadline_seconds:g} seconds; try again later.")

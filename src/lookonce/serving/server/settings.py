@@ -1,4 +1,4 @@
-"""What a running service is told at its start."""
+"""Settings of a service."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """The model and the bounds of one service.
+    """The model and the limits of one service.
 
-    `lanes` batches run at once, each on `threads` threads; 0 chooses by the machine. `batch_wait_seconds` is
-    how long a batch waits for images that are still being decoded. A request holds one place of `max_queue`
-    for each of its images, from its arrival to its answer, and has `deadline_seconds` for that.
-    Of one image the best `max_detections` are answered. `body_seconds` is what its body may take to arrive;
-    `max_buffered_bytes` bounds all bodies together. Images that Label Studio's tasks name are fetched from
-    the addresses in `label_studio` and nowhere else; the first is its own, and gets `label_studio_key`.
+    Args:
+        conf: minimum score of requests that set none.
+        iou: NMS threshold of requests that set none.
+        threads: threads of each lane; 0 decides by the machine.
+        lanes: batches that run in parallel; 0 decides by the machine.
+        batch_wait_seconds: how long a batch waits for images that are still being decoded.
+        max_queue: images in flight, from arrival to response.
+        deadline_seconds: time limit of a request, from arrival to response.
+        body_seconds: time limit for a request body to arrive.
+        max_buffered_bytes: limit of all request bodies together.
+        max_detections: detections returned per image, best first.
+        key: key that clients must send; None: no key.
+        label_studio: origins that images of Label Studio's tasks may be fetched from; the first is Label
+            Studio's own and receives `label_studio_key`.
     """
 
     model_path: str
@@ -44,5 +52,5 @@ class Settings:
     label_studio_key: str | None = None
 
     def __repr__(self) -> str:
-        """Without the keys: this may end up in a log."""
+        """Omit the keys: this may end up in a log."""
         return f"Settings({self.model_path!r}, key={'set' if self.key else 'none'})"

@@ -1,4 +1,4 @@
-"""Prometheus figures of a service, and its log: one line of JSON an event, or of text in a terminal."""
+"""Prometheus metrics and the log: one line per event, as JSON or as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOG = logging.getLogger("lookonce.serving")
 
 
 class Telemetry:
-    """The figures of one process; with PROMETHEUS_MULTIPROC_DIR set, `text` adds up all workers'."""
+    """Metrics of one process; with PROMETHEUS_MULTIPROC_DIR set, `text` sums over all workers."""
 
     content_type = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -25,45 +25,45 @@ class Telemetry:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "lookonce_requests_total",
-            "Requests answered",
+            "Requests completed",
             ("route", "status"),
             registry=self._registry,
         )
         self.latency = Histogram(
             "lookonce_request_seconds",
-            "From the request's first byte to the answer's last",
+            "Seconds from the start of a request to the end of its response",
             ("route",),
             buckets=_SECONDS,
             registry=self._registry,
         )
         self.stages = Histogram(
             "lookonce_stage_seconds",
-            "Seconds of one image in a stage",
+            "Seconds per image and stage",
             ("stage",),
             buckets=_SECONDS,
             registry=self._registry,
         )
         self.batches = Histogram(
             "lookonce_batch_images",
-            "Images that ran through the network together",
+            "Images per network run",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self._registry,
         )
         self.queue = Gauge(
             "lookonce_queue_images",
-            "Images between arrival and answer",
+            "Images in flight, between arrival and response",
             multiprocess_mode="livesum",
             registry=self._registry,
         )
         self.images = Counter(
-            "lookonce_images_total", "Images answered or refused", ("result",), registry=self._registry
+            "lookonce_images_total", "Images processed", ("result",), registry=self._registry
         )
         self.reloads = Counter(
-            "lookonce_reloads_total", "Models loaded while running", ("result",), registry=self._registry
+            "lookonce_reloads_total", "Model reloads", ("result",), registry=self._registry
         )
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text form."""
+        """Return all metrics in the Prometheus text format."""
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry)
@@ -72,24 +72,24 @@ class Telemetry:
 
 
 def start_log(as_json: bool) -> None:
-    """Send the service's log, and uvicorn's, to the error stream."""
+    """Send the logs of the service and of uvicorn to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if as_json else _TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    # It tells of every broken body; the answer does, too.
+    # It logs every malformed body; the response reports that already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 def log(event: str, level: int = logging.INFO, **facts: object) -> None:
-    """One event with its facts; never an image, a path or a key among them."""
+    """Log an event with its facts; never pass images, paths or keys."""
     _LOG.log(level, event, extra={"facts": facts})
 
 
 def log_fault(event: str, error: BaseException, **facts: object) -> None:
-    """A fault of our own: its type and the lines it came through; not its text, which may hold anything."""
+    """Log an internal error by type and stack; its message is omitted, as it may contain anything."""
     frames = traceback.extract_tb(error.__traceback__)
     where = " < ".join(
         f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in reversed(frames[-6:])
@@ -113,7 +113,7 @@ class _TextLines(logging.Formatter):
         time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         facts = "  ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
-        # A line break in a client's file name must not begin a line of its own.
+        # A line break in a client's file name must not start a new log line.
         return (
             f"{time} {level}{record.getMessage()}  {facts}".rstrip().replace("\n", "\\n").replace("\r", "\\r")
         )

@@ -1,4 +1,4 @@
-"""The images of a request's body, in each of the four forms that `/score` takes."""
+"""Parse images from a request body, in each of the four formats that `/score` accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from python_multipart import FormParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, parse_options_header
 
-from lookonce.serving.server.refusal import Refusal
+from lookonce.serving.server.replies import Refusal
 
 _FORMS = "an image/* body, JSON with base64, or multipart/form-data with files"
 _MOST_FIELDS = 64
@@ -20,14 +20,14 @@ _MOST_FIELDS = 64
 
 @dataclass(frozen=True)
 class Upload:
-    """One image as it came: the name that answers call it by, and the file's bytes."""
+    """One uploaded image: its name in responses, and the file's bytes."""
 
     name: str
     content: bytes
 
 
 def read_uploads(content_type: str | None, body: bytes, max_images: int) -> list[Upload]:
-    """The images of one request, one or more. Raises Refusal 400, 413 or 415."""
+    """Return the images of one request, at least one. Raises Refusal 400, 413 or 415."""
     kind, options = parse_options_header(content_type or "")
     form = kind.decode("latin-1").strip().lower()
     if not form:
@@ -48,23 +48,23 @@ def read_uploads(content_type: str | None, body: bytes, max_images: int) -> list
 
 
 def read_json(body: bytes) -> Any:
-    """The value of a JSON body. Raises Refusal 400."""
+    """Parse a JSON body. Raises Refusal 400."""
     try:
         return json.loads(body)
-    # UnicodeDecodeError and a number of too many digits are ValueErrors, a deep nest a RecursionError.
+    # UnicodeDecodeError and numbers with too many digits are ValueErrors, deep nesting is a RecursionError.
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "wrongly coded or nested too deep"
+        reason = (
+            str(error) if isinstance(error, json.JSONDecodeError) else "invalid encoding or nested too deeply"
+        )
         raise Refusal(400, f"the body is not JSON ({reason}).") from error
 
 
 def image_bytes(text: str, where: str) -> bytes:
-    """What a base64 text stands for; a `data:` prefix and line breaks are allowed. Raises Refusal 400."""
+    """Decode base64 text; a `data:` prefix and line breaks are allowed. Raises Refusal 400."""
     if text.startswith("data:"):
         prefix, comma, text = text.partition(",")
         if not comma or not prefix.endswith(";base64"):
-            raise Refusal(
-                400, f"{where}: a data: address that is not base64; expected data:image/…;base64,…."
-            )
+            raise Refusal(400, f"{where}: a data: URL that is not base64; expected data:image/…;base64,….")
     try:
         content = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
@@ -75,9 +75,11 @@ def image_bytes(text: str, where: str) -> bytes:
 
 
 def refuse_more(count: int, max_images: int) -> None:
-    """Raise Refusal 413 for more images than one request may hold."""
+    """Raise Refusal 413 for more images than a request may contain."""
     if count > max_images:
-        raise Refusal(413, f"{count} images in one request; at most {max_images} are taken. Send several.")
+        raise Refusal(
+            413, f"{count} images in one request; at most {max_images} are allowed. Split the request."
+        )
 
 
 def _from_json(body: bytes, max_images: int) -> list[bytes]:
@@ -86,7 +88,7 @@ def _from_json(body: bytes, max_images: int) -> list[bytes]:
         'expected {"input_data": {"columns": ["image"], "data": ["<base64>", …]}} or {"data": "<base64>"}'
     )
     if not isinstance(content, dict):
-        raise Refusal(400, f"the JSON body is no object; {expected}.")
+        raise Refusal(400, f"the JSON body is not an object; {expected}.")
     if "input_data" in content:
         given = content["input_data"]
         rows = given.get("data") if isinstance(given, dict) else given
@@ -99,10 +101,10 @@ def _from_json(body: bytes, max_images: int) -> list[bytes]:
     refuse_more(len(rows), max_images)
     images = []
     for index, row in enumerate(rows):
-        # AutoML's data frame orientation wraps each row's one column in a list.
+        # AutoML's data frame orientation wraps the single column of each row in a list.
         cell = row[0] if isinstance(row, list) and len(row) == 1 else row
         if not isinstance(cell, str):
-            raise Refusal(400, f"image {index} is no text; {expected}.")
+            raise Refusal(400, f"image {index} is not a string; {expected}.")
         images.append(image_bytes(cell, f"image {index}"))
     return images
 
@@ -116,7 +118,7 @@ def _multipart(boundary: bytes | None, body: bytes, max_images: int) -> list[Upl
     def ignore(field: object) -> None:
         nonlocal fields
         fields += 1
-        # A body of nothing but tiny fields would keep the parser busy for seconds.
+        # A body of tiny fields only would keep the parser busy for seconds.
         if fields > _MOST_FIELDS:
             raise Refusal(400, f"the multipart body has more than {_MOST_FIELDS} fields; send files only.")
 
@@ -127,7 +129,7 @@ def _multipart(boundary: bytes | None, body: bytes, max_images: int) -> list[Upl
         found.append(Upload(name or f"image_{len(found)}", file.file_object.read()))
         file.close()
 
-    # In memory to the last byte: the body is there already, and bounded.
+    # Entirely in memory: the body already is, and its size is limited.
     config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_BODY_SIZE": len(body) + 1}
     try:
         parser = FormParser("multipart/form-data", ignore, keep, boundary=boundary, config=config)
@@ -135,7 +137,7 @@ def _multipart(boundary: bytes | None, body: bytes, max_images: int) -> list[Upl
         parser.finalize()
         parser.close()
     except (FormParserError, ValueError) as error:
-        raise Refusal(400, f"the multipart body is damaged ({error}).") from error
+        raise Refusal(400, f"the multipart body is malformed ({error}).") from error
     for upload in found:
         if not upload.content:
             raise Refusal(400, f"{upload.name}: the file is empty; expected an image.")

@@ -1,1 +1,1 @@
-"""The service under Azure Machine Learning's own inference server."""
+"""Scoring scripts for Azure Machine Learning's inference servers."""

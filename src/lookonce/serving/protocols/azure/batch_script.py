@@ -1,8 +1,8 @@
-"""Scoring script of a batch deployment: a row for each image, as `lookonce detect --json` writes them.
+"""Scoring script of a batch deployment: one row per image, as `lookonce detect --json` writes them.
 
-Name this file as the deployment's scoring script; it needs lookonce beside it or installed. The model is what
-`find_model` finds. LOOKONCE_CONF and LOOKONCE_IOU are the thresholds. `filename` is the path that the image
-has on the node; of one that can't be read the row has an `error` and no boxes.
+Name this file as the deployment's scoring script; lookonce must be installed or beside it. `find_model` finds
+the model; LOOKONCE_CONF and LOOKONCE_IOU set the thresholds. `filename` is the image's path on the node.
+The row of an image that cannot be read has an `error` and no boxes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _detector: Detector | None = None
 
 
 def init() -> None:
-    """Load the model, once for each process. Raises LookonceError."""
+    """Load the model, once per process. Raises LookonceError."""
     global _detector
     from lookonce.inference import Detector
     from lookonce.serving.server.model_file import find_model
@@ -31,15 +31,15 @@ def init() -> None:
 
 
 def run(mini_batch: list[str]) -> list[str]:
-    """One JSON text for each file: as many rows as files, or the job counts the difference as failures."""
+    """Return one JSON row per file; the job counts missing rows as failures."""
     from lookonce.io.images import ImageError
 
     assert _detector is not None
     rows = []
-    for seen in _detector.look_through([Path(path) for path in mini_batch]):
-        name = seen.source.as_posix()
-        if isinstance(seen.answer, ImageError):
-            rows.append({"filename": name, "error": str(seen.answer)})
+    for result in _detector.look_through([Path(path) for path in mini_batch]):
+        name = result.source.as_posix()
+        if isinstance(result.answer, ImageError):
+            rows.append({"filename": name, "error": str(result.answer)})
         else:
-            rows.append(seen.answer.to_json(name))
+            rows.append(result.answer.to_json(name))
     return [json.dumps(row) for row in rows]

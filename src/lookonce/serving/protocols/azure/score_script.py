@@ -1,10 +1,10 @@
-"""Entry script for Azure Machine Learning's inference server: `/score` as `lookonce serve` answers it.
+"""Entry script for Azure Machine Learning's inference server, with the same `/score` as `lookonce serve`.
 
     azmlinfsrv --entry_script score_script.py --model_dir FOLDER
 
-Name this file as a deployment's scoring script, or copy it there alone: it needs an installed lookonce and
-azureml-inference-server-http 1.5, nothing beside it. The model is what `find_model` finds. The server answers
-GET / when it lives, and the endpoint in front of it checks the key.
+Name this file as a deployment's scoring script, or copy it alone: it requires lookonce and
+azureml-inference-server-http 1.5 to be installed, and no other file. The model is found by `find_model`. The
+server responds to GET / for liveness; the endpoint in front of it checks the key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from azureml_inference_server_http.api.aml_response import AMLResponse  # type: 
 if TYPE_CHECKING:
     from lookonce.serving.server.service import Service
 
-# Of the time after which the server gives a request up; the rest is for sending the answer.
+# Share of the server's request timeout; the rest is for sending the response.
 _SHARE_OF_TIMEOUT = 0.9
 
 _starting = threading.Lock()
@@ -27,17 +27,17 @@ _running: tuple[int, Service] | None = None
 
 
 def init() -> None:
-    """Load and warm the model, once for each worker process. Raises LookonceError."""
-    # Here and not at the first request: it takes a while, and may fail.
-    import lookonce.serving.server.score  # noqa: F401
+    """Load and warm up the model, once per worker process. Raises LookonceError."""
+    # Imported here, not at the first request: it takes a while, and may fail.
+    import lookonce.serving.server.scoring  # noqa: F401
 
     _service()
 
 
 @rawhttp
 def run(request: Any) -> AMLResponse:
-    """Answer one request to /score, a Flask request; what is wrong with it has its status as elsewhere."""
-    from lookonce.serving.server.score import score
+    """Process one Flask request to /score; errors have the same statuses as in `lookonce serve`."""
+    from lookonce.serving.server.scoring import score
 
     if request.method == "OPTIONS":
         return AMLResponse("", 200)
@@ -45,14 +45,14 @@ def run(request: Any) -> AMLResponse:
         message = '{"error": "/score takes POST, with an image as its body."}'
         return AMLResponse(message, 405, {"Allow": "POST", "Content-Type": "application/json"})
     service = _service()
-    # One byte more than allowed is enough to see that there are too many.
+    # One byte over the limit suffices to detect a body that is too large.
     body = request.stream.read(service.settings.max_body_bytes + 1)
     reply = score(service, request.headers.get("Content-Type"), body, request.args.to_dict())
     return AMLResponse(reply.body, reply.status, {**reply.headers, "Content-Type": reply.media_type})
 
 
 def _service() -> Service:
-    """This process's own: threads and sessions don't survive the fork of a preloaded server."""
+    """Return this process's service: threads and sessions do not survive the fork of a preloaded server."""
     global _running
     with _starting:
         if _running is None or _running[0] != os.getpid():
@@ -73,7 +73,7 @@ def _start() -> Service:
     return Service(
         Settings(
             model_path=str(find_model(None)),
-            # A worker has one request at a time: all its cores are for that one.
+            # A worker handles one request at a time and can use all its cores for it.
             lanes=1,
             threads=max(1, available_cores() // workers) if workers > 1 else 0,
             deadline_seconds=min(most_seconds, Settings.deadline_seconds),

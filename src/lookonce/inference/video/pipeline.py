@@ -5,36 +5,92 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.detections import Detections
 from lookonce.inference import draw
-from lookonce.inference.video.ahead import ahead
 from lookonce.inference.video.frame import Frame, Pixels
 from lookonce.inference.video.live import LiveSource
 from lookonce.inference.video.reading import VideoFile
-from lookonce.inference.video.tally import Tally
 from lookonce.inference.video.tracker import UNTRACKED, Tracker
 from lookonce.inference.video.window import Window
 from lookonce.inference.video.writing import VideoWriter
 from lookonce.io.atomic import atomic_file
+from lookonce.io.parallel import prefetch
 
 if TYPE_CHECKING:
     from lookonce.inference import Detector
+
+
+Item = TypeVar("Item")
+
+STAGES = ("read", "detect", "track", "draw", "write", "show")
+
+
+@dataclass
+class Tally:
+    """`frames` done in `seconds`; seconds by stage; boxes by class, and most of a class in one frame.
+
+    `objects` counts different objects by class, where they were tracked. Steps run at the same time, so the
+    slowest one, and not their sum, sets the pace.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    boxes: Counter[str] = field(default_factory=Counter)
+    most_at_once: dict[str, int] = field(default_factory=dict)
+    objects: Counter[str] | None = None
+    skipped: int = 0
+    broken: int = 0
+    drops: int = 0
+    truncated: bool = False
+
+    @property
+    def fps(self) -> float:
+        """Frames a second from the first read to the last write."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the block's seconds to a stage. Each stage belongs to one thread."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - started
+
+    def timing(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """`items`, the making of each counted to a stage."""
+        remaining = iter(items)
+        while True:
+            with self.timed(stage):
+                item = next(remaining, None)
+            if item is None:
+                return
+            yield item
+
+    def count(self, found: Detections) -> None:
+        """Take one frame's detections in."""
+        self.frames += 1
+        for name, number in Counter(found.names[label] for label in found.classes).items():
+            self.boxes[name] += number
+            self.most_at_once[name] = max(number, self.most_at_once.get(name, 0))
+
 
 Source = VideoFile | LiveSource
 
 
 @dataclass(frozen=True)
-class Watched:
+class FrameResult:
     """A frame, what was found in it, and, where objects are tracked, the id of each."""
 
     frame: Frame
@@ -42,7 +98,7 @@ class Watched:
     tracks: NDArray[np.int64] | None
 
 
-def watch(
+def detect_video(
     detector: Detector,
     source: Source,
     output: Path | None = None,
@@ -69,11 +125,11 @@ def watch(
         writer = stack.enter_context(_writer(source, output)) if output else None
         lines = stack.enter_context(_text(json_file)) if json_file else None
         frames = tally.timing("read", itertools.islice(source, max_frames))
-        seen = _detected(detector, ahead(frames, 2 * batch if not source.live else 1), batch, tally)
-        done = _drawn(ahead(_tracked(seen, tracker, tally), batch), drawing, tally)
-        for one, drawn in stack.enter_context(closing(ahead(done, 2))):
+        seen = _detected(detector, prefetch(frames, 2 * batch if not source.live else 1), batch, tally)
+        done = _drawn(prefetch(_tracked(seen, tracker, tally), batch), drawing, tally)
+        for one, drawn in stack.enter_context(closing(prefetch(done, 2))):
             if lines is not None:
-                lines.write(json.dumps(json_of(one, source.name), ensure_ascii=False) + "\n")
+                lines.write(json.dumps(json_line(one, source.name), ensure_ascii=False) + "\n")
             if writer is not None:
                 with tally.timed("write"):
                     writer.write(replace(one.frame, image=drawn))
@@ -97,7 +153,7 @@ def watch(
     return tally
 
 
-def json_of(seen: Watched, filename: str) -> dict[str, object]:
+def json_line(seen: FrameResult, filename: str) -> dict[str, object]:
     """A frame's line: the image's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
     answer = seen.found.to_json(filename)
     if seen.tracks is not None:
@@ -149,16 +205,16 @@ def _detected(
 
 def _tracked(
     seen: Iterator[tuple[Frame, Detections]], tracker: Tracker | None, tally: Tally
-) -> Iterator[Watched]:
+) -> Iterator[FrameResult]:
     for frame, found in seen:
         tracks = None
         if tracker is not None:
             with tally.timed("track"):
                 found, tracks = tracker.update(found)
-        yield Watched(frame, found, tracks)
+        yield FrameResult(frame, found, tracks)
 
 
-def _drawn(seen: Iterator[Watched], drawing: bool, tally: Tally) -> Iterator[tuple[Watched, Pixels]]:
+def _drawn(seen: Iterator[FrameResult], drawing: bool, tally: Tally) -> Iterator[tuple[FrameResult, Pixels]]:
     for one in seen:
         drawn = one.frame.image
         if drawing:

@@ -13,10 +13,9 @@ from lookonce.core.model_card import CARD_KEY
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.inference.ray.cluster import ray_session
-from lookonce.inference.ray.part_attempts import attempts_actor
+from lookonce.inference.ray.folders import list_keys
 from lookonce.inference.ray.parts import Parts
-from lookonce.inference.ray.places import list_keys
-from lookonce.inference.ray.worker import Job, Worker
+from lookonce.inference.ray.worker import Job, Worker, attempts_actor
 
 # Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
 PART_IMAGES = 256
@@ -56,18 +55,18 @@ def detect_fleet(
     `graph` is an ONNX file's content, card inside (`lookonce.models.open.open_graph`). `source` and
     `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
     and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
-    names a Ray cluster; None starts one on this machine for the run. Every image is looked at once: a part
+    names a Ray cluster; None starts one on this machine for the run. Every image is tables at once: a part
     whose worker dies is made again, under the same name, up to `retries` times. Parts have `part_images`;
     those of a run that goes on have what it began with. Raises LookonceError.
     """
     started = time.perf_counter()
     if batch < 1 or part_images < 1:
         raise LookonceError(f"--batch is {batch}, parts have {part_images}; expected 1 or more.")
-    # Opened here first: what is wrong with the model is told before anything starts.
+    # Opened here first: what is wrong with the model is reported before anything starts.
     Detector.from_graph(graph, conf, iou, threads=1)
-    place, keys = list_keys(source)
+    folder, keys = list_keys(source)
     parts = Parts(output)
-    run = {"model_sha256": _identity(graph), "conf": conf, "iou": iou, "source": place.name}
+    run = {"model_sha256": _identity(graph), "conf": conf, "iou": iou, "source": folder.name}
     size = parts.claim(run, part_images)
     done = parts.done()
     left = [key for key in keys if key not in done]
@@ -75,7 +74,7 @@ def detect_fleet(
     if left:
         # Ray hides GPUs from a worker that has not asked for one.
         on = "cpu" if device == "auto" else device
-        job = Job(place, parts, conf, iou, on, threads or 1, batch)
+        job = Job(folder, parts, conf, iou, on, threads or 1, batch)
         with ray_session(address, len(graph)):
             cut = [left[start : start + size] for start in range(0, len(left), size)]
             for tally in _tallies(job, graph, cut, workers, retries):
@@ -109,7 +108,7 @@ def _tallies(
 
     gpus = 0 if job.device == "cpu" else 1
     most = min(workers or _most_workers(job.threads, gpus), len(parts))
-    looked = ray.data.from_items(
+    tables = ray.data.from_items(
         [{"keys": keys} for keys in parts], override_num_blocks=len(parts)
     ).map_batches(
         Worker,
@@ -121,18 +120,18 @@ def _tallies(
         num_cpus=job.threads,
         num_gpus=gpus,
     )
-    told: set[str] = set()
+    reported: set[str] = set()
     nodes: set[str] = set()
     try:
-        for table in looked.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for table in tables.iter_batches(batch_size=None, batch_format="pyarrow"):
             for tally in table.to_pylist():
                 if tally["error"]:
                     raise LookonceError(tally["error"])
                 if tally["node"] not in nodes:
                     _refuse_own_disk(job.output, tally["part"])
                     nodes.add(tally["node"])
-                if tally["part"] not in told:
-                    told.add(tally["part"])
+                if tally["part"] not in reported:
+                    reported.add(tally["part"])
                     yield tally
     except ray.exceptions.RayTaskError:
         # A fault of ours: with its traceback.

@@ -1,4 +1,4 @@
-"""`lookonce score`'s images sent and drawn, and its answers shown."""
+"""Send, draw and show the images of `lookonce score`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rich.table import Table
 from rich.text import Text
 
 from lookonce.cli.drawn_copies import names_of, targets, write_drawn
+from lookonce.io.parallel import parallel_map
 from lookonce.serving.client.address import printable
 from lookonce.serving.client.client import in_pixels
-from lookonce.serving.client.failures import NoAnswerError, ServiceError
-from lookonce.serving.client.threads import in_order
+from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
 
-Answer = dict[str, Any]
+ImageResult = dict[str, Any]
 
-# More images than these show how far they are.
+# More images than this show a progress bar.
 _FEW = 8
 _WIDE = 400
 _NOTHING = "nothing found"
@@ -33,57 +33,59 @@ _NUMBERS = ("score", "left", "top", "right", "bottom")
 _LABEL, _SHORTEST = 20, 8
 
 
-class Answering(Protocol):
-    """Who answers images: a client of a service, or a job's answers."""
+class Scorer(Protocol):
+    """Returns detections of image files: a client of a service, or the results of a batch job."""
 
     def score(self, image: Path) -> dict[str, Any]:
-        """A file's answer. Raises ServiceError or NoAnswerError."""
+        """Return a file's detections. Raises ServiceError or ImageFailedError."""
 
     def classes(self) -> list[str]:
-        """The model's class names in their order; none where they aren't told."""
+        """Return the model's class names in order, empty if unknown."""
 
 
-def send(client: Answering, images: list[Path], at_once: int, output: str | None) -> tuple[list[Answer], int]:
-    """The answers, and how many images have none; drawn copies go to `output`.
+def send(
+    client: Scorer, images: list[Path], at_once: int, output: str | None
+) -> tuple[list[ImageResult], int]:
+    """Send images, `at_once` at a time; return the results and the number of images that failed.
 
-    What goes wrong with one image is printed, and so is a service that stops working after some answers;
-    Raises ServiceError when it gave none.
+    Errors of single images are printed. An error of the service is printed if there are results already, and
+    raised as ServiceError otherwise. Drawn copies are written to `output`.
     """
     names = names_of(images)
     copies = targets(images, Path(output)) if output else {}
-    answers: list[Answer] = []
+    results: list[ImageResult] = []
     classes: list[str] | None = None
     failed = 0
-    with _progress(len(images)) as (say, advance):
-        for image, future in in_order(client.score, images, at_once):
+    with _progress(len(images)) as (report, advance):
+        for image, future in parallel_map(client.score, images, at_once):
             try:
-                answers.append(future.result() | {"filename": names[image]})
+                results.append(future.result() | {"filename": names[image]})
                 if copies:
                     classes = client.classes() if classes is None else classes
-                    _draw(image, answers[-1], classes, copies[image])
-            except NoAnswerError as error:
+                    _draw(image, results[-1], classes, copies[image])
+            except ImageFailedError as error:
                 failed += 1
-                say(error)
+                report(error)
             except ServiceError as error:
-                if not answers:
+                if not results:
                     raise
-                say(error)
-                return answers, len(images) - len(answers)
+                report(error)
+                return results, len(images) - len(results)
             advance()
-    return answers, failed
+    return results, failed
 
 
-def show(answers: list[Answer], failed: int, seconds: float, output: str | None) -> None:
-    """A row for each box, and a line that sums up."""
+def show(results: list[ImageResult], failed: int, seconds: float, output: str | None) -> None:
+    """Print a row for each box, and a summary line."""
     console = _console()
-    if answers:
-        console.print(_table(answers, console.width if console.is_terminal else None))
-    objects = sum(len(answer["boxes"]) for answer in answers)
-    drawn = f", drawn in {output}" if output and answers else ""
-    without = f"; {_counted(failed, 'image')} without an answer" if failed else ""
-    found = f"{_counted(len(answers), 'image')}, {_counted(objects, 'object')}"
+    if results:
+        console.print(_table(results, console.width if console.is_terminal else None))
+    objects = sum(len(result["boxes"]) for result in results)
+    drawn = f", drawn in {output}" if output and results else ""
+    failures = f"; {_counted(failed, 'image')} failed" if failed else ""
+    found = f"{_counted(len(results), 'image')}, {_counted(objects, 'object')}"
     console.print(
-        f"{found} in {seconds:.2f} s{drawn}{without}",
+        f"{found} in {seconds:.2f} s{drawn}{failures}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -91,7 +93,7 @@ def show(answers: list[Answer], failed: int, seconds: float, output: str | None)
 
 
 def show_load(figures: dict[str, Any]) -> None:
-    """What `Load.to_json` holds, for people."""
+    """Print the figures of `LoadResult.to_json`."""
     console = _console()
     images, times = figures["images"], figures["milliseconds"]
     console.print(
@@ -109,38 +111,38 @@ def show_load(figures: dict[str, Any]) -> None:
         table.add_row("milliseconds", "   ".join(f"{name} {value:.1f}" for name, value in times.items()))
     inside = figures["service_milliseconds"]
     if inside:
-        told = "   ".join(f"{stage} {value:.1f}" for stage, value in inside.items())
-        table.add_row("in the service", f"{told}   (medians)")
+        stages = "   ".join(f"{stage} {value:.1f}" for stage, value in inside.items())
+        table.add_row("in the service", f"{stages}   (medians)")
     outcomes = "   ".join(f"{outcome}: {number:,}" for outcome, number in figures["outcomes"].items())
-    table.add_row("answers", outcomes)
+    table.add_row("responses", outcomes)
     console.print(table, highlight=False)
 
 
-def _table(answers: list[Answer], width: int | None) -> Table:
-    """For a terminal of `width` columns; without one every line is whole, and told apart from the others."""
-    labels = [found["label"] for answer in answers for found in answer["boxes"]] or [_NOTHING]
+def _table(results: list[ImageResult], width: int | None) -> Table:
+    """Build the table, for a terminal of `width` columns; None: nothing is shortened, names are repeated."""
+    labels = [found["label"] for result in results for found in result["boxes"]] or [_NOTHING]
     label_width = min(_LABEL, max(map(cell_len, labels)))
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("image", no_wrap=True)
     table.add_column("class", no_wrap=True, overflow="ellipsis", min_width=label_width)
     for heading in _NUMBERS:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    # Each column but the first has two spaces at its side, and so have the edges.
+    # Each column but the first, and both edges, have two spaces of padding.
     left = None if width is None else width - label_width - sum(len(name) + 3 for name in _NUMBERS) - 7
-    for answer in answers:
-        # As Text: a name may hold what rich takes for markup.
-        name = Text(_shortened(printable(answer["filename"]), left))
-        if not answer["boxes"]:
+    for result in results:
+        # As Text: a name may contain rich markup.
+        name = Text(_shortened(printable(result["filename"]), left))
+        if not result["boxes"]:
             table.add_row(name, Text(_NOTHING, style="dim"))
-        for found in answer["boxes"]:
-            corners = [f"{value:.0f}" for value in in_pixels(answer, found)]
+        for found in result["boxes"]:
+            corners = [f"{value:.0f}" for value in in_pixels(result, found)]
             table.add_row(name, Text(found["label"]), f"{found['score']:.2f}", *corners)
             name = name if width is None else Text("")
     return table
 
 
 def _shortened(name: str, width: int | None) -> str:
-    """Its end, which tells more than its beginning."""
+    """Keep the end of a name, which distinguishes files better than the beginning."""
     if width is None or cell_len(name) <= width:
         return name
     while name and cell_len(name) >= max(width, _SHORTEST):
@@ -148,32 +150,32 @@ def _shortened(name: str, width: int | None) -> str:
     return f"…{name}"
 
 
-def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None:
-    # Not above: it loads OpenCV, and most runs draw nothing.
+def _draw(image: Path, result: ImageResult, classes: list[str], target: Path) -> None:
+    # Imported late: it loads OpenCV, and most runs draw nothing.
     from lookonce.inference.draw import draw
     from lookonce.io.images import ImageError, read_image
 
     try:
         pixels = read_image(image)
     except ImageError as error:
-        raise NoAnswerError(f"{error} (to be drawn; its answer is there)") from error
-    write_drawn(draw(pixels, _detections(answer, classes)), target)
+        raise ImageFailedError(f"{error} (detected, but not drawn)") from error
+    write_drawn(draw(pixels, _detections(result, classes)), target)
 
 
-def _detections(answer: Answer, classes: list[str]) -> Detections:
-    """The answer as a detector would have given it; `classes` decides on colours."""
+def _detections(result: ImageResult, classes: list[str]) -> Detections:
+    """Convert a result to Detections; the order of `classes` determines the colours."""
     import numpy as np
 
     from lookonce.core.detections import Detections
 
-    labels = [found["label"] for found in answer["boxes"]]
+    labels = [found["label"] for found in result["boxes"]]
     names = tuple(dict.fromkeys([*classes, *labels]))
-    size = (answer["width"], answer["height"])
-    corners = [in_pixels(answer, found) for found in answer["boxes"]]
+    size = (result["width"], result["height"])
+    corners = [in_pixels(result, found) for found in result["boxes"]]
     boxes = np.asarray(corners, np.float32).reshape(-1, 4)
     return Detections(
         np.clip(boxes, 0, np.asarray(size * 2, np.float32)),
-        np.asarray([found["score"] for found in answer["boxes"]], np.float32),
+        np.asarray([found["score"] for found in result["boxes"]], np.float32),
         np.asarray([names.index(label) for label in labels], np.int64),
         names,
         size,
@@ -182,23 +184,23 @@ def _detections(answer: Answer, classes: list[str]) -> Detections:
 
 @contextmanager
 def _progress(images: int) -> Iterator[tuple[Callable[[object], None], Callable[[], None]]]:
-    """How to tell of an error, and of an image that is done; a bar for many images, in a terminal."""
+    """Yield functions that report an error and a finished image; show a bar for many images."""
     console = Console(stderr=True)
 
-    def say(error: object) -> None:
+    def report(error: object) -> None:
         console.print(f"lookonce: {error}", highlight=False, markup=False, soft_wrap=True)
 
     if images <= _FEW or not console.is_terminal:
-        yield say, lambda: None
+        yield report, lambda: None
         return
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=images)
-        yield say, lambda: progress.advance(task)
+        yield report, lambda: progress.advance(task)
 
 
 def _console() -> Console:
-    """As wide as the terminal; without one, as wide as needed, so that every line is whole."""
+    """Return a console as wide as the terminal; without a terminal, wide enough to wrap nothing."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
 

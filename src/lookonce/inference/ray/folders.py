@@ -18,7 +18,7 @@ from lookonce.inference.ray.store_credentials import Credentials, hint, without_
 from lookonce.io.atomic import atomic_file
 from lookonce.io.images import SUFFIXES
 
-# Where a put appears whole or not at all; elsewhere a file is renamed into its place.
+# Where a put appears whole or not at all; elsewhere a file is renamed into its folder.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "gs": "gcsfs"}
 _MAGIC = "*?["
@@ -28,7 +28,7 @@ logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
-class Place:
+class Folder:
     """A folder: `path` within the file system `files`. `name` is what messages call it."""
 
     files: Any
@@ -70,8 +70,8 @@ class Place:
         # Each store raises errors of its own that share no base but Exception.
         except Exception as error:
             raise LookonceError(
-                f"cannot write {self.name}/{key}: {said(error)}. Check the address and what the credentials "
-                "allow; what was written before is untouched, and the same command goes on."
+                f"cannot write {self.name}/{key}: {error_text(error)}. Check the address and what the "
+                "credentials allow; what was written before is untouched, and the same command goes on."
             ) from error
 
     def exists(self, key: str) -> bool:
@@ -100,13 +100,13 @@ class Place:
         except FileNotFoundError:
             return
         except Exception as error:
-            raise LookonceError(f"cannot delete {self.name}/{key}: {said(error)}.") from error
+            raise LookonceError(f"cannot delete {self.name}/{key}: {error_text(error)}.") from error
 
     def _at(self, key: str) -> str:
         return f"{self.path}/{key}" if self.path else key
 
 
-def open_place(address: str) -> Place:
+def open_folder(address: str) -> Folder:
     """The folder at a path or an address such as s3://bucket/folder, there or not. Raises LookonceError."""
     protocol = fsspec.utils.get_protocol(address)
     try:
@@ -119,22 +119,22 @@ def open_place(address: str) -> Place:
         ) from error
     except Exception as error:
         raise LookonceError(
-            f"{address}: can't be used ({said(error)}). Expected a local path or an address that fsspec "
+            f"{address}: can't be used ({error_text(error)}). Expected a path or an address that fsspec "
             f"reads (s3://bucket/folder, abfs://container/folder), its credentials in the environment"
             f"{hint(protocol)}."
         ) from error
     path = str(path).rstrip("/")
     local = isinstance(files, LocalFileSystem)
-    return Place(files, path or ("/" if local else ""), path if local else address.rstrip("/"))
+    return Folder(files, path or ("/" if local else ""), path if local else address.rstrip("/"))
 
 
-def list_keys(source: str) -> tuple[Place, list[str]]:
+def list_keys(source: str) -> tuple[Folder, list[str]]:
     """The images of SOURCE: the folder they lie in, and each one's path below it, sorted.
 
     SOURCE is a folder (all below it), a pattern (`**` for any depth) or one image. Raises LookonceError.
     """
-    place = open_place(source)
-    files, path = place.files, place.path
+    folder = open_folder(source)
+    files, path = folder.files, folder.path
     try:
         kind = _kind(files, path)
         if kind == "file":
@@ -153,10 +153,10 @@ def list_keys(source: str) -> tuple[Place, list[str]]:
             f"with one of the endings {' '.join(SUFFIXES)}."
         )
     start = len(root) + 1 if root not in ("", "/") else len(root)
-    return Place(files, root, place.name), sorted(_text(name[start:]) for name in found)
+    return Folder(files, root, folder.name), sorted(_text(name[start:]) for name in found)
 
 
-def said(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What an error of a file system or a store says, in one line."""
     text = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
     return without_secrets(text.rstrip(". ")) or type(error).__name__
@@ -164,16 +164,16 @@ def said(error: Exception) -> str:
 
 def _arrived(
     credentials: Credentials, files: tuple[Callable[..., Any], tuple[Any, ...]], path: str, name: str
-) -> Place:
+) -> Folder:
     credentials.put_into(os.environ)
     make, arguments = files
-    return Place(make(*arguments), path, name)
+    return Folder(make(*arguments), path, name)
 
 
 def _unreachable(what: str, error: Exception) -> LookonceError:
     return LookonceError(
-        f"{what}: can't be listed ({said(error)}). Check the address, the network, and the credentials in "
-        f"the environment{hint(fsspec.utils.get_protocol(what))}."
+        f"{what}: can't be listed ({error_text(error)}). Check the address, the network and the credentials "
+        f"in the environment{hint(fsspec.utils.get_protocol(what))}."
     )
 
 
