@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lookonce.errors import LookonceError
 
-# As mkstemp makes them below.
+# The names that atomic_file gives its temporary files.
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}(\.[^.]*)?\Z", re.DOTALL)
 _ABANDONED_SECONDS = 300
 
@@ -29,13 +29,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix is kept last: Keras and Pillow choose the format by it.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        fresh = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+        # Not mkstemp: it makes files private, and widening them afterwards takes the umask, which can only be
+        # read by setting it for the whole process. Here the kernel applies it.
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = fresh
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise LookonceError(
@@ -67,9 +68,3 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
                 with suppress(OSError):
                     if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
                         os.unlink(entry.path)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
