@@ -310,11 +310,9 @@ class Detector:
 
 
 def _open_keras(path: Path, weights: str | Path | None) -> tuple[keras.Model, ModelCard]:
-    try:
-        choose_backend()
-        from lookonce.models.keras import open_model
-    except ImportError as error:
-        raise LookonceError("the engine keras isn't installed: pip install 'lookonce[tensorflow]'") from error
+    choose_backend()
+    from lookonce.models.keras import open_model
+
     return open_model(path, weights=weights)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lookonce._version import __version__
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.models.backend import choose_backend
+from lookonce.models.backend import MissingKerasError, choose_backend
 from lookonce.models.darknet_pair import must_exist, read_pair, refuse_misfits
 
 if TYPE_CHECKING:
@@ -54,13 +54,13 @@ def _converted_keras(path: Path) -> bytes:
     # Not above: this takes seconds, and needs Keras and a backend.
     try:
         choose_backend()
-        from lookonce.models.keras import load_model, to_darknet
-    except ImportError as error:
+    except MissingKerasError as error:
         raise LookonceError(
             f"{path}: needs Keras once, to be converted: pip install 'lookonce[tensorflow]'. "
             "Or export it where Keras is installed: lookonce export MODEL --format onnx."
         ) from error
     from lookonce.darknet import parse_cfg
+    from lookonce.models.keras import load_model, to_darknet
 
     network, card = load_model(path)
     cfg = parse_cfg(card.cfg, f"{path}, its cfg")
