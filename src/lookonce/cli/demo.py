@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.cli.train import positive
+from lookonce.cli.argument_types import positive
 from lookonce.models.backend import choose_backend
 
 if TYPE_CHECKING:

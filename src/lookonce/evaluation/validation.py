@@ -12,7 +12,7 @@ from lookonce.errors import LookonceError
 from lookonce.evaluation import GroundTruth, Metrics, evaluate, plots, rank_images
 from lookonce.evaluation.image_plot import plot_images
 from lookonce.io.images import ImageError, read_image
-from lookonce.labels import CheckedDataset, Dataset, check, fatal
+from lookonce.labels import CheckedDataset, load_dataset
 
 # Nothing below changes the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001
@@ -52,8 +52,7 @@ class Validation:
         cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
         """One list of a labelled folder, every image for None. Raises LookonceError."""
-        checked = check(Dataset.open(Path(data)), class_names)
-        fatal(checked)
+        checked = load_dataset(data, class_names)
         wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
         indices = checked.indices(list(wanted))
         if not indices:

@@ -1,7 +1,7 @@
 """Labels in: datasets in the layouts that labelling tools write, and their checks."""
 
 from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
-from lookonce.labels.checks import check, fatal
+from lookonce.labels.checks import check, fatal, load_dataset
 from lookonce.labels.classes import read_classes
 from lookonce.labels.dataset import FORMATS, Dataset
 from lookonce.labels.record import LabelError, Record
@@ -16,5 +16,6 @@ __all__ = [
     "Record",
     "check",
     "fatal",
+    "load_dataset",
     "read_classes",
 ]

@@ -70,6 +70,36 @@ def fatal(checked: CheckedDataset) -> None:
     raise LabelError(f"{checked.dataset.root}: {count} must be fixed first\n" + "\n".join(lines))
 
 
+def load_dataset(
+    path: str | os.PathLike[str],
+    class_names: Sequence[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> CheckedDataset:
+    """Open and check a labelled folder, and refuse it where a finding is fatal.
+
+    Args:
+        path: the dataset's folder.
+        class_names: as in `check`.
+        say: called with each line of a summary: counts, and the first findings that were fixed in memory.
+
+    Raises:
+        LabelError: no dataset there, or fatal findings.
+    """
+    checked = check(Dataset.open(path), class_names)
+    fatal(checked)
+    if say is not None:
+        fixed = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]
+        notes = sum(finding.outcome == "note" for finding in checked.findings)
+        boxes = sum(len(record.boxes) for record in checked.records)
+        say(
+            f"{checked.dataset.name}: {len(checked.records)} images, {boxes} boxes; "
+            f"{len(fixed)} findings fixed, {notes} notes (lookonce data check shows them all)."
+        )
+        for finding in fixed[:_SHOWN]:
+            say(f"  {finding.outcome}: {finding.file} {finding.object}: {finding.what}")
+    return checked
+
+
 def _record(one: Examined, names: tuple[str, ...]) -> CheckedRecord:
     """Boxes of unknown classes stay out: their finding is fatal, so nobody trains without them."""
     number = {name: index for index, name in enumerate(names)}
