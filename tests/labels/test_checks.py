@@ -268,3 +268,22 @@ def test_clean_boxes_lie_inside_and_have_an_area(values: list[tuple[float, float
     assert (seen.boxes <= (60, 40, 60, 40)).all()
     assert len(seen.boxes) == len(seen.labels) == len(seen.difficult)
     assert len(seen.boxes) + sum(finding.outcome == "dropped" for finding in seen.findings) == len(boxes)
+
+
+def test_long_class_lists_are_cut_in_messages(tmp_path: Path) -> None:
+    add(tmp_path, "a", [("bolt", 1, 1, 9, 9), ("nut", 20, 20, 30, 30)])
+    result = checked(tmp_path, class_names=[f"thing {number}" for number in range(80)])
+    fatal_ones = told(result, "fatal")
+    assert {finding.object for finding in fatal_ones} == {"bolt", "nut"}
+    for finding in fatal_ones:
+        assert "thing 4, and 75 more" in finding.what
+        assert "thing 5" not in finding.what
+
+
+def test_long_lists_of_datasets_are_cut(tmp_path: Path) -> None:
+    for number in range(30):
+        add(tmp_path / f"set-{number:02d}", "a", [CAR])
+    with pytest.raises(LabelError, match="30 datasets") as caught:
+        Dataset.open(tmp_path)
+    assert "set-04" in str(caught.value)
+    assert "set-05" not in str(caught.value)
