@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from lookonce.core.detections import Detections
-from lookonce.errors import LookonceError
+from lookonce.errors import LookonceError, listing
 from lookonce.evaluation import GroundTruth, Metrics, evaluate, plots, rank_images
 from lookonce.evaluation.image_plot import plot_images
 from lookonce.io.images import ImageError, read_image
-from lookonce.labels import CheckedDataset, load_dataset
+from lookonce.labels import CheckedDataset, Dataset, check, fatal
 
 # Nothing below changes the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001
@@ -52,7 +52,15 @@ class Validation:
         cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
         """One list of a labelled folder, every image for None. Raises LookonceError."""
-        checked = load_dataset(data, class_names)
+        checked = check(Dataset.open(data), class_names)
+        if foreign := checked.unknown_classes:
+            counts = listing(f"{name} ({boxes} boxes)" for name, boxes in foreign.items())
+            raise LookonceError(
+                f"{data}: labelled with classes that the model does not have: {counts}. "
+                f"The model has {len(class_names)}: {listing(class_names)}. "
+                "Measure on labels of these classes, or rename or delete the boxes of the others."
+            )
+        fatal(checked)
         wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
         indices = checked.indices(list(wanted))
         if not indices:

@@ -63,6 +63,7 @@ class CheckedDataset:
     """A dataset's clean records, aligned with its indices.
 
     Indices in `dropped` have no usable image or labels: their record is a placeholder without boxes.
+    `unknown_classes` counts the boxes of each class that is labelled but not in `class_names`.
     """
 
     dataset: Dataset
@@ -70,6 +71,7 @@ class CheckedDataset:
     records: list[CheckedRecord]
     findings: list[Finding]
     dropped: set[int] = field(default_factory=set)
+    unknown_classes: dict[str, int] = field(default_factory=dict)
 
     def indices(self, split_indices: Sequence[int]) -> list[int]:
         """The same indices without the dropped ones."""

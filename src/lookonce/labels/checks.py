@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lookonce.errors import listing
 from lookonce.io.hashing import file_sha256
 from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
 from lookonce.labels.dataset import Dataset
@@ -52,7 +53,9 @@ def check(
         fix = "label some objects, or see why the files above were dropped"
         findings.append(Finding(".", "", f"no usable box in {len(seen)} images", fix, "fatal"))
     dropped = {index for index, one in enumerate(seen) if one.dropped}
-    return CheckedDataset(dataset, names, [_record(one, names) for one in seen], findings, dropped)
+    unknown = {label: found[label] for label in sorted(set(found) - set(names))}
+    records = [_record(one, names) for one in seen]
+    return CheckedDataset(dataset, names, records, findings, dropped, unknown)
 
 
 def fatal(checked: CheckedDataset) -> None:
@@ -123,7 +126,7 @@ def _class_findings(
         close = difflib.get_close_matches(label.lower(), [name.lower() for name in names], 1, 0.75)
         meant = next((f" (is {name!r} meant?)" for name in names if close and name.lower() == close[0]), "")
         what = (
-            f"class {label!r} is not among the classes to learn, {', '.join(names) or 'none'}{meant}; "
+            f"class {label!r} is not in the class list ({listing(names)}){meant}; "
             f"it has {found[label]} boxes in {len(images)} images"
         )
         fix = "add it to the class list, or rename or delete these boxes"

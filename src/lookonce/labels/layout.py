@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lookonce.errors import listing
 from lookonce.io.images import SUFFIXES
 from lookonce.labels.formats.voc import decoded, read_annotation
 from lookonce.labels.record import LabelError
@@ -49,12 +50,12 @@ def find_layout(path: Path) -> Layout:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(str(layout.root) for layout in found)
+            names = listing(layout.root for layout in found)
             raise LabelError(f"{path}: holds {len(found)} datasets; name one of them: {names}")
         level = sorted(child for folder in level for child in folder.iterdir() if child.is_dir())[:1000]
     seen = sorted(child.name + "/" * child.is_dir() for child in path.iterdir())
-    shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
-    raise LabelError(f"{path}: no labels found. Understood: {UNDERSTOOD}. Seen: {shown or 'an empty folder'}")
+    shown = listing(seen, 8) if seen else "an empty folder"
+    raise LabelError(f"{path}: no labels found. Understood: {UNDERSTOOD}. Seen: {shown}")
 
 
 def _layout(folder: Path) -> Layout | None:
