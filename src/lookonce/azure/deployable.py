@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lookonce.azure.registry import AzureRegistry
 from lookonce.errors import LookonceError
-from lookonce.models.card_file import read_card
+from lookonce.models.cards import read_card
 from lookonce.models.registry import Registered, find, model_name
 
 if TYPE_CHECKING:

@@ -119,7 +119,7 @@ def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
 
 def _card_tags(file: Path) -> dict[str, str]:
     """What a model's card says of it: classes, size, metrics; a weights file has none."""
-    from lookonce.models.card_file import read_card
+    from lookonce.models.cards import read_card
 
     card = read_card(file)
     if card is None:

@@ -74,15 +74,14 @@ def _inspect_model(path: Path, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from lookonce.core.model_card import ModelCard
+    from lookonce.models.cards import read_card
 
-    with zipfile.ZipFile(path) as archive:
-        if "lookonce.json" not in archive.namelist():
-            raise LookonceError(
-                f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
-                "model.keras from a training run. Darknet's own files are inspected as .weights."
-            )
-        card = ModelCard.from_json(archive.read("lookonce.json").decode("utf-8"), str(path))
+    card = read_card(path)
+    if card is None:
+        raise LookonceError(
+            f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
+            "model.keras from a training run. Darknet's own files are inspected as .weights."
+        )
     if as_json:
         print(card.to_json())
         return 0

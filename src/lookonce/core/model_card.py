@@ -38,16 +38,6 @@ class ModelCard:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
-    def of_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
-        """The card in an ONNX file's metadata; `source` names the file in errors. Raises LookonceError."""
-        if CARD_KEY not in metadata:
-            raise LookonceError(
-                f"{source}: an ONNX file without {CARD_KEY} in its metadata (classes, anchors, input size). "
-                "Give a file that `lookonce export` wrote."
-            )
-        return cls.from_json(metadata[CARD_KEY], source)
-
-    @classmethod
     def from_json(cls, text: str, source: str) -> ModelCard:
         """Read a card; `source` names the file in errors. Raises LookonceError."""
         try:

@@ -25,7 +25,8 @@ from lookonce.evaluation.validation import AP_CONFIDENCE, NMS_IOU, Validation
 from lookonce.inference import Detector
 from lookonce.io.hashing import file_sha256
 from lookonce.labels import CheckedDataset, load_dataset, read_classes
-from lookonce.models.keras import build, layers_of, load_model, save_model, start_heads, to_darknet
+from lookonce.models.keras import build, layers_of, save_model, start_heads, to_darknet
+from lookonce.models.open import open_model
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.page import write_report
 from lookonce.runs.folder import RunFolder
@@ -262,7 +263,7 @@ def _finish(
     reporter: Reporter,
 ) -> TrainResult:
     """From the saved best model: Darknet's files, metrics, plots and the report."""
-    network, card = load_model(folder.model)
+    network, card = open_model(folder.model)
     write_weights(folder.weights, cfg, to_darknet(network, cfg))
     rows = folder.read_metrics()
     plots.plot_curves(rows, folder.root / "curves.png")
