@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from lookonce.darknet import Cfg, Layer, plan
+from lookonce.darknet import LEAKY_SLOPE, NORM_EPSILON, Cfg, Layer, plan
 
 # Darknet's activation: the name Keras knows it by. Leaky isn't here: its slope differs from Keras' own.
 ACTIVATIONS = {
@@ -28,8 +28,6 @@ ACTIVATIONS = {
     "selu": "selu",
     "tanh": "tanh",
 }
-LEAKY_SLOPE = 0.1
-NORM_EPSILON = 1e-5
 NORM_MOMENTUM = 0.99
 # Of a thousand predictions about ten hold an object: Lin et al. 2017 (Focal Loss), section 4.1.
 OBJECT_PRIOR = 0.01
