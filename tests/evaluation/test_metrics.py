@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lookonce.core.detections import Detections
-from lookonce.evaluation import GroundTruth, average_precision, confusion_matrix, evaluate, rank_images
+from lookonce.evaluation import GroundTruth, confusion_matrix, evaluate, rank_images, voc_ap
 
 SIZE = (400, 400)
 
@@ -113,8 +113,8 @@ def test_lists_of_different_length_are_refused():
 
 
 def test_average_precision_of_all_wrong_is_zero():
-    assert average_precision(np.zeros(5, bool), 3) == 0
-    assert math.isnan(average_precision(np.zeros(5, bool), 0))
+    assert voc_ap(np.zeros(5, bool), 3) == 0
+    assert math.isnan(voc_ap(np.zeros(5, bool), 0))
 
 
 def test_confusion_by_hand():

@@ -255,7 +255,7 @@ def test_the_same_image_in_two_splits_is_told(tmp_path: Path) -> None:
 @given(st.lists(st.tuples(*[st.floats(-100, 200, width=32)] * 4), max_size=8))
 def test_clean_boxes_lie_inside_and_have_an_area(values: list[tuple[float, float, float, float]]) -> None:
     from lookonce.labels.examine import Examined, _boxes
-    from lookonce.labels.record import Record
+    from lookonce.labels.records import Record
 
     boxes = np.asarray(values, np.float32).reshape(-1, 4)
     record = Record(

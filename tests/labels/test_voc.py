@@ -9,7 +9,7 @@ import pytest
 
 from lookonce.errors import LookonceError
 from lookonce.labels import LabelError, read_classes
-from lookonce.labels.classes import declared_classes
+from lookonce.labels.class_lists import declared_classes
 from lookonce.labels.formats.voc import decoded, read_annotation
 
 OBJECT = (

@@ -112,7 +112,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
-    from lookonce.darknet.download import fetch
+    from lookonce.darknet.base_weights import fetch
 
     return fetch(base, folder, base_url)
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.evaluation.coco_ap import coco_ap
+from lookonce.evaluation.average_precision import coco_ap, precision_recall, voc_ap
 from lookonce.evaluation.matching import GroundTruth, Predictions, Ranked, rank_class
-from lookonce.evaluation.voc_ap import average_precision, precision_recall
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,9 @@ def _one_class(name: str, ranked: Ranked, coco: NDArray[np.float64], confidence:
         ap=float(coco.mean()),
         ap50=float(coco[0]),
         ap75=float(coco[5]),
-        voc_area=average_precision(ranked.hits, ranked.truths),
-        voc_11=average_precision(ranked.hits, ranked.truths, 11),
-        voc_101=average_precision(ranked.hits, ranked.truths, 101),
+        voc_area=voc_ap(ranked.hits, ranked.truths),
+        voc_11=voc_ap(ranked.hits, ranked.truths, 11),
+        voc_101=voc_ap(ranked.hits, ranked.truths, 101),
         true_positives=int(sure.sum()),
         false_positives=int((~sure).sum()),
         precision=precision,

@@ -12,10 +12,9 @@ import numpy as np
 
 from lookonce.errors import listing
 from lookonce.io.hashing import file_sha256
-from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
 from lookonce.labels.dataset import Dataset
 from lookonce.labels.examine import Examined, examine
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import CheckedDataset, CheckedRecord, Finding, LabelError
 
 _SHOWN = 5
 

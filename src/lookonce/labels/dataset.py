@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lookonce.labels.classes import declared_classes
+from lookonce.labels.class_lists import declared_classes
+from lookonce.labels.discovery import Item, Layout, find_layout, list_items
 from lookonce.labels.formats.voc import read_annotation
-from lookonce.labels.layout import Item, Layout, find_layout, list_items
-from lookonce.labels.record import LabelError, Record
+from lookonce.labels.records import LabelError, Record
 from lookonce.labels.splits import choose, read_splits
 
 FORMATS = ("voc", "vott-voc")

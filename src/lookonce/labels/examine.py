@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import clip_boxes
 from lookonce.io.images import ImageError, image_header, looks_complete, read_image
-from lookonce.labels.checked import Finding, Outcome
 from lookonce.labels.dataset import Dataset
-from lookonce.labels.record import LabelError, Record
+from lookonce.labels.records import Finding, LabelError, Outcome, Record
 
 Boxes = NDArray[np.float32]
 

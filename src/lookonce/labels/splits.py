@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lookonce.labels.classes import read_text
-from lookonce.labels.layout import Item, keys
-from lookonce.labels.record import LabelError
+from lookonce.labels.class_lists import read_text
+from lookonce.labels.discovery import Item, keys
+from lookonce.labels.records import LabelError
 
 NAMES = ("train", "val", "trainval", "test")
 VALIDATION_SHARE = 0.2

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lookonce.evaluation import confusion_matrix
-from lookonce.evaluation.calibration import calibrate
+from lookonce.evaluation.score_calibration import calibrate
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, joined, name
 from lookonce.report.words import count, figure, percent

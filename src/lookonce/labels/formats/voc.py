@@ -14,7 +14,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

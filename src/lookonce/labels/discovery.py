@@ -9,7 +9,7 @@ from pathlib import Path
 from lookonce.errors import listing
 from lookonce.io.images import SUFFIXES
 from lookonce.labels.formats.voc import decoded, read_annotation
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 UNDERSTOOD = (
     "Annotations/*.xml with JPEGImages/ or images/ (Pascal VOC, VoTT's and Label Studio's VOC exports), "

@@ -1,4 +1,4 @@
-"""What a check hands on: clean records, and what it found."""
+"""Labelled images: as their label files describe them, and as a check hands them on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,45 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.boxes import Geometry
-from lookonce.labels.dataset import Dataset
+from lookonce.errors import LookonceError
+
+if TYPE_CHECKING:
+    from lookonce.labels.dataset import Dataset
 
 Outcome = Literal["repaired", "dropped", "fatal", "note"]
+
+
+class LabelError(LookonceError):
+    """A label file, class list or dataset folder is at fault; the message names file, place and fix."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image and its boxes, unchecked: just what the label file says.
+
+    Args:
+        name: the image's file name.
+        image: where the image is, or should be: it may be missing.
+        annotation: the label file; None for an image that has none.
+        size: (width, height) in pixels according to the label file.
+        boxes: float32 (n, 4), xyxy in original pixels.
+        labels: n class names.
+        difficult: bool (n,), Pascal VOC's "difficult" flag.
+    """
+
+    name: str
+    image: Path
+    annotation: Path | None
+    size: tuple[int, int] | None
+    boxes: NDArray[np.float32]
+    labels: tuple[str, ...]
+    difficult: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 
 def read_text(path: Path) -> str:
