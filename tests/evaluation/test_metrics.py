@@ -68,7 +68,7 @@ def test_difficult_objects_count_neither_way():
     truths = [truth([box(0, 0), box(1, 0), box(2, 0)], difficult=[1, 2])]
     once = found([box(0, 0, 0.5), box(1, 0, 0.9), box(1, 0, 0.8, shift=3)])
     metrics = evaluate(truths, [once], ["a"])
-    assert metrics.truths == 1
+    assert metrics.objects == 1
     assert [metrics.ap50, metrics.ap75, metrics.voc_area] == pytest.approx([1, 1, 1])
     assert (metrics.precision, metrics.recall) == (1, 1)
 

@@ -42,7 +42,7 @@ class Validation:
     def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
         self.records = [checked.records[index] for index in indices]
         self.names = checked.class_names
-        self.truths = [
+        self.ground_truth = [
             GroundTruth(record.boxes, record.classes, record.difficult, record.size)
             for record in self.records
         ]
@@ -81,7 +81,7 @@ class Validation:
             predictions.append(answer)
             if progress is not None:
                 progress(len(predictions), len(self.records))
-        return Measurement(evaluate(self.truths, predictions, self.names, confidence), predictions)
+        return Measurement(evaluate(self.ground_truth, predictions, self.names, confidence), predictions)
 
     def scores(self, detector: ImageDetector) -> dict[str, float]:
         """Measure `detector` and return the validation columns of metrics.csv."""
@@ -93,14 +93,14 @@ class Validation:
         confidence = measured.metrics.confidence
         plots.plot_pr(measured.metrics, folder / "pr.png")
         plots.plot_confusion(
-            self.truths, measured.predictions, self.names, folder / "confusion.png", confidence
+            self.ground_truth, measured.predictions, self.names, folder / "confusion.png", confidence
         )
-        ranked = rank_images(self.truths, measured.predictions, confidence)
+        ranked = rank_images(self.ground_truth, measured.predictions, confidence)
         for name, chosen in (("worst", ranked), ("best", ranked[::-1])):
             tiles = [
                 (
                     read_image(self.records[index].image),
-                    self.truths[index],
+                    self.ground_truth[index],
                     measured.predictions[index],
                     f"{self.records[index].name}: F1 {score:.2f}",
                 )
