@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class LookonceError(Exception):
-    """A user's input is at fault; the message says what, where, what was expected, and the fix.
+    """Error that the user can fix; the message says what, where, what was expected, and the fix.
 
     The command line prints it without a traceback and exits with 1.
     """

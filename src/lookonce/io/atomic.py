@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a full disk never meets half of one."""
+"""Atomic file writes: no reader, crash or full disk ever leaves half a file."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ABANDONED_SECONDS = 300
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it there, synced, when the block ends without error.
+    """Yield a temporary path beside `path`; sync it and rename it to `path` when the block succeeds.
 
-    An error inside the block leaves an older `path` as it was and removes the temporary file.
+    An error inside the block leaves an existing `path` unchanged and removes the temporary file.
     Raises LookonceError when the disk is full or the folder is not writable.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept last: Keras and Pillow choose the format by it.
+        # The suffix stays last: Keras and Pillow choose the format by it.
         fresh = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
         # Not mkstemp: it makes files private, and widening them afterwards takes the umask, which can only be
         # read by setting it for the whole process. Here the kernel applies it.
@@ -41,7 +41,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise LookonceError(
             f"cannot write {path}: {error.strerror or error}. "
-            "Free some space or choose another folder; what was saved before is untouched."
+            "Free some space or choose another folder; files saved earlier are unchanged."
         ) from error
     finally:
         if temporary is not None:
@@ -49,13 +49,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8) in one step."""
+    """Replace the content of `path` by `text` (UTF-8) atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove temporary files of `paths` that a killed process left: nothing has touched them lately."""
+    """Remove old temporary files of `paths`, left by a killed process."""
     folders: dict[Path, set[str]] = {}
     for path in paths:
         folders.setdefault(path.parent, set()).add(path.name)

@@ -1,4 +1,4 @@
-"""Labels in: datasets in the layouts that labelling tools write, and their checks."""
+"""Datasets in the layouts that labelling tools write: reading, splits and checks."""
 
 from lookonce.labels.checks import check, fatal, load_dataset
 from lookonce.labels.class_lists import read_classes

@@ -1,4 +1,4 @@
-"""Labelled images: as their label files describe them, and as a check hands them on."""
+"""Labelled images, as read from label files and after checks; findings of the checks."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Outcome = Literal["repaired", "dropped", "fatal", "note"]
 
 
 class LabelError(LookonceError):
-    """A label file, class list or dataset folder is at fault; the message names file, place and fix."""
+    """Invalid label file, class list or dataset folder; the message names file, line or object, and fix."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """An image and its boxes, unchecked: just what the label file says.
+    """An image and its boxes, unchecked, exactly as in the label file.
 
     Args:
         name: the image's file name.
-        image: where the image is, or should be: it may be missing.
-        annotation: the label file; None for an image that has none.
-        size: (width, height) in pixels according to the label file.
+        image: path of the image, which may be missing.
+        annotation: the label file, or None.
+        size: (width, height) in pixels from the label file, or None.
         boxes: float32 (n, 4), xyxy in original pixels.
         labels: n class names.
         difficult: bool (n,), Pascal VOC's "difficult" flag.
@@ -49,15 +49,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong or worth knowing.
+    """One defect, or one fact worth knowing.
 
     Args:
         file: path relative to the dataset's folder.
-        object: which object or line of it; "" if it is about the whole file.
-        what: what was found.
+        object: which object or line of the file; "" for the whole file.
+        what: the defect.
         fix: what the user can do about it.
-        outcome: what the check did: "repaired" and "dropped" in memory only, never on disk; "fatal" must
-            be fixed by the user; "note" changes nothing.
+        outcome: "repaired" and "dropped" happen in memory only, never on disk; "fatal" must be fixed by the
+            user; "note" changes nothing.
     """
 
     file: str
@@ -69,13 +69,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckedRecord:
-    """An image that can be trained on.
+    """A clean image for training or evaluation.
 
     Args:
         name: the image's file name.
         image: its path.
         size: true (width, height) after the EXIF orientation.
-        boxes: float32 (n, 4), xyxy in pixels of the upright image, inside it, each with an area.
+        boxes: float32 (n, 4), xyxy in pixels of the upright image, within it, with positive areas.
         classes: int64 (n,), index into `CheckedDataset.class_names`.
         difficult: bool (n,).
     """
@@ -90,9 +90,9 @@ class CheckedRecord:
 
 @dataclass(frozen=True)
 class CheckedDataset:
-    """A dataset's clean records, aligned with its indices.
+    """Clean records of a dataset, aligned with its indices, and the findings.
 
-    Indices in `dropped` have no usable image or labels: their record is a placeholder without boxes.
+    Indices in `dropped` have no usable image or labels; their record is a placeholder without boxes.
     `unknown_classes` counts the boxes of each class that is labelled but not in `class_names`.
     """
 
@@ -104,7 +104,7 @@ class CheckedDataset:
     unknown_classes: dict[str, int] = field(default_factory=dict)
 
     def indices(self, split_indices: Sequence[int]) -> list[int]:
-        """The same indices without the dropped ones."""
+        """Return the indices without the dropped ones."""
         return [index for index in split_indices if index not in self.dropped]
 
     def box_sizes(
