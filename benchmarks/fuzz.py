@@ -261,7 +261,8 @@ def make_models(folder: Path, shared: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from lookonce.darknet import random_weights, read_cfg, write_weights
     from lookonce.export import export_onnx
-    from lookonce.models.keras import open_model, save_model
+    from lookonce.models.keras import save_model
+    from lookonce.models.open import open_model
 
     cfg = folder / "small.cfg"
     cfg.write_text(_CFG)

@@ -69,7 +69,7 @@ def main() -> None:
     validation = Validation.of_split(given.data, detector.names, given.split)
     here = validation.measure(detector).metrics
     there = evaluate(
-        validation.truths,
+        validation.ground_truth,
         list(through_opencv(given.cfg, given.weights, detector, validation)),
         validation.names,
     )

@@ -243,7 +243,8 @@ def test_what_fails_here_never_reaches_azure(stand_in: StandIn, desk: Desk, serv
 def test_a_registered_model_is_exported_where_it_must_be(
     stand_in: StandIn, desk: Desk, shared: Path, service: str
 ):
-    from lookonce.models.keras import open_model, save_model
+    from lookonce.models.keras import save_model
+    from lookonce.models.open import open_model
 
     cfg, _, weights, _, classes = fastest(shared)
     network, card = open_model(cfg, weights=weights, classes=classes)

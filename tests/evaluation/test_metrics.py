@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lookonce.core.detections import Detections
-from lookonce.evaluation import GroundTruth, average_precision, confusion_matrix, evaluate, rank_images
+from lookonce.evaluation import GroundTruth, confusion_matrix, evaluate, rank_images, voc_ap
 
 SIZE = (400, 400)
 
@@ -68,7 +68,7 @@ def test_difficult_objects_count_neither_way():
     truths = [truth([box(0, 0), box(1, 0), box(2, 0)], difficult=[1, 2])]
     once = found([box(0, 0, 0.5), box(1, 0, 0.9), box(1, 0, 0.8, shift=3)])
     metrics = evaluate(truths, [once], ["a"])
-    assert metrics.truths == 1
+    assert metrics.objects == 1
     assert [metrics.ap50, metrics.ap75, metrics.voc_area] == pytest.approx([1, 1, 1])
     assert (metrics.precision, metrics.recall) == (1, 1)
 
@@ -113,8 +113,8 @@ def test_lists_of_different_length_are_refused():
 
 
 def test_average_precision_of_all_wrong_is_zero():
-    assert average_precision(np.zeros(5, bool), 3) == 0
-    assert math.isnan(average_precision(np.zeros(5, bool), 0))
+    assert voc_ap(np.zeros(5, bool), 3) == 0
+    assert math.isnan(voc_ap(np.zeros(5, bool), 0))
 
 
 def test_confusion_by_hand():

@@ -10,15 +10,15 @@ import pytest
 from PIL import Image
 
 from lookonce.cli.main import main
-from lookonce.core.model_card import ModelCard
 from lookonce.darknet import read_cfg, read_weights
 from lookonce.errors import LookonceError
 from lookonce.export import export_darknet, export_litert, export_onnx, export_openvino
 from lookonce.inference import Detector
 from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
-from lookonce.models.keras import open_model, save_model
-from lookonce.models.onnx import metadata_of
+from lookonce.models.cards import read_card
+from lookonce.models.keras import save_model
+from lookonce.models.open import open_model
 
 NAME = "yolo-fastest-1.1"
 
@@ -56,7 +56,8 @@ def options(pair: dict[str, Path]) -> list[str]:
 
 def test_onnx_carries_the_card_and_needs_nothing_else(pair: dict[str, Path], tmp_path: Path, shared: Path):
     out = export_onnx(**pair, output=tmp_path / "m.onnx", resize="stretch")
-    card = ModelCard.of_metadata(metadata_of(out.read_bytes()), "m.onnx")
+    card = read_card(out)
+    assert card is not None
     assert (card.name, card.input_size, card.resize, len(card.classes)) == (NAME, (320, 320), "stretch", 80)
     image = shared / "images" / "dog.jpg"
     theirs = Detector(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lookonce.core.boxes import LETTERBOX, STRETCH, Geometry, iou_matrix
-from lookonce.darknet import Head, read_cfg
+from lookonce.darknet import LARGEST_LOG_SIZE, Head, read_cfg
 from lookonce.inference.decode import decode
 from lookonce.inference.nms import nms
 
@@ -55,6 +55,15 @@ def test_new_coords_are_already_logistic():
 def test_a_network_gone_wrong_gives_no_boxes():
     assert len(decode([np.full((2, 2, 7), np.nan, np.float32)], [head()], (64, 64), 0.1)[0]) == 0
     assert len(decode([np.full((2, 2, 7), 500, np.float32)], [head()], (64, 64), 0.1)[0]) == 0
+
+
+def test_sizes_up_to_the_clamp_stay_finite():
+    raw = np.full((1, 1, 7), 20, np.float32)
+    raw[0, 0, 2:4] = LARGEST_LOG_SIZE
+    with np.errstate(over="raise"):
+        boxes, _, _ = decode([raw], [head()], (64, 64), 0.5)
+    assert np.isfinite(boxes).all()
+    assert boxes[0, 2] - boxes[0, 0] == pytest.approx(30 * np.exp(LARGEST_LOG_SIZE), rel=1e-5)
 
 
 def test_wrong_channels_are_refused():

@@ -9,7 +9,7 @@ from PIL import Image
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.io.images import ImageError, read_image
-from lookonce.models.keras import open_model
+from lookonce.models.open import open_model
 
 
 def pair_of(shared: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every kind of image arrives as upright uint8 RGB, or as one readable error."""
+"""Every kind of image is read as upright uint8 RGB, or fails with one readable error."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_16_bit_colour_is_scaled_to_8_bit(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(read_image(tmp_path / name), smooth(), atol=1)
 
 
-def test_content_decides_not_the_name(tmp_path: Path) -> None:
+def test_content_not_name_decides_the_format(tmp_path: Path) -> None:
     path = save(tmp_path / "really a png.jpg", "PNG")
     np.testing.assert_array_equal(read_image(path), smooth())
     assert image_header(path)[2] == "PNG"
@@ -120,7 +120,7 @@ def test_vott_video_frames_are_read(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["物体 検知.jpg", "x.mp4#t=0.2.jpg", "100%25.jpg", "a&b?c=1.jpg"])
-def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
+def test_unusual_file_names_are_read(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / name, "JPEG")
     assert read_image(path).shape == (40, 60, 3)
     assert list_images(tmp_path) == [path]
@@ -139,7 +139,7 @@ def test_truncated_images_name_the_file(tmp_path: Path, format: str, share: floa
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_missing_end_is_seen_without_decoding(tmp_path: Path, format: str) -> None:
+def test_missing_end_marker_is_found_without_decoding(tmp_path: Path, format: str) -> None:
     path = save(tmp_path / "image", format)
     assert looks_complete(path)
     path.write_bytes(path.read_bytes()[:-20])
@@ -168,13 +168,13 @@ def test_a_bomb_is_refused_from_its_header(tmp_path: Path, side: int) -> None:
             reader(tmp_path / "bomb.png")
 
 
-def test_the_callers_limit_counts(tmp_path: Path) -> None:
+def test_max_pixels_is_respected(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match="60 x 40 pixels is more than the 2,000 allowed"):
+    with pytest.raises(ImageError, match="60 x 40"):
         read_image(path, max_pixels=2000)
 
 
-def test_text_and_scripts_are_no_images(tmp_path: Path) -> None:
+def test_text_and_scripts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
     with pytest.raises(ImageError, match="not a readable image"):
         read_image(tmp_path / "a.jpg")
@@ -190,7 +190,7 @@ def test_missing_files_are_image_errors(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_every_byte_flip_gives_a_image_or_a_image_error() -> None:
+def test_every_byte_flip_gives_an_image_or_an_image_error() -> None:
     random = np.random.default_rng(1)
     for format in ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"):
         buffer = io.BytesIO()
@@ -207,7 +207,7 @@ def test_every_byte_flip_gives_a_image_or_a_image_error() -> None:
             assert pixels.shape[2:] == (3,)
 
 
-def test_listing_takes_folder_file_and_pattern(tmp_path: Path) -> None:
+def test_list_images_accepts_folder_file_and_pattern(tmp_path: Path) -> None:
     first, second = save(tmp_path / "a[1].jpg", "JPEG"), save(tmp_path / "B.PNG")
     (tmp_path / "notes.txt").write_text("no image")
     assert list_images(tmp_path) == sorted([first, second])

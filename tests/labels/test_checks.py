@@ -1,4 +1,4 @@
-"""Each defect of a dataset is found, named and fixed, dropped or fatal."""
+"""Dataset checks: each defect is found and repaired, dropped or fatal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from lookonce.io.images import read_image
 from lookonce.labels import CheckedDataset, Dataset, Finding, LabelError, check, fatal
-from lookonce.labels.examine import turn_boxes
+from lookonce.labels.examine import rotate_boxes
 
 Box = tuple[str, float, float, float, float]
 
@@ -26,7 +26,7 @@ def add(
     exif: int = 1,
     image: bool = True,
 ) -> None:
-    """A 60x40 image of its own colour with boxes."""
+    """Write a 60x40 image of a random colour with boxes."""
     for folder in ("Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     objects = "".join(
@@ -34,8 +34,8 @@ def add(
         "</bndbox></object>"
         for label, x1, y1, x2, y2 in boxes
     )
-    told = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
-    (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{told}{objects}</annotation>")
+    size_tag = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
+    (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{size_tag}{objects}</annotation>")
     if image:
         tags = Image.Exif()
         tags[0x0112] = exif
@@ -47,7 +47,7 @@ def checked(root: Path, **options: object) -> CheckedDataset:
     return check(Dataset.open(root), **options)  # type: ignore[arg-type]
 
 
-def told(result: CheckedDataset, outcome: str) -> list[Finding]:
+def outcomes_of(result: CheckedDataset, outcome: str) -> list[Finding]:
     return [finding for finding in result.findings if finding.outcome == outcome]
 
 
@@ -83,15 +83,15 @@ def test_nuts_has_an_unused_class_and_one_box_for_every_label(shared: Path) -> N
 
 def test_png_frames_under_jpg_names_are_a_note(shared: Path) -> None:
     result = check(Dataset.open(shared / "data" / "nuts_vott_original_bytes"))
-    assert [finding.what for finding in result.findings] == ["holds PNG data under the ending .jpg"] * 7
+    assert [finding.what for finding in result.findings] == ["holds PNG data but is named .jpg"] * 7
 
 
 def test_boxes_are_clipped_swapped_and_dropped(tmp_path: Path) -> None:
     boxes: list[Box] = [
         CAR,
-        ("car", -5, 10, 30, 50),  # reaches out
-        ("car", 70, 10, 90, 30),  # wholly outside
-        CAR,  # there twice
+        ("car", -5, 10, 30, 50),  # extends outside
+        ("car", 70, 10, 90, 30),  # entirely outside
+        CAR,  # duplicate
         ("car", 30, 30, 10, 20),  # corners swapped
         ("car", 10, 10, 10, 30),  # no width
         ("dog", 5, 5, 20, 20),  # another class in the same place stays
@@ -124,29 +124,29 @@ def test_boxes_are_clipped_swapped_and_dropped(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unknown_class_is_fatal_and_guesses_what_was_meant(tmp_path: Path) -> None:
+def test_unknown_class_is_fatal_and_suggests_a_similar_name(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR, ("Dog", 1, 1, 9, 9)])
     (tmp_path / "custom_classes.txt").write_text("car\ndog\n")
     result = checked(tmp_path)
-    (finding,) = told(result, "fatal")
+    (finding,) = outcomes_of(result, "fatal")
     assert (finding.file, finding.object) == ("Annotations/a.xml", "Dog")
     assert "is 'dog' meant?" in finding.what
     assert "1 boxes in 1 images" in finding.what
-    with pytest.raises(LabelError, match=r"one thing must be fixed first.*\n.*'Dog'"):
+    with pytest.raises(LabelError, match=r"1 problem.*\n.*'Dog'"):
         fatal(result)
 
 
-def test_the_callers_classes_count_and_keep_their_order(tmp_path: Path) -> None:
+def test_given_classes_keep_their_order(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR, ("dog", 1, 1, 9, 9)])
     assert checked(tmp_path, class_names=["dog", "car"]).records[0].classes.tolist() == [1, 0]
-    assert len(told(checked(tmp_path, class_names=["dog"]), "fatal")) == 1
+    assert len(outcomes_of(checked(tmp_path, class_names=["dog"]), "fatal")) == 1
 
 
-def test_no_box_at_all_is_fatal(tmp_path: Path) -> None:
+def test_dataset_without_boxes_is_fatal(tmp_path: Path) -> None:
     add(tmp_path, "a", [])
     result = checked(tmp_path)
-    assert "used as background" in told(result, "note")[0].what
-    with pytest.raises(LabelError, match="no usable box in 1 images"):
+    assert "used as background" in outcomes_of(result, "note")[0].what
+    with pytest.raises(LabelError, match="no usable box"):
         fatal(result)
 
 
@@ -165,7 +165,7 @@ def test_unusable_images_are_dropped_and_stay_aligned(tmp_path: Path) -> None:
     assert result.indices(range(6)) == [0, 5]
     assert [record.name[0] for record in result.records] == list("abcdef")
     assert all(min(record.size) > 0 and len(record.boxes) == len(record.classes) for record in result.records)
-    whats = [finding.what for finding in told(result, "dropped")]
+    whats = [finding.what for finding in outcomes_of(result, "dropped")]
     assert [
         "missing" in whats[0],
         "truncated" in whats[1],
@@ -175,7 +175,7 @@ def test_unusable_images_are_dropped_and_stay_aligned(tmp_path: Path) -> None:
     fatal(result)
 
 
-def test_damage_in_the_middle_is_found_by_full(tmp_path: Path) -> None:
+def test_full_check_finds_damage_in_the_middle(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR])
     path = tmp_path / "JPEGImages" / "a.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path, "PNG")
@@ -186,35 +186,35 @@ def test_damage_in_the_middle_is_found_by_full(tmp_path: Path) -> None:
     assert checked(tmp_path, full=True).dropped == {0}
 
 
-def test_a_broken_label_file_is_fatal_and_all_are_told(tmp_path: Path) -> None:
+def test_invalid_label_files_are_fatal_and_all_reported(tmp_path: Path) -> None:
     for name in "abcdefg":
         add(tmp_path, name, [CAR])
     for name in "bcdefg":
         (tmp_path / "Annotations" / f"{name}.xml").write_text("<annotation>")
     result = checked(tmp_path)
-    assert [finding.file for finding in told(result, "fatal")] == [
+    assert [finding.file for finding in outcomes_of(result, "fatal")] == [
         f"Annotations/{name}.xml" for name in "bcdefg"
     ]
-    with pytest.raises(LabelError, match=r"6 things(?s:.*)b\.xml: not well-formed(?s:.*)and 1 more"):
+    with pytest.raises(LabelError, match=r"6 problems(?s:.*)b\.xml(?s:.*)and 1 more"):
         fatal(result)
 
 
-def test_a_wrong_size_tag_is_overruled_by_the_image(tmp_path: Path) -> None:
+def test_image_size_overrides_a_wrong_size_tag(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], size=(600, 400))
     result = checked(tmp_path)
     assert result.records[0].size == (60, 40)
-    assert "says 600 x 400, the image has 60 x 40" in told(result, "repaired")[0].what
+    assert "600 x 400" in outcomes_of(result, "repaired")[0].what
 
 
-def test_labels_drawn_before_exif_turning_are_turned_with_the_image(tmp_path: Path) -> None:
+def test_labels_of_the_stored_image_are_rotated_with_it(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], exif=6)
     result = checked(tmp_path)
     assert result.records[0].size == (40, 60)
     assert result.records[0].boxes.tolist() == [[20, 5, 35, 20]]
-    assert "swapped by EXIF" in told(result, "repaired")[0].what
+    assert "swapped by EXIF" in outcomes_of(result, "repaired")[0].what
 
 
-def test_labels_drawn_on_the_turned_image_stay(tmp_path: Path) -> None:
+def test_labels_of_the_rotated_image_stay(tmp_path: Path) -> None:
     add(tmp_path, "a", [CAR], exif=6, size=(40, 60))
     result = checked(tmp_path)
     assert result.records[0].boxes.tolist() == [[5, 5, 20, 20]]
@@ -222,13 +222,13 @@ def test_labels_drawn_on_the_turned_image_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_boxes_follow_their_pixels(tmp_path: Path, orientation: int) -> None:
+def test_rotated_boxes_follow_their_pixels(tmp_path: Path, orientation: int) -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[5:12, 10:30] = 255
     tags = Image.Exif()
     tags[0x0112] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=tags)
-    x1, y1, x2, y2 = turn_boxes(np.asarray([[10, 5, 30, 12]], np.float32), (60, 40), orientation)[0].astype(
+    x1, y1, x2, y2 = rotate_boxes(np.asarray([[10, 5, 30, 12]], np.float32), (60, 40), orientation)[0].astype(
         int
     )
     upright = read_image(tmp_path / "a.png")
@@ -236,26 +236,26 @@ def test_turned_boxes_follow_their_pixels(tmp_path: Path, orientation: int) -> N
     assert (upright == 255).all(axis=2).sum() == (x2 - x1) * (y2 - y1) == 140
 
 
-def test_the_same_image_in_two_splits_is_told(tmp_path: Path) -> None:
+def test_identical_images_in_two_splits_are_reported(tmp_path: Path) -> None:
     for name in "abc":
         add(tmp_path, name, [CAR])
     shutil.copy(tmp_path / "JPEGImages" / "a.jpg", tmp_path / "JPEGImages" / "c.jpg")
-    (finding,) = told(checked(tmp_path), "note")
-    assert "a drawn split may part them" in finding.what
+    (finding,) = outcomes_of(checked(tmp_path), "note")
+    assert "random split" in finding.what
     (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
     (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\nb\nghost")
     (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("b\nc")
-    notes = told(checked(tmp_path), "note")
-    assert "1 lines name no image" in notes[0].what
+    notes = outcomes_of(checked(tmp_path), "note")
+    assert "1 lines match no image" in notes[0].what
     assert "in both train and val" in notes[1].what
     assert notes[2].file == "JPEGImages/a.jpg"
     assert "JPEGImages/c.jpg: in train and val" in notes[2].what
 
 
 @given(st.lists(st.tuples(*[st.floats(-100, 200, width=32)] * 4), max_size=8))
-def test_clean_boxes_lie_inside_and_have_an_area(values: list[tuple[float, float, float, float]]) -> None:
+def test_clean_boxes_lie_inside_with_positive_area(values: list[tuple[float, float, float, float]]) -> None:
     from lookonce.labels.examine import Examined, _boxes
-    from lookonce.labels.record import Record
+    from lookonce.labels.records import Record
 
     boxes = np.asarray(values, np.float32).reshape(-1, 4)
     record = Record(
@@ -268,3 +268,22 @@ def test_clean_boxes_lie_inside_and_have_an_area(values: list[tuple[float, float
     assert (seen.boxes <= (60, 40, 60, 40)).all()
     assert len(seen.boxes) == len(seen.labels) == len(seen.difficult)
     assert len(seen.boxes) + sum(finding.outcome == "dropped" for finding in seen.findings) == len(boxes)
+
+
+def test_long_class_lists_are_cut_in_messages(tmp_path: Path) -> None:
+    add(tmp_path, "a", [("bolt", 1, 1, 9, 9), ("nut", 20, 20, 30, 30)])
+    result = checked(tmp_path, class_names=[f"thing {number}" for number in range(80)])
+    fatal_ones = outcomes_of(result, "fatal")
+    assert {finding.object for finding in fatal_ones} == {"bolt", "nut"}
+    for finding in fatal_ones:
+        assert "thing 4, and 75 more" in finding.what
+        assert "thing 5" not in finding.what
+
+
+def test_long_lists_of_datasets_are_cut(tmp_path: Path) -> None:
+    for number in range(30):
+        add(tmp_path / f"set-{number:02d}", "a", [CAR])
+    with pytest.raises(LabelError, match="30 datasets") as caught:
+        Dataset.open(tmp_path)
+    assert "set-04" in str(caught.value)
+    assert "set-05" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Datasets: layouts, names, splits, and that nothing is opened before it is needed."""
+"""Datasets: layouts, names, splits, and lazy reading."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_vott_export_is_found_in_its_only_subfolder(shared: Path) -> None:
     assert not set(dataset.split("train")) & set(dataset.split("val"))
 
 
-def test_label_studios_export_has_no_lists_and_is_drawn(shared: Path) -> None:
+def test_label_studio_export_without_lists_is_split_randomly(shared: Path) -> None:
     dataset = Dataset.open(shared / "labels" / "label-studio-export" / "VOC")
     assert dataset.splits == {}
     assert [record.labels for record in dataset] == [("car",), ("car",)]
     assert sorted(dataset.split("train") + dataset.split("val")) == [0, 1]
 
 
-def test_label_files_may_lie_beside_the_images(tmp_path: Path) -> None:
+def test_label_files_beside_the_images_are_found(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("<annotation/>")
     (tmp_path / "a.png").touch()
     assert Dataset.open(tmp_path)[0].image == tmp_path / "a.png"
@@ -96,7 +96,7 @@ def test_ten_thousand_names_are_indexed_without_opening_any(tmp_path: Path) -> N
         ("UPPER.xml", "UPPER.JPG"),
     ],
 )
-def test_label_and_image_meet_through_encoding_and_endings(tmp_path: Path, label: str, image: str) -> None:
+def test_labels_match_images_despite_encoding_and_suffixes(tmp_path: Path, label: str, image: str) -> None:
     dataset = Dataset.open(make(tmp_path / "set", [label], [image]))
     assert [(item.image.name, item.annotation and item.annotation.name) for item in dataset.items] == [
         (image, label)
@@ -138,7 +138,7 @@ def test_vott_lists_of_all_classes_are_merged(tmp_path: Path) -> None:
     assert [entry for _, entry in dataset.unknown_names] == ["ghost.jpg 1"]
 
 
-def test_plain_lists_win_over_class_lists_and_take_stems_ending_in_a_flag(tmp_path: Path) -> None:
+def test_plain_lists_override_class_lists_and_accept_stems_ending_in_a_flag(tmp_path: Path) -> None:
     root = make(tmp_path / "set", ["car 1.xml", "car.xml", "dog.xml"], ["car 1.jpg", "car.jpg", "dog.jpg"])
     lists(root, train="car 1\n", val="car.jpg\n\nJPEGImages/dog.jpg", car_train="dog  1")
     dataset = Dataset.open(root)
@@ -149,7 +149,7 @@ def test_plain_lists_win_over_class_lists_and_take_stems_ending_in_a_flag(tmp_pa
 @pytest.mark.parametrize(
     "listed", [(), ("trainval", "test"), ("train", "test"), ("test",), ("val",), ("trainval", "train")]
 )
-def test_train_and_val_never_meet_nor_touch_test(tmp_path: Path, listed: tuple[str, ...]) -> None:
+def test_train_val_and_test_are_disjoint(tmp_path: Path, listed: tuple[str, ...]) -> None:
     images = [f"{letter}.jpg" for letter in "abcdefghijklmnopqrst"]
     root = make(tmp_path / "set", [f"{name[0]}.xml" for name in images], images)
     parts = {
@@ -169,18 +169,18 @@ def test_train_and_val_never_meet_nor_touch_test(tmp_path: Path, listed: tuple[s
     assert dataset.split("val", 1) == dataset.split("val", 1)
 
 
-def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+def test_missing_split_lists_existing_ones(tmp_path: Path) -> None:
     root = make(tmp_path / "set", ["a.xml", "b.xml"], ["a.jpg", "b.jpg"])
     lists(root, train="a", val="b")
-    with pytest.raises(LabelError, match=r"no split 'test'; it has train, val, trainval"):
+    with pytest.raises(LabelError, match=r"'test'.*train, val, trainval"):
         Dataset.open(root).split("test", 0)
 
 
-def test_an_empty_folder_says_what_is_understood_and_seen(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match=r"Understood: Annotations/\*\.xml.*Seen: an empty folder"):
+def test_empty_folder_names_known_layouts_and_its_content(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"Annotations/\*\.xml.*an empty folder"):
         Dataset.open(tmp_path)
     (tmp_path / "labels.csv").touch()
-    with pytest.raises(LabelError, match=r"Seen: labels\.csv"):
+    with pytest.raises(LabelError, match=r"labels\.csv"):
         Dataset.open(tmp_path)
     with pytest.raises(LabelError, match="does not exist"):
         Dataset.open(tmp_path / "nowhere")
@@ -188,19 +188,19 @@ def test_an_empty_folder_says_what_is_understood_and_seen(tmp_path: Path) -> Non
         Dataset.open(tmp_path / "labels.csv")
 
 
-def test_several_datasets_ask_to_name_one(tmp_path: Path) -> None:
+def test_several_datasets_are_listed(tmp_path: Path) -> None:
     make(tmp_path / "first", ["a.xml"], [])
     make(tmp_path / "second", ["a.xml"], [])
-    with pytest.raises(LabelError, match=r"holds 2 datasets.*first.*second"):
+    with pytest.raises(LabelError, match=r"2 datasets.*first.*second"):
         Dataset.open(tmp_path)
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="'coco' cannot be read yet; expected one of voc, vott-voc"):
+    with pytest.raises(LabelError, match="coco"):
         Dataset.open(tmp_path, format="coco")
 
 
-def test_a_broken_class_list_is_told_at_once(tmp_path: Path) -> None:
+def test_invalid_class_list_fails_on_open(tmp_path: Path) -> None:
     root = make(tmp_path / "set", ["a.xml"], ["a.jpg"])
     (root / "custom_classes.txt").write_text("car\n\ndog\n")
     with pytest.raises(LabelError, match=r"custom_classes\.txt, line 2"):

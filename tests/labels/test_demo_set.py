@@ -1,4 +1,4 @@
-"""The drawn set is laid out as VoTT's exports are, and is the same for the same seed."""
+"""The demo set has VoTT's layout and depends on the seed only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lookonce.labels.demo_set import CLASSES, HEIGHT, UNSEEN_IMAGES, WIDTH, make_demo_set, unseen_set
+from lookonce.labels.demo_set import CLASSES, HEIGHT, HELD_OUT_IMAGES, WIDTH, held_out_set, make_demo_set
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def boxes(export: Path) -> list[tuple[str, list[float]]]:
     return found
 
 
-def test_same_seed_same_files_and_another_seed_others(export: Path, tmp_path: Path) -> None:
+def test_files_depend_on_the_seed_only(export: Path, tmp_path: Path) -> None:
     assert digest(make_demo_set(tmp_path / "again", images=10)) == digest(export)
     assert digest(make_demo_set(tmp_path / "other", images=10, seed=1)) != digest(export)
 
 
-def test_layout_is_votts(export: Path) -> None:
+def test_layout_matches_vott(export: Path) -> None:
     assert export.name == "parts-PascalVOC-export"
     assert (export / "pascal_label_map.pbtxt").read_text().startswith("item {\n id: 1\n name: 'bolt'\n}\n")
     images = sorted(path.name for path in (export / "JPEGImages").iterdir())
@@ -65,10 +65,10 @@ def test_boxes_are_floats_inside_the_image_and_every_class_occurs(export: Path) 
     assert any(value != int(value) for _, corners in found for value in corners)
 
 
-def test_unseen_images_are_others(export: Path) -> None:
-    unseen = unseen_set(export)
+def test_held_out_images_differ(export: Path) -> None:
+    unseen = held_out_set(export)
     images = list((unseen / "JPEGImages").iterdir())
-    assert len(images) == UNSEEN_IMAGES
+    assert len(images) == HELD_OUT_IMAGES
     seen = {path.read_bytes() for path in (export / "JPEGImages").iterdir()}
     assert not seen & {path.read_bytes() for path in images}
     assert cv2.imread(str(images[0])).shape == (HEIGHT, WIDTH, 3)

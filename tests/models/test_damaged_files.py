@@ -17,9 +17,9 @@ from lookonce.darknet.cfg import CfgError
 from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.io.images import ImageError, read_image
-from lookonce.models.keras import load_model
-from lookonce.models.onnx import network_graph, with_boxes, write_card
-from lookonce.models.open import open_graph
+from lookonce.models.cards import write_graph_card
+from lookonce.models.onnx import network_graph, with_boxes
+from lookonce.models.open import open_graph, open_model
 
 FUZZ = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
 CFG = """[net]
@@ -51,7 +51,7 @@ def written(path: Path, card: ModelCard, boxes: bool = False) -> tuple[Path, onn
     graph = network_graph(cfg, random_weights(cfg, 0).layers)
     if boxes:
         graph = with_boxes(graph, cfg.heads, (32, 32), 0.0, 0.45)
-    write_card(graph, card)
+    write_graph_card(graph, card)
     path.write_bytes(graph.SerializeToString())
     return path, graph
 
@@ -154,4 +154,4 @@ def test_a_small_keras_file_that_unpacks_to_gigabytes_is_refused(tmp_path: Path)
                 entry.write(block)
     assert path.stat().st_size < 20_000_000
     with pytest.raises(LookonceError, match=r"bomb\.keras: unpacks to 2,348,810,"):
-        load_model(path)
+        open_model(path)

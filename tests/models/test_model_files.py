@@ -14,7 +14,8 @@ import pytest
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg, random_weights, write_weights
 from lookonce.errors import LookonceError
-from lookonce.models.keras import build, load_darknet, load_model, open_model, save_model
+from lookonce.models.keras import build, load_darknet, save_model
+from lookonce.models.open import open_model
 
 # Mish, swish, groups, a depthwise layer, unequal shortcut, an odd pool, and logistic heads with new_coords.
 CFG = """[net]
@@ -129,7 +130,7 @@ def darknet_pair(tmp_path, cfg):
 
 def test_a_saved_model_comes_back_the_same(tmp_path, cfg, model):
     save_model(tmp_path / "m.keras", model, card(cfg))
-    again, read = load_model(tmp_path / "m.keras")
+    again, read = open_model(tmp_path / "m.keras")
     assert read.classes == ("cat", "dog")
     assert read.cfg == cfg.text
     assert read.lookonce
@@ -180,23 +181,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, cfg, model):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    for call in (load_model, open_model):
-        with pytest.raises(LookonceError, match=r"none\.keras.*(no such|not found|does not exist)"):
-            call(tmp_path / "none.keras")
+    with pytest.raises(LookonceError, match=r"none\.keras.*(no such|not found|does not exist)"):
+        open_model(tmp_path / "none.keras")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n", b"PK\x03\x04 cut off"])
 def test_what_is_no_model_is_refused(tmp_path, content):
     (tmp_path / "m.keras").write_bytes(content)
     with pytest.raises(LookonceError, match=r"m\.keras: not a model"):
-        load_model(tmp_path / "m.keras")
+        open_model(tmp_path / "m.keras")
 
 
 def test_another_zip_file_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(LookonceError, match="holds no Keras network"):
-        load_model(tmp_path / "m.keras")
+        open_model(tmp_path / "m.keras")
 
 
 def test_a_truncated_or_damaged_model_is_refused(tmp_path, cfg, model):
@@ -209,13 +209,13 @@ def test_a_truncated_or_damaged_model_is_refused(tmp_path, cfg, model):
     (tmp_path / "bad.keras").write_bytes(data)
     for name in ("cut", "bad"):
         with pytest.raises(LookonceError, match=rf"{name}\.keras"):
-            load_model(tmp_path / f"{name}.keras")
+            open_model(tmp_path / f"{name}.keras")
 
 
 def test_a_keras_model_of_someone_else_is_told_apart(tmp_path, model):
     model.save(tmp_path / "m.keras")
     with pytest.raises(LookonceError, match=r"without lookonce\.json"):
-        load_model(tmp_path / "m.keras")
+        open_model(tmp_path / "m.keras")
 
 
 def test_a_darknet_pair_opens_like_a_model(darknet_pair, model):

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 
 from lookonce.core.detections import Detections
 from lookonce.evaluation import GroundTruth
-from lookonce.evaluation.calibration import calibrate
+from lookonce.evaluation.score_calibration import calibrate
 from lookonce.labels.demo_set import make_demo_set
 from lookonce.report.page import report_page, write_report
 from lookonce.runs.record import RunRecord, Stopwatch, read_start, read_times

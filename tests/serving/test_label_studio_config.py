@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lookonce.core.detections import Detections
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
 
 CONFIG = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from lookonce.cli.train import size_argument
+from lookonce.cli.argument_types import size_argument
 
 EXAMPLES = """examples:
   lookonce anchors my-vott-export -k 6
@@ -40,10 +40,9 @@ def run_command(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from lookonce.darknet.anchors import anchors_for, choose_size
-    from lookonce.labels import Dataset, check, fatal
+    from lookonce.labels import load_dataset
 
-    checked = check(Dataset.open(Path(arguments.data)))
-    fatal(checked)
+    checked = load_dataset(arguments.data)
     indices = checked.indices(checked.dataset.split(arguments.split, arguments.seed))
     size = choose_size(arguments.size, checked, 416)
     anchors = anchors_for(checked, indices, size, arguments.resize, arguments.num_clusters, arguments.seed)

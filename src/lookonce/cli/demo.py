@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lookonce.cli.train import positive
+from lookonce.cli.argument_types import positive
 from lookonce.models.backend import choose_backend
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_command(arguments: argparse.Namespace) -> int:
     """Make, train, evaluate, detect, draw, tell."""
     choose_backend(arguments.backend)
-    from lookonce.labels.demo_set import make_demo_set, unseen_set
+    from lookonce.labels.demo_set import held_out_set, make_demo_set
     from lookonce.training.train import evaluate, train
 
     output = Path(arguments.output)
     data = make_demo_set(output, arguments.images, arguments.seed)
-    unseen = unseen_set(data)
+    unseen = held_out_set(data)
     print(f"Drew {arguments.images} labelled images: {data}")
     result = train(
         data,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from lookonce.errors import LookonceError
 
@@ -37,7 +36,6 @@ def refuse_flags(arguments: argparse.Namespace) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Detect by Ray; results and rejects are Parquet files below --output."""
     _refuse(arguments)
-    import onnx
     from rich.console import Console
     from rich.progress import Progress
 
@@ -47,15 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise LookonceError(
             f"the engine ray isn't installed ({error}): pip install 'lookonce[ray]'"
         ) from error
-    from lookonce.core.model_card import ModelCard
-    from lookonce.models.darknet_pair import adjusted
-    from lookonce.models.onnx import metadata_of, write_card
-    from lookonce.models.open import open_graph
+    from lookonce.models.open import open_onnx
 
-    content = open_graph(arguments.model, arguments.weights)
-    card = ModelCard.of_metadata(metadata_of(content), arguments.model)
-    graph = onnx.load_from_string(content)
-    write_card(graph, adjusted(card, Path(arguments.model), arguments.classes, arguments.resize))
+    graph, _ = open_onnx(arguments.model, arguments.weights, arguments.classes, arguments.resize)
     with Progress(console=Console(stderr=True), transient=not sys.stderr.isatty()) as bar:
         task = bar.add_task("Images", total=None)
         summary = detect_fleet(

@@ -87,11 +87,11 @@ def _print(metrics: Metrics) -> None:
     table = Table("class", box=box.SIMPLE_HEAD, title=f"{metrics.images} images")
     for name in heads:
         table.add_column(name, justify="right")
-    shown = [one for one in metrics.classes if one.truths or one.false_positives]
+    shown = [one for one in metrics.classes if one.objects or one.false_positives]
     for one in shown:
-        table.add_row(one.name, str(one.truths), *_row(one))
+        table.add_row(one.name, str(one.objects), *_row(one))
     table.add_section()
-    table.add_row("all", str(metrics.truths), *_row(metrics), style="bold")
+    table.add_row("all", str(metrics.objects), *_row(metrics), style="bold")
     console = Console(highlight=False)
     console.print(table)
     console.print(

@@ -111,14 +111,14 @@ def _register(arguments: argparse.Namespace) -> int:
 
 
 def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
-    from lookonce.darknet.download import fetch
+    from lookonce.darknet.base_weights import fetch
 
     return fetch(base, folder, base_url)
 
 
 def _card_tags(file: Path) -> dict[str, str]:
     """What a model's card says of it: classes, size, metrics; a weights file has none."""
-    from lookonce.models.card_file import read_card
+    from lookonce.models.cards import read_card
 
     card = read_card(file)
     if card is None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from lookonce.cli import train_azure
+from lookonce.cli.argument_types import positive, size_argument
 from lookonce.models.backend import choose_backend, process_number
 
 EXAMPLES = """examples:
@@ -16,22 +17,6 @@ EXAMPLES = """examples:
   lookonce train data/voc --out outputs --resume                      (go on after Ctrl-C or a power cut)
   lookonce train data/voc --on azure --experiment-name cells --gpu-num 1 --low-priority   (in the cloud)
 """
-
-
-def size_argument(text: str) -> int | tuple[int, int]:
-    """`416` or `HxW`, for argparse."""
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH, such as 416 or 320x416")
-    numbers = [int(part) for part in parts]
-    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -74,15 +74,14 @@ def _inspect_model(path: Path, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from lookonce.core.model_card import ModelCard
+    from lookonce.models.cards import read_card
 
-    with zipfile.ZipFile(path) as archive:
-        if "lookonce.json" not in archive.namelist():
-            raise LookonceError(
-                f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
-                "model.keras from a training run. Darknet's own files are inspected as .weights."
-            )
-        card = ModelCard.from_json(archive.read("lookonce.json").decode("utf-8"), str(path))
+    card = read_card(path)
+    if card is None:
+        raise LookonceError(
+            f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
+            "model.keras from a training run. Darknet's own files are inspected as .weights."
+        )
     if as_json:
         print(card.to_json())
         return 0
@@ -181,7 +180,7 @@ def _get(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lookonce.darknet.download import KNOWN, fetch
+    from lookonce.darknet.base_weights import KNOWN, fetch
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

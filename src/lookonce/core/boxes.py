@@ -15,21 +15,21 @@ RESIZES = (LETTERBOX, STRETCH)
 
 
 def xyxy_to_cxcywh(boxes: Array) -> Array:
-    """Corners (n, 4) to centre and size (n, 4), same unit."""
+    """Convert corners (n, 4) to centre and size (n, 4), in the same unit."""
     boxes = np.asarray(boxes, np.float32)
     low, high = boxes[..., :2], boxes[..., 2:]
     return np.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def cxcywh_to_xyxy(boxes: Array) -> Array:
-    """Centre and size (n, 4) to corners (n, 4), same unit."""
+    """Convert centre and size (n, 4) to corners (n, 4), in the same unit."""
     boxes = np.asarray(boxes, np.float32)
     centre, half = boxes[..., :2], boxes[..., 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=-1)
 
 
 def iou_matrix(first: Array, second: Array) -> Array:
-    """IoU of every pair of xyxy boxes: (n, 4), (m, 4) -> (n, m); 0 where both have no area."""
+    """Return the IoU of all pairs of xyxy boxes: (n, 4), (m, 4) -> (n, m); 0 where both have no area."""
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -40,7 +40,7 @@ def iou_matrix(first: Array, second: Array) -> Array:
 
 
 def centred_iou(sizes: Array, anchors: Array) -> Array:
-    """IoU of boxes and anchors laid on one centre: (n, 2), (k, 2) widths and heights -> (n, k)."""
+    """Return the IoU of boxes and anchors around one centre: (n, 2), (k, 2) widths and heights -> (n, k)."""
     sizes, anchors = np.asarray(sizes, np.float32), np.asarray(anchors, np.float32)
     overlap = np.prod(np.minimum(sizes[:, None], anchors[None]), axis=-1)
     union = np.prod(sizes, axis=-1)[:, None] + np.prod(anchors, axis=-1)[None] - overlap
@@ -48,14 +48,14 @@ def centred_iou(sizes: Array, anchors: Array) -> Array:
 
 
 def clip_boxes(boxes: Array, width: float, height: float) -> Array:
-    """The part of each xyxy box (n, 4) that lies inside an image; may end with no area."""
+    """Clip xyxy boxes (n, 4) to an image; a box wholly outside keeps no area."""
     boxes = np.asarray(boxes, np.float32)
     return np.clip(boxes, 0, np.asarray([width, height, width, height], np.float32))
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How one image was laid into the network's input (Darknet's letterbox_image or resize_image).
+    """Placement of one image in the network's input (Darknet's letterbox_image or resize_image).
 
     `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes go back by
     the scale of that rectangle and the unrounded half of what it leaves free, as in Darknet's
@@ -77,7 +77,7 @@ class Geometry:
 
     @classmethod
     def fit(cls, width: int, height: int, input_size: tuple[int, int], resize: str) -> Geometry:
-        """Geometry of a (width, height) image in `input_size` (height, width), letterbox or stretch."""
+        """Place a (width, height) image in an input of `input_size` (height, width)."""
         input_height, input_width = input_size
         if resize == STRETCH:
             scales = (input_width / width, input_height / height)
@@ -97,14 +97,14 @@ class Geometry:
         return cls(width, height, input_width, input_height, left, top, *pasted, *scales, *offsets)
 
     def to_input(self, boxes: Array) -> Array:
-        """Boxes (n, 4) xyxy in original pixels -> xyxy in network-input pixels."""
+        """Convert xyxy boxes (n, 4) from original pixels to network-input pixels."""
         scale = np.asarray([self.scale_x, self.scale_y] * 2, np.float32)
         return np.asarray(boxes, np.float32) * scale + np.asarray(
             [self.offset_x, self.offset_y] * 2, np.float32
         )
 
     def to_image(self, boxes: Array) -> Array:
-        """Boxes (n, 4) xyxy in network-input pixels -> xyxy in original pixels, not clipped."""
+        """Convert xyxy boxes (n, 4) from network-input pixels to original pixels, without clipping."""
         scale = np.asarray([self.scale_x, self.scale_y] * 2, np.float32)
         return (
             np.asarray(boxes, np.float32) - np.asarray([self.offset_x, self.offset_y] * 2, np.float32)

@@ -1,10 +1,10 @@
-"""The colours of classes, in drawn images and plots alike."""
+"""Class colours for drawn images and plots."""
 
 from __future__ import annotations
 
 RGB = tuple[int, int, int]
 
-# Okabe and Ito's colours, then Paul Tol's muted ones: told apart with any colour vision.
+# Okabe and Ito's colours, then Paul Tol's muted ones: distinguishable with any colour vision.
 PALETTE: tuple[RGB, ...] = (
     (230, 159, 0),
     (86, 180, 233),
@@ -22,11 +22,11 @@ PALETTE: tuple[RGB, ...] = (
 
 
 def colour_of(label: int) -> RGB:
-    """The RGB colour (0..255) of a class, the same in every image."""
+    """Return the RGB colour (0..255) of a class, the same in every image."""
     return PALETTE[label % len(PALETTE)]
 
 
 def ink_on(colour: RGB) -> RGB:
-    """Black or white, whichever reads better on `colour`."""
+    """Return black or white, whichever is more readable on `colour`."""
     luminance = (0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]) / 255
     return (0, 0, 0) if luminance > 0.42 else (255, 255, 255)

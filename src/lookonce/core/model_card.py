@@ -1,4 +1,4 @@
-"""The `lookonce.json` inside every model file: all that is needed to use it, and where it came from."""
+"""The model card, `lookonce.json` inside every model file: what is needed to use it, and its origin."""
 
 from __future__ import annotations
 
@@ -12,15 +12,28 @@ from lookonce.core.boxes import RESIZES
 from lookonce.errors import LookonceError
 
 FORMAT = 1
-# Of the entry in a .keras archive, and of the metadata in an ONNX file.
+# Name of the entry in a .keras archive, and key in the metadata of an ONNX file.
 CARD_KEY = "lookonce.json"
-# Beyond this a slip in one number would fill the memory: a 4096 x 4096 input already takes gigabytes.
+# A 4096 x 4096 input already takes gigabytes; a typo in one number must not fill the memory.
 MAX_INPUT_PIXELS = 4096 * 4096
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """One model's description. `input_size` is (height, width) in pixels; `cfg` the whole Darknet text."""
+    """Description of one model.
+
+    Args:
+        name: the model's name.
+        classes: class names in the order of the network's outputs.
+        input_size: (height, width) in pixels.
+        resize: "letterbox" or "stretch".
+        cfg: the whole Darknet cfg text, which holds anchors, masks and thresholds.
+        trained_on: dataset name, counts and SHA-256.
+        metrics: validation figures by name.
+        created: UTC time, ISO 8601.
+        lookonce: version that wrote the card.
+        format: version of the card's format.
+    """
 
     name: str
     classes: tuple[str, ...]
@@ -34,22 +47,12 @@ class ModelCard:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The card as indented JSON."""
+        """Return the card as indented JSON."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
-    def of_metadata(cls, metadata: Mapping[str, str], source: str) -> ModelCard:
-        """The card in an ONNX file's metadata; `source` names the file in errors. Raises LookonceError."""
-        if CARD_KEY not in metadata:
-            raise LookonceError(
-                f"{source}: an ONNX file without {CARD_KEY} in its metadata (classes, anchors, input size). "
-                "Give a file that `lookonce export` wrote."
-            )
-        return cls.from_json(metadata[CARD_KEY], source)
-
-    @classmethod
     def from_json(cls, text: str, source: str) -> ModelCard:
-        """Read a card; `source` names the file in errors. Raises LookonceError."""
+        """Parse a card; `source` names the file in errors. Raises LookonceError."""
         try:
             values = json.loads(text)
             if values.get("format") != FORMAT:
@@ -58,7 +61,7 @@ class ModelCard:
                     f"this version reads {FORMAT}. "
                     "Update lookonce, or export the model again."
                 )
-            # Of another type, each would be an error far from here.
+            # A value of another type would fail far from here.
             _refuse_types(values)
             known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
             known |= {key: tuple(known[key]) for key in ("classes", "input_size")}
@@ -75,7 +78,7 @@ class ModelCard:
 
 
 def _refuse_types(values: Mapping[str, Any]) -> None:
-    """Raise TypeError for a value that isn't what the card says it is."""
+    """Raise TypeError for a value of the wrong type."""
     texts = (values["name"], values["resize"], values["cfg"], *values["classes"])
     if not isinstance(values["classes"], list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("name, classes, resize and cfg must be text")

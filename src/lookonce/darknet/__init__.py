@@ -2,7 +2,16 @@
 
 from lookonce.darknet.cfg import Cfg, CfgError, Head, Section, parse_cfg, read_cfg
 from lookonce.darknet.fits import Fit, floats_of, known_fits
-from lookonce.darknet.layers import ConvShape, Layer, layer_strides, plan, total_stride
+from lookonce.darknet.layers import (
+    LARGEST_LOG_SIZE,
+    LEAKY_SLOPE,
+    NORM_EPSILON,
+    ConvShape,
+    Layer,
+    layer_strides,
+    plan,
+    total_stride,
+)
 from lookonce.darknet.transplant import Row, Transplant, transplant
 from lookonce.darknet.weights import (
     ConvWeights,
@@ -17,7 +26,10 @@ from lookonce.darknet.weights import (
 from lookonce.darknet.zoo import NAMES, customise, generate, published, spread
 
 __all__ = [
+    "LARGEST_LOG_SIZE",
+    "LEAKY_SLOPE",
     "NAMES",
+    "NORM_EPSILON",
     "Cfg",
     "CfgError",
     "ConvShape",

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from lookonce.darknet.cfg import Cfg, Section
 
 NETWORK_INPUT = -1
+# Darknet's own numbers, for whatever computes its layers (activations.h, blas.c).
+LEAKY_SLOPE = 0.1
+NORM_EPSILON = 1e-5
+# A head's log-sizes are clamped to -10..10 wherever they are decoded: e^10 times an anchor is far outside any
+# image, and still a number in float16. Darknet itself clamps nothing.
+LARGEST_LOG_SIZE = 10.0
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Metrics and plots of detections against truths, independent of how the detections were made."""
 
+from lookonce.evaluation.average_precision import coco_ap, voc_ap
 from lookonce.evaluation.matching import GroundTruth, Predictions, confusion_matrix, rank_images
 from lookonce.evaluation.metrics import ClassMetrics, Curve, Metrics, evaluate
-from lookonce.evaluation.voc_ap import average_precision
 
 __all__ = [
     "ClassMetrics",
@@ -10,8 +10,9 @@ __all__ = [
     "GroundTruth",
     "Metrics",
     "Predictions",
-    "average_precision",
+    "coco_ap",
     "confusion_matrix",
     "evaluate",
     "rank_images",
+    "voc_ap",
 ]

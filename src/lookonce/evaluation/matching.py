@@ -49,7 +49,7 @@ class Ranked:
 
     scores: NDArray[np.float32]
     hits: NDArray[np.bool_]
-    truths: int
+    objects: int
 
 
 def match(
@@ -80,11 +80,11 @@ def match(
 
 
 def rank_class(
-    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], label: int, iou: float = 0.5
+    ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], label: int, iou: float = 0.5
 ) -> Ranked:
     """Every detection of class `label` in all images, ranked by score, with whether it is right."""
     scores, outcomes, count = [np.empty(0, np.float32)], [np.empty(0, np.int8)], 0
-    for truth, found in zip(truths, predictions, strict=True):
+    for truth, found in zip(ground_truth, predictions, strict=True):
         wanted, mine = truth.classes == label, np.nonzero(found.classes == label)[0]
         count += int((wanted & ~truth.difficult).sum())
         mine = mine[np.argsort(-found.scores[mine], kind="stable")]
@@ -98,7 +98,7 @@ def rank_class(
 
 
 def rank_images(
-    truths: Sequence[GroundTruth],
+    ground_truth: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     confidence: float = 0.3,
     iou: float = 0.5,
@@ -108,7 +108,7 @@ def rank_images(
     An image with nothing in it and nothing found has F1 1.
     """
     ranked = []
-    for index, (truth, found) in enumerate(zip(truths, predictions, strict=True)):
+    for index, (truth, found) in enumerate(zip(ground_truth, predictions, strict=True)):
         hits = misses = 0
         sure = found.scores > confidence
         for label in np.unique(np.concatenate([truth.classes, found.classes[sure]])):
@@ -123,7 +123,7 @@ def rank_images(
 
 
 def confusion_matrix(
-    truths: Sequence[GroundTruth],
+    ground_truth: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     classes: int,
     confidence: float = 0.3,
@@ -135,7 +135,7 @@ def confusion_matrix(
     first, then by overlap. Difficult truths, and what pairs off with them, aren't counted.
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
-    for truth, found in zip(truths, predictions, strict=True):
+    for truth, found in zip(ground_truth, predictions, strict=True):
         sure = np.nonzero(found.scores > confidence)[0]
         overlaps = iou_matrix(truth.boxes, found.boxes[sure])
         rows, columns = np.nonzero(overlaps >= iou)

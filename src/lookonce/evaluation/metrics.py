@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lookonce.evaluation.coco_ap import coco_ap
+from lookonce.evaluation.average_precision import coco_ap, precision_recall, voc_ap
 from lookonce.evaluation.matching import GroundTruth, Predictions, Ranked, rank_class
-from lookonce.evaluation.voc_ap import average_precision, precision_recall
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ClassMetrics:
     """
 
     name: str
-    truths: int
+    objects: int
     ap: float
     ap50: float
     ap75: float
@@ -56,7 +55,7 @@ class Metrics:
     """
 
     images: int
-    truths: int
+    objects: int
     ap: float
     ap50: float
     ap75: float
@@ -82,7 +81,7 @@ class Metrics:
 
 
 def evaluate(
-    truths: Sequence[GroundTruth],
+    ground_truth: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     class_names: Sequence[str],
     confidence: float = 0.3,
@@ -93,10 +92,10 @@ def evaluate(
     F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without
     ground are NaN. Raises ValueError when the lists differ in length.
     """
-    if len(truths) != len(predictions):
-        raise ValueError(f"{len(truths)} images with truths, {len(predictions)} with predictions")
-    coco = coco_ap(truths, predictions, len(class_names))
-    ranked = [rank_class(truths, predictions, label) for label in range(len(class_names))]
+    if len(ground_truth) != len(predictions):
+        raise ValueError(f"{len(ground_truth)} images with truths, {len(predictions)} with predictions")
+    coco = coco_ap(ground_truth, predictions, len(class_names))
+    ranked = [rank_class(ground_truth, predictions, label) for label in range(len(class_names))]
     classes = tuple(
         _one_class(name, one, coco[:, label], confidence)
         for label, (name, one) in enumerate(zip(class_names, ranked, strict=True))
@@ -105,8 +104,8 @@ def evaluate(
     precision, recall, f1 = _at(together, confidence)
     best_f1, best_confidence = _best(together)
     return Metrics(
-        images=len(truths),
-        truths=together.truths,
+        images=len(ground_truth),
+        objects=together.objects,
         ap=_mean([one.ap for one in classes]),
         ap50=_mean([one.ap50 for one in classes]),
         ap75=_mean([one.ap75 for one in classes]),
@@ -129,13 +128,13 @@ def _one_class(name: str, ranked: Ranked, coco: NDArray[np.float64], confidence:
     precision, recall, f1 = _at(ranked, confidence)
     return ClassMetrics(
         name=name,
-        truths=ranked.truths,
+        objects=ranked.objects,
         ap=float(coco.mean()),
         ap50=float(coco[0]),
         ap75=float(coco[5]),
-        voc_area=average_precision(ranked.hits, ranked.truths),
-        voc_11=average_precision(ranked.hits, ranked.truths, 11),
-        voc_101=average_precision(ranked.hits, ranked.truths, 101),
+        voc_area=voc_ap(ranked.hits, ranked.objects),
+        voc_11=voc_ap(ranked.hits, ranked.objects, 11),
+        voc_101=voc_ap(ranked.hits, ranked.objects, 101),
         true_positives=int(sure.sum()),
         false_positives=int((~sure).sum()),
         precision=precision,
@@ -148,7 +147,7 @@ def _together(ranked: Sequence[Ranked]) -> Ranked:
     scores = np.concatenate([np.empty(0, np.float32), *(one.scores for one in ranked)])
     hits = np.concatenate([np.empty(0, bool), *(one.hits for one in ranked)])
     order = np.argsort(-scores, kind="stable")
-    return Ranked(scores[order], hits[order], sum(one.truths for one in ranked))
+    return Ranked(scores[order], hits[order], sum(one.objects for one in ranked))
 
 
 def _at(ranked: Ranked, confidence: float) -> tuple[float, float, float]:
@@ -156,16 +155,16 @@ def _at(ranked: Ranked, confidence: float) -> tuple[float, float, float]:
     right = int(hits.sum())
     return (
         _ratio(right, len(hits)),
-        _ratio(right, ranked.truths),
-        _ratio(2 * right, len(hits) + ranked.truths),
+        _ratio(right, ranked.objects),
+        _ratio(2 * right, len(hits) + ranked.objects),
     )
 
 
 def _best(ranked: Ranked) -> tuple[float, float]:
     """The highest F1, and a confidence that gives it: half way down to the next score."""
-    if len(ranked.hits) == 0 or ranked.truths == 0:
+    if len(ranked.hits) == 0 or ranked.objects == 0:
         return math.nan, math.nan
-    f1 = 2 * np.cumsum(ranked.hits) / (np.arange(1, len(ranked.hits) + 1) + ranked.truths)
+    f1 = 2 * np.cumsum(ranked.hits) / (np.arange(1, len(ranked.hits) + 1) + ranked.objects)
     # Equal scores can't be parted by a confidence: only the last of them is a place to cut.
     following = np.append(ranked.scores[1:], np.float32(0))
     f1 = np.where(following < ranked.scores, f1, -1)
@@ -174,10 +173,10 @@ def _best(ranked: Ranked) -> tuple[float, float]:
 
 
 def _curve(ranked: Ranked) -> Curve:
-    if ranked.truths == 0:
+    if ranked.objects == 0:
         nothing = np.empty(0, np.float64)
         return Curve(np.empty(0, np.float32), nothing, nothing)
-    precision, recall = precision_recall(ranked.hits, ranked.truths)
+    precision, recall = precision_recall(ranked.hits, ranked.objects)
     return Curve(ranked.scores, precision, recall)
 
 

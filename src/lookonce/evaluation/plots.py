@@ -42,7 +42,7 @@ def plot_pr(metrics: Metrics, path: Path) -> None:
             fontsize=7,
             ha="right",
         )
-    present = [(label, one) for label, one in enumerate(metrics.classes) if one.truths]
+    present = [(label, one) for label, one in enumerate(metrics.classes) if one.objects]
     few = len(present) <= _LEGEND_CLASSES
     envelopes = [_envelope(metrics.curves[label]) for label, _ in present]
     for (label, one), envelope in zip(present, envelopes, strict=True):
@@ -65,19 +65,19 @@ def plot_pr(metrics: Metrics, path: Path) -> None:
     else:
         _say(axes, "no labelled objects")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.set_title(f"Precision and recall at IoU 0.5: {metrics.truths} objects in {metrics.images} images")
+    axes.set_title(f"Precision and recall at IoU 0.5: {metrics.objects} objects in {metrics.images} images")
     _finish(figure, [axes], path)
 
 
 def plot_confusion(
-    truths: Sequence[GroundTruth],
+    ground_truth: Sequence[GroundTruth],
     predictions: Sequence[Predictions],
     names: Sequence[str],
     path: Path,
     confidence: float = 0.3,
 ) -> None:
     """What was found for what is labelled, above `confidence`; classes that don't occur are left out."""
-    counts = confusion_matrix(truths, predictions, len(names), confidence)
+    counts = confusion_matrix(ground_truth, predictions, len(names), confidence)
     shown = [*np.nonzero((counts + counts.T).sum(axis=0)[:-1])[0].tolist(), len(names)]
     counts = counts[np.ix_(shown, shown)]
     labels = [([*names, "nothing"])[index] for index in shown]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lookonce.core.detections import Detections
-from lookonce.errors import LookonceError
+from lookonce.errors import LookonceError, listing
 from lookonce.evaluation import GroundTruth, Metrics, evaluate, plots, rank_images
 from lookonce.evaluation.image_plot import plot_images
 from lookonce.io.images import ImageError, read_image
@@ -42,7 +42,7 @@ class Validation:
     def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
         self.records = [checked.records[index] for index in indices]
         self.names = checked.class_names
-        self.truths = [
+        self.ground_truth = [
             GroundTruth(record.boxes, record.classes, record.difficult, record.size)
             for record in self.records
         ]
@@ -52,7 +52,14 @@ class Validation:
         cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
         """One list of a labelled folder, every image for None. Raises LookonceError."""
-        checked = check(Dataset.open(Path(data)), class_names)
+        checked = check(Dataset.open(data), class_names)
+        if foreign := checked.unknown_classes:
+            counts = listing(f"{name} ({boxes} boxes)" for name, boxes in foreign.items())
+            raise LookonceError(
+                f"{data}: labelled with classes that the model does not have: {counts}. "
+                f"The model has {len(class_names)}: {listing(class_names)}. "
+                "Measure on labels of these classes, or rename or delete the boxes of the others."
+            )
         fatal(checked)
         wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
         indices = checked.indices(list(wanted))
@@ -74,7 +81,7 @@ class Validation:
             predictions.append(answer)
             if progress is not None:
                 progress(len(predictions), len(self.records))
-        return Measurement(evaluate(self.truths, predictions, self.names, confidence), predictions)
+        return Measurement(evaluate(self.ground_truth, predictions, self.names, confidence), predictions)
 
     def scores(self, detector: ImageDetector) -> dict[str, float]:
         """Measure `detector` and return the validation columns of metrics.csv."""
@@ -86,14 +93,14 @@ class Validation:
         confidence = measured.metrics.confidence
         plots.plot_pr(measured.metrics, folder / "pr.png")
         plots.plot_confusion(
-            self.truths, measured.predictions, self.names, folder / "confusion.png", confidence
+            self.ground_truth, measured.predictions, self.names, folder / "confusion.png", confidence
         )
-        ranked = rank_images(self.truths, measured.predictions, confidence)
+        ranked = rank_images(self.ground_truth, measured.predictions, confidence)
         for name, chosen in (("worst", ranked), ("best", ranked[::-1])):
             tiles = [
                 (
                     read_image(self.records[index].image),
-                    self.truths[index],
+                    self.ground_truth[index],
                     measured.predictions[index],
                     f"{self.records[index].name}: F1 {score:.2f}",
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from lookonce.darknet import parse_cfg, write_weights
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
-from lookonce.models.backend import choose_backend
+from lookonce.models.open import open_model
 
 
 def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, Path]:
@@ -23,10 +23,9 @@ def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, P
             f"{model}: Darknet's files are written from a .keras model. A .cfg with its weights is that pair "
             "already, and an ONNX file has its batch norms folded away."
         )
-    choose_backend()
-    from lookonce.models.keras import load_model, to_darknet
+    network, card = open_model(model)
+    from lookonce.models.keras import to_darknet
 
-    network, card = load_model(model)
     cfg = parse_cfg(card.cfg)
     weights, names = output.with_suffix(".weights"), output.with_suffix(".names")
     write_weights(weights, cfg, to_darknet(network, cfg))

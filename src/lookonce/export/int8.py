@@ -21,7 +21,7 @@ from lookonce.evaluation.validation import AP_CONFIDENCE, Validation
 from lookonce.inference import Detector
 from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
-from lookonce.models.onnx import write_card
+from lookonce.models.cards import write_graph_card
 
 # More change the ranges no further, and each costs a pass through the network.
 CALIBRATION_IMAGES = 100
@@ -88,7 +88,7 @@ def quantize(
     chosen = [images[index] for index in sorted(picked)]
 
     def measured(candidate: onnx.ModelProto) -> tuple[float, float]:
-        write_card(candidate, card)
+        write_graph_card(candidate, card)
         detector = Detector.from_graph(candidate.SerializeToString(), conf=AP_CONFIDENCE)
         metrics = validation.measure(detector).metrics
         return metrics.ap, metrics.ap50

@@ -11,6 +11,7 @@ from pathlib import Path
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
 from lookonce.models.backend import choose_backend
+from lookonce.models.open import open_model
 
 CARD_SUFFIX = ".lookonce.json"
 
@@ -65,8 +66,6 @@ def _export(
             raise LookonceError("OpenVINO isn't installed: pip install 'lookonce[openvino]'") from error
     choose_backend()
     import keras
-
-    from lookonce.models.keras import open_model
 
     needed = ("tensorflow",) if form == "litert" else ("tensorflow", "jax")
     if keras.backend.backend() not in needed:

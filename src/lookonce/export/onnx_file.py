@@ -10,9 +10,9 @@ from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.models.darknet_pair import adjusted
-from lookonce.models.onnx import metadata_of, with_boxes, with_free_size, write_card
-from lookonce.models.open import open_graph
+from lookonce.models.cards import write_graph_card
+from lookonce.models.onnx import with_boxes, with_free_size
+from lookonce.models.open import open_onnx
 
 
 def export_onnx(
@@ -45,12 +45,9 @@ def read_raw(
     resize: str | None = None,
 ) -> tuple[onnx.ModelProto, ModelCard]:
     """MODEL as a raw ONNX graph and its card. Raises LookonceError."""
-    path = Path(model)
-    content = open_graph(path, weights)
-    card = adjusted(ModelCard.of_metadata(metadata_of(content), str(path)), path, classes, resize)
-    graph = onnx.load_from_string(content)
+    graph, card = open_onnx(model, weights, classes, resize)
     if len(graph.graph.output) and graph.graph.output[0].name == "boxes":
-        raise LookonceError(f"{path}: has NMS inside already. Export from the .keras file it came from.")
+        raise LookonceError(f"{model}: has NMS inside already. Export from the .keras file it came from.")
     return graph, card
 
 
@@ -77,7 +74,7 @@ def write_onnx(
         graph = with_boxes(graph, parse_cfg(card.cfg).heads, card.input_size, conf, iou)
     elif dynamic_size:
         graph = with_free_size(graph)
-    write_card(graph, card)
+    write_graph_card(graph, card)
     onnx.checker.check_model(graph, full_check=True)
     with atomic_file(output) as temporary:
         temporary.write_bytes(graph.SerializeToString())

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.boxes import cxcywh_to_xyxy
-from lookonce.darknet import Head
+from lookonce.darknet import LARGEST_LOG_SIZE, Head
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
@@ -28,7 +28,7 @@ def decode(
     Darknet's `[yolo]`; `specs` in the same order; `input_size` (height, width).
     Returns boxes (k, 4) float32 xyxy in input pixels, scores (k,) float32, classes (k,) int64; a box that
     passes for several classes stands once for each (Darknet's get_yolo_detections). Boxes that aren't
-    finite, as of a training gone wrong, are left out.
+    finite, or are beyond LARGEST_LOG_SIZE, as of a training gone wrong, are left out.
     """
     parts = [_decode_head(raw, spec, input_size, threshold) for raw, spec in zip(heads, specs, strict=True)]
     boxes, scores, classes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -56,12 +56,17 @@ def _decode_head(
     input_wh = np.asarray(input_size[::-1], np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         centres = (np.stack([columns, rows], axis=1).astype(np.float32) + offsets) / grid * input_wh
-        factors = (2 * picked[:, 2:4]) ** 2 if spec.new_coords else np.exp(picked[:, 2:4])
+        sizes = picked[:, 2:4]
+        clamped = np.clip(sizes, -LARGEST_LOG_SIZE, LARGEST_LOG_SIZE)
+        factors = (2 * sizes) ** 2 if spec.new_coords else np.exp(clamped)
         boxes = cxcywh_to_xyxy(np.concatenate([centres, factors * anchors[which]], axis=1))
 
     objectness = activate(picked[:, 4])
     probabilities = objectness[:, None] * activate(picked[:, 5:])
     usable = (objectness > threshold) & np.isfinite(boxes).all(axis=1)
+    if not spec.new_coords:
+        # Beyond the clamp, the network has gone wrong: no object is that much larger than its anchor.
+        usable &= (sizes <= LARGEST_LOG_SIZE).all(axis=1)
     index, classes = np.nonzero((probabilities > threshold) & usable[:, None])
     return boxes[index], probabilities[index, classes], classes.astype(np.int64)
 

@@ -23,9 +23,8 @@ from lookonce.inference.engines import BoxesEngine, Engine, start_engine
 from lookonce.inference.nms import nms
 from lookonce.io.images import ImageError, read_image
 from lookonce.io.resize import to_input
-from lookonce.models.backend import choose_backend
-from lookonce.models.darknet_pair import adjusted
-from lookonce.models.open import open_graph
+from lookonce.models.cards import card_from_metadata
+from lookonce.models.open import open_graph, open_model, override_card
 
 if TYPE_CHECKING:
     import keras
@@ -95,12 +94,13 @@ class Detector:
         self._lanes = max(1, lanes)
         threads = threads or (1 if lanes > 1 else 0)
         if engine == "keras":
-            network, card = _open_keras(path, weights)
+            network, card = open_model(path, weights, classes, resize)
             started: Engine = _keras_engine(network, card)
         else:
             started = start_engine(open_graph(path, weights), engine, device, threads, str(path))
-            card = ModelCard.of_metadata(started.metadata, str(path))
-        self._prepare(started, adjusted(card, path, classes, resize), conf, iou, str(path))
+            card = card_from_metadata(started.metadata, str(path))
+            card = override_card(card, path, classes, resize)
+        self._prepare(started, card, conf, iou, str(path))
 
     @classmethod
     def from_keras(
@@ -118,7 +118,7 @@ class Detector:
         """A detector on an ONNX file's content, card inside. Raises LookonceError."""
         detector = cls.__new__(cls)
         started = start_engine(graph, engine, threads=threads)
-        detector._prepare(started, ModelCard.of_metadata(started.metadata, "the graph"), conf, iou)
+        detector._prepare(started, card_from_metadata(started.metadata, "the graph"), conf, iou)
         return detector
 
     def _prepare(
@@ -309,15 +309,6 @@ class Detector:
         above = scores > conf
         placed = clip_boxes(geometry.to_image(boxes[above]), *size)
         return Detections(placed, scores[above], classes[above], self.names, size)
-
-
-def _open_keras(path: Path, weights: str | Path | None) -> tuple[keras.Model, ModelCard]:
-    try:
-        choose_backend()
-        from lookonce.models.keras import open_model
-    except ImportError as error:
-        raise LookonceError("the engine keras isn't installed: pip install 'lookonce[tensorflow]'") from error
-    return open_model(path, weights=weights)
 
 
 def _keras_engine(network: keras.Model, card: ModelCard) -> Engine:

@@ -129,7 +129,9 @@ class OpenVinoEngine:
             raise LookonceError(
                 "the engine openvino isn't installed: pip install 'lookonce[openvino]'"
             ) from error
-        from lookonce.models.onnx import metadata_of
+        import onnx
+
+        from lookonce.models.cards import graph_metadata
 
         core = openvino.Core()
         options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
@@ -137,7 +139,7 @@ class OpenVinoEngine:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             self._network = core.compile_model(core.read_model(graph), "CPU", options)
-            self.metadata = metadata_of(graph)
+            self.metadata = graph_metadata(onnx.load_from_string(graph))
         # OpenVINO raises RuntimeError, protobuf an error of its own.
         except Exception as error:
             raise _refused(source, "OpenVINO", error) from error

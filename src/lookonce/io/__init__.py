@@ -1,1 +1,1 @@
-"""Files and images at the edges: decoding, Darknet's resize, atomic writes."""
+"""Files and images: decoding, Darknet's resize, hashing, atomic writes."""

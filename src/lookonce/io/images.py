@@ -1,4 +1,4 @@
-"""Images in: any ordinary file to uint8 RGB, upright, or one readable error."""
+"""Image reading: any ordinary file to upright uint8 RGB, or one readable error."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ SUFFIXES = (
 _TIFF, _WEBP = TiffImagePlugin.TiffImageFile.format, WebPImagePlugin.WebPImageFile.format
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", _TIFF, _WEBP)
 MAX_PIXELS = 89_478_485  # where Pillow starts to warn of a decompression bomb
-_MAX_BYTES = 2**30  # that many pixels as 16-bit RGBA, not compressed, and more
+_MAX_BYTES = 2**30  # more than MAX_PIXELS take as uncompressed 16-bit RGBA
 
-# Larger images are refused here, with a message; the warning would come on top.
+# Larger images are refused below with a message; the warning would be noise.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _PNG = b"\x89PNG\r\n\x1a\n"
-# Errors that Pillow lets out for broken files, found by feeding it truncated and altered ones.
+# What Pillow raises for broken files, found by feeding it truncated and altered ones.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -65,11 +65,11 @@ class ImageError(LookonceError):
 
 
 class TooManyPixelsError(ImageError):
-    """An image, sound or not, is larger than is read."""
+    """An image has more pixels than allowed."""
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode a file to uint8 RGB (height, width, 3); its content decides the format, not its name.
+    """Decode a file to uint8 RGB (height, width, 3); the content decides the format, not the name.
 
     The EXIF orientation is applied. Transparency is dropped, not composited: the colour values are used as
     they are stored, as Darknet and OpenCV do. 16-bit values 0..65535 are scaled to 0..255. CMYK follows
@@ -84,12 +84,12 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
     except (OSError, ValueError) as error:
         raise _missing(path, error) from error
     if size > _MAX_BYTES:
-        raise ImageError(f"{path}: {size:,} bytes are more than any image has; give another file")
+        raise ImageError(f"{path}: {size:,} bytes, too large for an image; check the file")
     return decode_image(data, str(path), max_pixels)
 
 
 def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """As `read_image`, from bytes; `name` is what errors call the image."""
+    """Decode bytes as `read_image` does; `name` is the image's name in errors."""
     with _open(io.BytesIO(data), name) as image:
         _refuse_bomb(image.size, name, max_pixels)
         orientation = _orientation(image, io.BytesIO(data))
@@ -100,17 +100,17 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pixels
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(width, height) after the EXIF orientation, read from the header without decoding.
+    """Return (width, height) after the EXIF orientation, from the header alone.
 
     Raises:
-        ImageError: missing, or no image.
+        ImageError: missing, or not an image.
     """
     (width, height), orientation, _ = image_header(path)
     return (height, width) if orientation in _SIDEWAYS else (width, height)
 
 
 def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, str]:
-    """Stored (width, height) before orientation, the EXIF orientation 1..8, and the format such as "JPEG"."""
+    """Return the stored (width, height), the EXIF orientation 1..8, and the format such as "JPEG"."""
     try:
         with open(path, "rb") as file, _open(file, str(path)) as image:
             _refuse_bomb(image.size, str(path), MAX_PIXELS)
@@ -124,7 +124,7 @@ def image_header(path: str | os.PathLike[str]) -> tuple[tuple[int, int], int, st
 
 
 def looks_complete(path: str | os.PathLike[str]) -> bool:
-    """False if a JPEG or PNG lacks its end marker, so that only decoding can tell whether it is truncated."""
+    """Return False for a JPEG or PNG without end marker: only decoding shows whether it is truncated."""
     with open(path, "rb") as file:
         start = file.read(8)
         file.seek(0, os.SEEK_END)
@@ -133,10 +133,10 @@ def looks_complete(path: str | os.PathLike[str]) -> bool:
 
 
 def list_images(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
-    """The images directly in a folder, matching a glob pattern, or the one file named; sorted by name.
+    """List the images directly in a folder, matching a glob pattern, or the single file; sorted by name.
 
     Raises:
-        ImageError: nothing there.
+        ImageError: no image found.
     """
     place = Path(folder_or_glob)
     if place.is_dir():
@@ -156,7 +156,7 @@ def list_images(folder_or_glob: str | os.PathLike[str]) -> list[Path]:
 
 def _missing(path: str | os.PathLike[str], error: Exception) -> ImageError:
     reason = getattr(error, "strerror", None) or str(error)
-    return ImageError(f"{path}: cannot be opened ({reason}); check the name and that the file may be read")
+    return ImageError(f"{path}: cannot be opened ({reason}); check the name and the permissions")
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:
@@ -170,7 +170,7 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
         found = f"it begins with {start!r}" if start else "the file is empty"
         raise ImageError(
             f"{name}: not a readable image ({found}); expected JPEG, PNG, BMP, GIF, TIFF, WebP or PPM. "
-            "Save it again as JPEG or PNG, or copy it anew if it was damaged"
+            "Save it again as JPEG or PNG, or copy it again if it is damaged"
         ) from error
     except _BROKEN as error:
         raise _damaged(name, error) from error
@@ -189,7 +189,7 @@ def _refuse_bomb(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Type and length of each chunk; the file stands at the chunk's data when it is yielded."""
+    """Yield each chunk's type and length, with the file positioned at its data."""
     position = len(_PNG)
     while True:
         file.seek(position)
@@ -202,7 +202,7 @@ def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def _orientation(image: Image.Image, file: BinaryIO) -> int:
-    """EXIF orientation, 1 where there is none; never decodes pixels."""
+    """Return the EXIF orientation, 1 by default, without decoding pixels."""
     if image.format == "TIFF":
         return 1  # Pillow turns TIFF upright by itself
     try:
@@ -227,9 +227,9 @@ def _ends_well(start: bytes, end: bytes) -> bool:
 
 
 def _ordinary(data: bytes, image: Image.Image) -> bool:
-    """Whether OpenCV decodes this as Pillow would: complete 8-bit grey or RGB(A), JPEG or PNG."""
+    """Return whether OpenCV decodes this as Pillow does: complete 8-bit grey or RGB(A), JPEG or PNG."""
     if not _ends_well(data[:8], data[-64:]):
-        return False  # OpenCV fills what is missing with grey and says nothing; Pillow raises
+        return False  # OpenCV silently fills the missing part with grey; Pillow raises
     if image.format == "PNG":
         return data[24:25] == b"\x08" and data[25:26] in (b"\x00", b"\x02", b"\x06")
     return image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")

@@ -1,4 +1,4 @@
-"""Bring an image to the network's input exactly as Darknet does, in numpy."""
+"""Resizing to the network's input, exactly as Darknet does, in numpy."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from lookonce.core.boxes import Geometry
 
-# What Darknet's letterbox_image leaves around the image.
+# Value of the border in Darknet's letterbox_image.
 FILL = 0.5
-# Rows made at a time: what lies between the steps stays in the processor's cache.
+# Rows computed at a time: intermediate results then stay in the processor's cache.
 _ROWS = 16
 
 
 def resize_darknet(
     image: NDArray[np.generic], width: int, height: int, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Bilinear resize with aligned corners and no antialiasing: Darknet's `resize_image`.
+    """Resize bilinearly with aligned corners and no antialiasing: Darknet's `resize_image`.
 
-    `image` (h, w, 3) is uint8, or float in 0..1; the answer is float32 (height, width, 3) in 0..1, written
-    into `out` where one is given. cv2.resize puts its samples elsewhere (mean difference 1e-2),
-    cv2.warpAffine rounds them to 1/32 pixel.
+    `image` (h, w, 3) is uint8, or float in 0..1; the result is float32 (height, width, 3) in 0..1, written
+    to `out` if given. cv2.resize samples other positions (mean difference 1e-2), cv2.warpAffine rounds them
+    to 1/32 pixel.
     """
     high, wide = image.shape[:2]
     rows, next_rows, row_shares = _samples(high, height)
@@ -49,7 +49,7 @@ def resize_darknet(
 def to_input(
     image: NDArray[np.generic], input_size: tuple[int, int], resize: str
 ) -> tuple[NDArray[np.float32], Geometry]:
-    """One network input (input height, input width, 3) float32 0..1, and how the image lies in it.
+    """Return the network input (input height, input width, 3), float32 0..1, and the image's geometry in it.
 
     `image` (h, w, 3) is uint8 RGB, or float in 0..1; `input_size` is (height, width); `resize` is
     'letterbox' (Darknet's `letterbox_image`, 0.5 around the image) or 'stretch'.
@@ -66,7 +66,7 @@ def to_input(
 
 @lru_cache(maxsize=256)
 def _samples(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of `target` positions: the pixel before, the pixel after, and the share of the latter."""
+    """Return, for each of `target` positions, the pixel before, the pixel after, and the latter's weight."""
     if target == 1:
         # Darknet's loop takes the last pixel when there is one position only.
         places = np.asarray([source - 1], np.float32)
@@ -84,7 +84,7 @@ def _samples(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.int
 
 @lru_cache(maxsize=256)
 def _values(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """As `_samples`, for the single values of a row of RGB pixels."""
+    """Return `_samples` for the single values of a row of RGB pixels."""
     before, after, shares = _samples(source, target)
     spread = [(3 * pixels[:, None] + np.arange(3)).ravel() for pixels in (before, after)]
     return spread[0], spread[1], np.repeat(shares, 3)
@@ -93,7 +93,7 @@ def _values(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp
 def _source_rows(
     image: NDArray[np.generic], rows: NDArray[np.intp], next_rows: NDArray[np.intp]
 ) -> tuple[NDArray[np.generic], NDArray[np.intp], NDArray[np.intp]]:
-    """What two lists of rows need of `image`, (n, 3 w), and both lists as indices into that."""
+    """Return the rows of `image` that two lists need, (n, 3 w), and both lists as indices into them."""
     count, first, last = len(rows), int(rows[0]), int(next_rows[-1])
     if last - first < 2 * count:
         return image[first : last + 1].reshape(last + 1 - first, -1), rows - first, next_rows - first
@@ -104,7 +104,7 @@ def _source_rows(
 def _blend(
     first: NDArray[np.float32], second: NDArray[np.float32], shares: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """`first`, moved by `shares` towards `second`; both are overwritten."""
+    """Interpolate from `first` to `second` by `shares`; both are overwritten."""
     second -= first
     second *= shares
     first += second

@@ -1,10 +1,9 @@
-"""Labels in: datasets in the layouts that labelling tools write, and their checks."""
+"""Datasets in the layouts that labelling tools write: reading, splits and checks."""
 
-from lookonce.labels.checked import CheckedDataset, CheckedRecord, Finding
-from lookonce.labels.checks import check, fatal
-from lookonce.labels.classes import read_classes
+from lookonce.labels.checks import check, fatal, load_dataset
+from lookonce.labels.class_lists import read_classes
 from lookonce.labels.dataset import FORMATS, Dataset
-from lookonce.labels.record import LabelError, Record
+from lookonce.labels.records import CheckedDataset, CheckedRecord, Finding, LabelError, Record
 
 __all__ = [
     "FORMATS",
@@ -16,5 +15,6 @@ __all__ = [
     "Record",
     "check",
     "fatal",
+    "load_dataset",
     "read_classes",
 ]

@@ -1,4 +1,4 @@
-"""A folder of labelled images."""
+"""Datasets: folders of labelled images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lookonce.labels.classes import declared_classes
+from lookonce.labels.class_lists import declared_classes
+from lookonce.labels.discovery import Item, Layout, find_layout, list_items
 from lookonce.labels.formats.voc import read_annotation
-from lookonce.labels.layout import Item, Layout, find_layout, list_items
-from lookonce.labels.record import LabelError, Record
+from lookonce.labels.records import LabelError, Record
 from lookonce.labels.splits import choose, read_splits
 
 FORMATS = ("voc", "vott-voc")
@@ -22,7 +22,7 @@ _VOTT_FOLDER = "-PascalVOC-export"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled images by index, sorted by name; label files are parsed when they are asked for.
+    """Labelled images by index, sorted by name; label files are parsed on access.
 
     Example:
         >>> dataset = Dataset.open("my-project-PascalVOC-export")  # doctest: +SKIP
@@ -41,15 +41,15 @@ class Dataset:
 
         Args:
             path: the folder, or one that holds the export as its only dataset.
-            format: "voc" or "vott-voc"; recognised from the content if None.
+            format: "voc" or "vott-voc"; None detects it from the content.
 
         Raises:
-            LabelError: nothing understood there, or a broken class list.
+            LabelError: no known layout there, or an invalid class list.
         """
         path = Path(path)
         if format is not None and format not in FORMATS:
             raise LabelError(
-                f"{path}: format {format!r} cannot be read yet; expected one of {', '.join(FORMATS)}"
+                f"{path}: format {format!r} is not supported; expected one of {', '.join(FORMATS)}"
             )
         layout = find_layout(path)
         root = layout.root
@@ -64,7 +64,7 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The folder's name; for a VoTT export the project's."""
+        """The folder's name, or the project's for a VoTT export."""
         return self.root.resolve().name.removesuffix(_VOTT_FOLDER) or "dataset"
 
     def __len__(self) -> int:
@@ -74,20 +74,20 @@ class Dataset:
         return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int) -> Record:
-        """Parse and return one record; raises LabelError where its label file is at fault."""
+        """Parse and return one record. Raises LabelError for an invalid label file."""
         item = self.items[index]
         if item.annotation is None:
             none = np.zeros((0, 4), np.float32)
             return Record(item.image.name, item.image, None, None, none, (), np.zeros(0, np.bool_))
-        told = read_annotation(item.annotation)
+        annotation = read_annotation(item.annotation)
         return Record(
             name=item.image.name,
             image=item.image,
             annotation=item.annotation,
-            size=told.size,
-            boxes=told.boxes,
-            labels=told.labels,
-            difficult=told.difficult,
+            size=annotation.size,
+            boxes=annotation.boxes,
+            labels=annotation.labels,
+            difficult=annotation.difficult,
         )
 
     @cached_property
@@ -96,16 +96,16 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, list[int]]:
-        """Indices by split name, as the dataset's own lists give them; {} where it has none."""
+        """Indices by split name, from the dataset's own lists; empty without lists."""
         return self._lists[0]
 
     @property
     def unknown_names(self) -> list[tuple[str, str]]:
-        """(list file, line) of each line in the dataset's lists that names no image."""
+        """(list file, line) of each line in the dataset's lists that matches no image."""
         return self._lists[1]
 
     def split(self, name: str, seed: int = 0) -> list[int]:
-        """Sorted indices of one split; without lists, train and val are a seeded 80/20 draw by image.
+        """Return the sorted indices of one split; without lists, train and val are a seeded 80/20 draw.
 
         Raises:
             LabelError: no such split.
@@ -116,5 +116,5 @@ class Dataset:
             raise LabelError(f"{self.root}: {error}") from error
 
     def discover_classes(self) -> tuple[str, ...]:
-        """The sorted names of all classes that have a box; parses every label file."""
+        """Return the sorted names of all labelled classes; parses every label file."""
         return tuple(sorted({label for record in self for label in record.labels}))

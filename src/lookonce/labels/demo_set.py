@@ -1,4 +1,4 @@
-"""A small labelled set drawn on the spot, written as VoTT's Pascal VOC export writes it."""
+"""A small generated dataset of bolts, nuts and washers, in the form of VoTT's Pascal VOC export."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASSES = ("bolt", "nut", "washer")
-TRAINING, UNSEEN = "parts", "unseen"
+TRAINING, HELD_OUT = "parts", "unseen"
 WIDTH, HEIGHT = 320, 240
-UNSEEN_IMAGES = 12
+HELD_OUT_IMAGES = 12
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-# A sprite is drawn upright on a square of this side, large enough that shrinking it smooths every edge.
+# Side of the square on which a sprite is drawn upright; shrinking it then antialiases every edge.
 _SIDE = 256
 _METALS = ((176, 180, 184), (150, 154, 160), (205, 204, 198), (196, 160, 88), (176, 112, 76), (92, 92, 98))
 _GROUNDS = ((150, 112, 74), (120, 86, 58), (92, 104, 112), (178, 176, 168), (66, 92, 84), (190, 170, 140))
@@ -33,26 +33,31 @@ class _Labelled:
 
 
 def make_demo_set(folder: str | Path, images: int = 60, seed: int = 0) -> Path:
-    """Draw `images` scenes of bolts, nuts and washers (320x240), and 12 more that training never sees.
+    """Draw `images` scenes of bolts, nuts and washers (320x240), and a held-out set of 12 more.
 
-    Both are VoTT exports inside `folder`; returns the first, `unseen_set` names the other. The same seed
-    gives the same images and boxes. Existing files of the same names are written over.
+    Args:
+        folder: where both sets are written, as VoTT exports; existing files of the same names are replaced.
+        images: number of images in the first set.
+        seed: equal seeds give equal images and boxes.
+
+    Returns:
+        The folder of the first set; `held_out_set` gives the other.
     """
     root = Path(folder)
-    for index, (name, count) in enumerate(((TRAINING, images), (UNSEEN, UNSEEN_IMAGES))):
+    for index, (name, count) in enumerate(((TRAINING, images), (HELD_OUT, HELD_OUT_IMAGES))):
         rng = np.random.default_rng((seed, index))
         scenes = [draw_scene(rng) for _ in range(count)]
         _write_export(root / f"{name}-PascalVOC-export", name, scenes)
     return root / f"{TRAINING}-PascalVOC-export"
 
 
-def unseen_set(training: Path) -> Path:
-    """The export beside the one that `make_demo_set` returned, for an honest last measurement."""
-    return training.with_name(f"{UNSEEN}-PascalVOC-export")
+def held_out_set(training: Path) -> Path:
+    """Return the held-out set beside the one that `make_demo_set` returned."""
+    return training.with_name(f"{HELD_OUT}-PascalVOC-export")
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Pixels, list[_Labelled]]:
-    """One image, RGB (240, 320, 3), and its labels."""
+    """Draw one image, RGB (240, 320, 3); return it with its labels."""
     image = _ground(rng)
     for _ in range(rng.integers(0, 4)):
         _paste(image, _scrap(rng), rng, rng.uniform(30, 70), _anywhere(rng, 0.0), bevel=0.15)
@@ -66,7 +71,7 @@ def draw_scene(rng: np.random.Generator) -> tuple[Pixels, list[_Labelled]]:
             centre = _anywhere(rng, side * 0.36)
             radius = int(side * 0.36)
             window = covered[max(0, centre[1] - radius) : centre[1] + radius, max(0, centre[0] - radius) :]
-            # A little overlap is welcome; a part that hides another is not.
+            # A little overlap is realistic; one part hiding another is not.
             if window[:, : 2 * radius].mean() < 0.06:
                 break
         else:
@@ -82,7 +87,7 @@ def _anywhere(rng: np.random.Generator, margin: float) -> tuple[int, int]:
 
 
 def _tight_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> Box:
-    """The mask's edges, each off by a part of a pixel, as edges set by hand are."""
+    """Return the mask's edges, each off by a fraction of a pixel, as if set by hand."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     edges = np.asarray([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) + rng.uniform(-0.4, 0.4, 4)
     left, top, right, bottom = np.clip(edges, 0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
@@ -90,13 +95,13 @@ def _tight_box(mask: NDArray[np.bool_], rng: np.random.Generator) -> Box:
 
 
 def _noise(rng: np.random.Generator, cells_x: int, cells_y: int) -> Floats:
-    """Smooth noise over the image, about -1..1, with that many bumps across and down."""
+    """Return smooth noise over the image, about -1..1, with that many cells across and down."""
     cells = rng.normal(0, 0.5, (max(2, cells_y), max(2, cells_x))).astype(np.float32)
     return np.asarray(cv2.resize(cells, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _ground(rng: np.random.Generator) -> Floats:
-    """A table top: wood grain, brushed metal, cloth or card, under uneven light."""
+    """Draw a table top: wood grain, brushed metal, cloth or card, under uneven light."""
     colour = np.asarray(_GROUNDS[rng.integers(len(_GROUNDS))], np.float32) * rng.uniform(0.8, 1.15)
     kind = rng.integers(3)
     if kind == 0:
@@ -115,12 +120,12 @@ def _ground(rng: np.random.Generator) -> Floats:
 
 
 def _canvas() -> tuple[Floats, Floats]:
-    """Brightness around 1, and opacity, both (256, 256)."""
+    """Return brightness 1 and opacity 0, both (256, 256)."""
     return np.ones((_SIDE, _SIDE), np.float32), np.zeros((_SIDE, _SIDE), np.float32)
 
 
 def _metal(rng: np.random.Generator, tone: Floats, alpha: Floats) -> Floats:
-    """Brightness and opacity to a coloured sprite (256, 256, 4): RGB 0..255 and opacity 0..1."""
+    """Colour brightness and opacity as a sprite (256, 256, 4): RGB 0..255 and opacity 0..1."""
     colour = np.asarray(_METALS[rng.integers(len(_METALS))], np.float32) * rng.uniform(0.85, 1.1)
     grain = cv2.GaussianBlur(rng.normal(0, 1, (_SIDE, _SIDE)).astype(np.float32), (0, 0), 12, sigmaY=1.5)
     grain = grain * np.float32(0.05 / max(float(grain.std()), 1e-6))
@@ -155,7 +160,7 @@ def _nut(rng: np.random.Generator) -> Floats:
 
 
 def _bolt(rng: np.random.Generator) -> Floats:
-    """Seen from the side: hexagonal head, plain shank, thread down to a chamfered tip."""
+    """Draw a bolt from the side: hexagonal head, plain shank, thread down to a chamfered tip."""
     tone, alpha = _canvas()
     middle, half = _SIDE // 2, int(rng.uniform(15, 21))
     head_half, head_end = int(half * rng.uniform(1.7, 2.0)), 56
@@ -176,7 +181,7 @@ def _bolt(rng: np.random.Generator) -> Floats:
 
 
 def _scrap(rng: np.random.Generator) -> Floats:
-    """Nothing to detect: a leaf, a scrap of paper, or a stick, in any colour."""
+    """Draw a distractor: a leaf, a scrap of paper, or a stick, in any colour."""
     sprite = np.zeros((_SIDE, _SIDE, 4), np.float32)
     alpha = np.zeros((_SIDE, _SIDE), np.float32)
     kind, centre = rng.integers(3), (_SIDE // 2, _SIDE // 2)
@@ -209,10 +214,10 @@ def _paste(
     centre: tuple[int, int],
     bevel: float,
 ) -> NDArray[np.bool_]:
-    """Turn, squash a little, shrink and light a sprite, lay it and its shadow; returns what it covers."""
+    """Rotate, squash, shrink and light a sprite; paste it with its shadow; return its mask."""
     turn = cv2.getRotationMatrix2D((_SIDE / 2, _SIDE / 2), rng.uniform(0, 360), 1.0)
     sprite = np.asarray(cv2.warpAffine(sprite, turn, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR), np.float32)
-    # Lit after turning: the light stands still while the parts lie in any direction.
+    # Lit after rotation: the light has one direction, the parts have any.
     heights = cv2.GaussianBlur(sprite[..., 3], (0, 0), 6)
     slope = _LIGHT[0] * cv2.Sobel(heights, -1, 1, 0) + _LIGHT[1] * cv2.Sobel(heights, -1, 0, 1)
     sprite[..., :3] *= np.clip(1 - bevel * slope, 0.3, 1.8)[..., None]
@@ -234,7 +239,7 @@ def _paste(
 
 
 def _photograph(image: Floats, rng: np.random.Generator) -> Pixels:
-    """Exposure, a slight blur and sensor noise."""
+    """Apply exposure, a slight blur and sensor noise."""
     exposed = cv2.GaussianBlur(image * rng.uniform(0.8, 1.15), (0, 0), rng.uniform(0.3, 0.8))
     noisy = exposed + rng.normal(0, rng.uniform(1.5, 5), image.shape)
     return np.asarray(np.clip(noisy, 0, 255), np.uint8)

@@ -1,4 +1,4 @@
-"""Which images are for training, validation and test: the layout's own lists, else a seeded draw."""
+"""Training, validation and test splits: the dataset's own lists, else a seeded draw."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lookonce.labels.classes import read_text
-from lookonce.labels.layout import Item, keys
-from lookonce.labels.record import LabelError
+from lookonce.labels.class_lists import read_text
+from lookonce.labels.discovery import Item, keys
+from lookonce.labels.records import LabelError
 
 NAMES = ("train", "val", "trainval", "test")
 VALIDATION_SHARE = 0.2
@@ -19,13 +19,13 @@ _FLAG = re.compile(r"\s+(-1|0|1)$")
 def read_splits(folder: Path, items: Sequence[Item]) -> tuple[dict[str, list[int]], list[tuple[str, str]]]:
     """Read `ImageSets/Main`: plain lists (`train.txt`), else one list per class (`car_train.txt`).
 
-    A class's list says of each image whether the class is in it (1, 0, -1); the image belongs to the
-    split all the same, so the classes' lists are merged. An image that is in both `car_train` and
-    `dog_val` is validated on, not trained on. The classes' lists win over a plain `train.txt` alone, which
-    would leave nothing to validate on.
+    A class list flags each image by whether it shows the class (1, 0, -1); the image belongs to the split
+    in any case, so the class lists are merged. An image in both `car_train` and `dog_val` is used for
+    validation only. Class lists take precedence over a plain `train.txt` alone, which would leave no
+    validation images.
 
     Returns:
-        Sorted indices into `items` by split, and (file, entry) of each line that names no image.
+        Sorted indices into `items` by split, and (file, entry) of each line that matches no image.
     """
     files = {path.stem: path for path in sorted(folder.glob("*.txt"))} if folder.is_dir() else {}
     plain = {name: [files[name]] for name in NAMES if name in files}
@@ -53,9 +53,9 @@ def read_splits(folder: Path, items: Sequence[Item]) -> tuple[dict[str, list[int
 
 
 def choose(splits: dict[str, list[int]], count: int, name: str, seed: int) -> list[int]:
-    """Indices of one split out of `count` images, from the lists or, for train and val, drawn by `seed`.
+    """Return the indices of one split of `count` images, from the lists or drawn by `seed`.
 
-    Without a `val` list, a fifth of what may be trained on is drawn for it, so train and val never meet.
+    Without a `val` list, a fifth of the training images is drawn for it, so train and val are disjoint.
     """
     if name in splits and not (name == "train" and "val" not in splits):
         return list(splits[name])
@@ -77,7 +77,7 @@ def choose(splits: dict[str, list[int]], count: int, name: str, seed: int) -> li
 
 
 class _Lookup:
-    """Finds an image by file name, by name without ending, or percent-decoded, in this order."""
+    """Finds an image by file name, by name without suffix, or percent-decoded, in this order."""
 
     def __init__(self, items: Sequence[Item]) -> None:
         self._forms: tuple[dict[str, set[int]], ...] = ({}, {}, {})
@@ -88,7 +88,7 @@ class _Lookup:
                         form.setdefault(key, set()).add(index)
 
     def find(self, entry: str, flagged: bool) -> int | None:
-        """The one image that a line names, with or without a flag; None if none or several."""
+        """Return the one image that a line names, with or without a flag; None for none or several."""
         without = _FLAG.sub("", entry)
         for text in (without, entry) if flagged else (entry, without):
             for form, key in zip(self._forms, (text, *keys(text)), strict=True):

@@ -8,18 +8,29 @@ import sys
 import tempfile
 from collections.abc import Mapping
 
+from lookonce.errors import LookonceError
+
+DEFAULT_BACKEND = "tensorflow"
+
+
+class MissingKerasError(LookonceError):
+    """Keras, or the backend that it should run on, cannot be imported; the message says what to install."""
+
 
 def choose_backend(backend: str | None = None) -> None:
     """Set Keras' backend (default TensorFlow) and import it; once imported it stays.
 
     TensorFlow's libraries write notes about themselves to standard error before any setting of theirs can
     stop them; they are held back, and shown when the import fails.
+
+    Raises:
+        MissingKerasError: Keras or the backend is not installed.
     """
     if "keras" in sys.modules:
         return
     if backend:
         os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    chosen = os.environ.setdefault("KERAS_BACKEND", DEFAULT_BACKEND)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     kept = os.dup(2)
@@ -29,6 +40,11 @@ def choose_backend(backend: str | None = None) -> None:
             import keras
 
             keras.ops.zeros(1)
+        except ModuleNotFoundError as error:
+            raise MissingKerasError(
+                f"{error.name} is not installed; this needs Keras on {chosen}. "
+                f"Install both with: pip install 'lookonce[{chosen}]'"
+            ) from error
         except BaseException:
             notes.seek(0)
             os.write(kept, notes.read())

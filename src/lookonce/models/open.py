@@ -1,26 +1,65 @@
-"""MODEL as an ONNX graph, without Keras but for the first time that a .keras file is seen."""
+"""The only way MODEL is opened: a .keras or .onnx file, or a Darknet .cfg with its weights.
+
+`open_graph` and `open_onnx` give an ONNX graph, and need Keras only for the first time that a .keras file is
+seen; `open_model` gives a Keras model.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lookonce._version import __version__
+from lookonce.core.boxes import RESIZES
+from lookonce.core.model_card import ModelCard
+from lookonce.darknet import Cfg, DarknetWeights, parse_cfg, read_cfg, read_weights
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import atomic_file
-from lookonce.models.backend import choose_backend
-from lookonce.models.darknet_pair import must_exist, read_pair, refuse_misfits
+from lookonce.models.backend import MissingKerasError, choose_backend
+from lookonce.models.cards import card_from_metadata, graph_metadata, write_graph_card
 
 if TYPE_CHECKING:
-    from lookonce.core.model_card import ModelCard
-    from lookonce.darknet import Cfg, DarknetWeights
+    import keras
+    import onnx
 
 # Converted models kept; of more, those unused for longest go.
 _KEPT = 8
 # What one ONNX file can hold at most.
 _MOST_BYTES = 2**31
+
+
+def open_model(
+    path: str | Path,
+    weights: str | Path | None = None,
+    classes: str | Path | None = None,
+    resize: str | None = None,
+) -> tuple[keras.Model, ModelCard]:
+    """The Keras model and card of MODEL: a `.keras` file, or a Darknet `.cfg` with its `weights`.
+
+    `classes` is a file with one name a line; a cfg without it gets class_0, class_1, ... `resize` is
+    'letterbox' or 'stretch'; None takes the card's, or the cfg's `letter_box`, else letterbox.
+    Raises LookonceError.
+    """
+    path = Path(path)
+    _refuse_misfits(path, weights)
+    if path.suffix == ".cfg":
+        cfg, found, card = _read_pair(path, weights)
+        choose_backend()
+        from lookonce.models.keras import build, load_darknet
+
+        model = build(cfg)
+        load_darknet(model, found.layers)
+    else:
+        _must_exist(path)
+        choose_backend()
+        from lookonce.models.keras.files import load_archive
+
+        model, card = load_archive(path)
+    return model, override_card(card, path, classes, resize)
 
 
 def open_graph(path: str | Path, weights: str | Path | None = None) -> bytes:
@@ -30,11 +69,46 @@ def open_graph(path: str | Path, weights: str | Path | None = None) -> bytes:
     Raises LookonceError.
     """
     path = Path(path)
-    refuse_misfits(path, weights)
+    _refuse_misfits(path, weights)
     if path.suffix == ".cfg":
-        return _converted(*read_pair(path, weights))
-    must_exist(path)
+        return _converted(*_read_pair(path, weights))
+    _must_exist(path)
     return _content(path) if path.suffix == ".onnx" else _converted_keras(path)
+
+
+def open_onnx(
+    path: str | Path,
+    weights: str | Path | None = None,
+    classes: str | Path | None = None,
+    resize: str | None = None,
+) -> tuple[onnx.ModelProto, ModelCard]:
+    """MODEL as a parsed ONNX graph, and its card with the names and `resize` that are given, also inside.
+
+    Arguments as of `open_model`. Raises LookonceError.
+    """
+    import onnx
+
+    path = Path(path)
+    content = open_graph(path, weights)
+    try:
+        graph = onnx.load_from_string(content)
+    # protobuf's own, which onnx doesn't name.
+    except Exception as error:
+        raise LookonceError(f"{path}: is no ONNX file ({type(error).__name__}).") from error
+    card = override_card(card_from_metadata(graph_metadata(graph), str(path)), path, classes, resize)
+    write_graph_card(graph, card)
+    return graph, card
+
+
+def override_card(card: ModelCard, path: Path, classes: str | Path | None, resize: str | None) -> ModelCard:
+    """`card` with the names in the file `classes` and another `resize`, where given. Raises LookonceError."""
+    if classes is not None:
+        card = replace(card, classes=_read_names(classes, len(card.classes), path))
+    if resize is None:
+        return card
+    if resize not in RESIZES:
+        raise LookonceError(f"resize is {resize!r}, expected {' or '.join(RESIZES)}.")
+    return replace(card, resize=resize)
 
 
 def cache_folder() -> Path:
@@ -51,18 +125,15 @@ def _converted_keras(path: Path) -> bytes:
     if kept.exists():
         kept.touch()
         return _content(kept)
-    # Not above: this takes seconds, and needs Keras and a backend.
     try:
-        choose_backend()
-        from lookonce.models.keras import load_model, to_darknet
-    except ImportError as error:
+        network, card = open_model(path)
+    except MissingKerasError as error:
         raise LookonceError(
             f"{path}: needs Keras once, to be converted: pip install 'lookonce[tensorflow]'. "
             "Or export it where Keras is installed: lookonce export MODEL --format onnx."
         ) from error
-    from lookonce.darknet import parse_cfg
+    from lookonce.models.keras import to_darknet
 
-    network, card = load_model(path)
     cfg = parse_cfg(card.cfg, f"{path}, its cfg")
     graph = _converted(cfg, to_darknet(network, cfg), card)
     _keep(kept, graph)
@@ -70,10 +141,10 @@ def _converted_keras(path: Path) -> bytes:
 
 
 def _converted(cfg: Cfg, weights: DarknetWeights, card: ModelCard) -> bytes:
-    from lookonce.models.onnx import network_graph, write_card
+    from lookonce.models.onnx import network_graph
 
     graph = network_graph(cfg, weights.layers, card.input_size)
-    write_card(graph, card)
+    write_graph_card(graph, card)
     return bytes(graph.SerializeToString())
 
 
@@ -97,3 +168,70 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise LookonceError(f"{path}: can't be read: {error.strerror or error}.") from error
+
+
+def _read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeights, ModelCard]:
+    """The cfg, all its weights, and a card with classes named class_0, class_1, ... Raises LookonceError."""
+    _must_exist(path)
+    if weights is None:
+        raise LookonceError(f"{path}: a cfg alone isn't a model. Give its weights with --weights FILE.")
+    _must_exist(Path(weights))
+    cfg = read_cfg(path)
+    found = read_weights(weights, cfg)
+    if not found.complete:
+        raise LookonceError(
+            f"{weights}: ends after layer {max(found.layers, default=-1)}: good to start a training from, "
+            f"but {path} needs all its layers. Give the complete .weights file."
+        )
+    letter_box = cfg.net.integer("letter_box", 1)
+    card = ModelCard(
+        name=path.stem,
+        classes=tuple(f"class_{index}" for index in range(_class_count(cfg, path))),
+        input_size=cfg.input_size,
+        resize="letterbox" if letter_box else "stretch",
+        cfg=cfg.text,
+        # The files' own date: the same pair is the same model whenever it is opened.
+        created=datetime.fromtimestamp(Path(weights).stat().st_mtime, UTC).isoformat(timespec="seconds"),
+        lookonce=__version__,
+    )
+    return cfg, found, card
+
+
+def _refuse_misfits(path: Path, weights: str | Path | None) -> None:
+    """Raise LookonceError for weights given as MODEL, and for weights beside a file that has its own."""
+    if path.suffix == ".weights":
+        raise LookonceError(
+            f"{path}: weights alone aren't a model. Give the .cfg, and this file with --weights."
+        )
+    if path.suffix != ".cfg" and weights is not None:
+        raise LookonceError(f"{path}: holds its own weights; --weights goes with a .cfg only. Leave it out.")
+
+
+def _must_exist(path: Path) -> None:
+    """Raise LookonceError unless `path` is a file."""
+    if not path.exists():
+        raise LookonceError(f"{path}: no such file. Check the path.")
+    if path.is_dir():
+        raise LookonceError(f"{path}: a folder, expected a file.")
+
+
+def _class_count(cfg: Cfg, path: Path) -> int:
+    counts = {head.classes for head in cfg.heads}
+    if len(counts) != 1:
+        found = ", ".join(map(str, sorted(counts))) or "none"
+        raise LookonceError(f"{path}: its [yolo] sections must all have the same classes=, found {found}.")
+    return counts.pop()
+
+
+def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, ...]:
+    # Here, not above: a model with its own names needs none of the label formats.
+    from lookonce.labels import read_classes
+
+    _must_exist(Path(classes))
+    names = read_classes(Path(classes))
+    if len(names) != expected:
+        raise LookonceError(
+            f"{classes}: {len(names)} class names, but {model} has {expected} classes. "
+            "Give the names it was trained with."
+        )
+    return tuple(names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lookonce.errors import LookonceError
+from lookonce.errors import LookonceError, listing
 from lookonce.io.atomic import atomic_file
 from lookonce.io.hashing import file_sha256
 from lookonce.models.mlflow_store import files_folder, open_client, store_address
@@ -81,9 +81,9 @@ def find(registry: Registry, wanted: str) -> Registered:
     for one in versions:
         if which == one.version or which in one.aliases:
             return one
-    has = ", ".join(one.version for one in versions[:10])
+    has = listing((one.version for one in versions), 10)
     aliases = sorted({alias for one in versions for alias in one.aliases})
-    also = f" and the aliases {', '.join(aliases)}" if aliases else ""
+    also = f" and the aliases {listing(aliases, 10)}" if aliases else ""
     raise LookonceError(f"model {name} has no version or alias {which!r}; it has {has}{also}.")
 
 

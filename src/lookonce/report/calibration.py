@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lookonce.evaluation import Metrics
-from lookonce.evaluation.calibration import LOWEST, Calibration, calibrate
+from lookonce.evaluation.score_calibration import LOWEST, Calibration, calibrate
 from lookonce.report.chart import Chart, series_colour, unit
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, element, section, table

@@ -21,19 +21,19 @@ _RECALLS = np.linspace(0, 1, 101)
 
 def classes_section(metrics: Metrics) -> Markup:
     """A table, and precision against recall."""
-    shown = [(label, one) for label, one in enumerate(metrics.classes) if one.truths or one.false_positives]
+    shown = [(label, one) for label, one in enumerate(metrics.classes) if one.objects or one.false_positives]
     left_out = len(shown) - _MOST_ROWS
     if left_out > 0:
-        shown = sorted(shown, key=lambda pair: pair[1].ap50 if pair[1].truths else math.inf)[:_MOST_ROWS]
+        shown = sorted(shown, key=lambda pair: pair[1].ap50 if pair[1].objects else math.inf)[:_MOST_ROWS]
     heads = ("class", "objects", "AP50", "AP", "AP75", "precision", "recall", "F1")
     rows = [
-        [joined([swatch(swatch_colour(label)), name(one.name)]), f"{one.truths:,}",
+        [joined([swatch(swatch_colour(label)), name(one.name)]), f"{one.objects:,}",
          *(figure(value) for value in (one.ap50, one.ap, one.ap75, one.precision, one.recall, one.f1))]
         for label, one in shown
     ]  # fmt: skip
     whole = (metrics.ap50, metrics.ap, metrics.ap75, metrics.precision, metrics.recall, metrics.f1)
     rows.append(
-        [element("b", "all"), f"{metrics.truths:,}", *(element("b", figure(value)) for value in whole)]
+        [element("b", "all"), f"{metrics.objects:,}", *(element("b", figure(value)) for value in whole)]
     )
     small = f"The {_MOST_ROWS} with the lowest AP50; {left_out} more are better." if left_out > 0 else None
     return section(
@@ -57,7 +57,7 @@ def classes_section(metrics: Metrics) -> Markup:
 
 def _curve_chart(metrics: Metrics) -> Markup:
     chart = Chart("Precision and recall", unit("recall"), unit("precision at IoU 0.5"), 330)
-    present = [(label, one) for label, one in enumerate(metrics.classes) if one.truths]
+    present = [(label, one) for label, one in enumerate(metrics.classes) if one.objects]
     envelopes = [_envelope(metrics.curves[label]) for label, _ in present]
     few = len(present) <= _MOST_LINES
     for index, ((label, one), envelope) in enumerate(zip(present, envelopes, strict=True)):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lookonce.evaluation import confusion_matrix
-from lookonce.evaluation.calibration import calibrate
+from lookonce.evaluation.score_calibration import calibrate
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, joined, name
 from lookonce.report.words import count, figure, percent
@@ -44,12 +44,12 @@ def _classes(run: RunFacts) -> Iterator[Note]:
     metrics = run.metrics
     if metrics is None:
         return
-    present = [one for one in metrics.classes if one.truths]
-    if absent := [one.name for one in metrics.classes if not one.truths]:
+    present = [one for one in metrics.classes if one.objects]
+    if absent := [one.name for one in metrics.classes if not one.objects]:
         yield joined(
             ["No validation image shows ", _names(absent), ": nothing is known of how well that is found."]
         )
-    if few := [one.name for one in present if one.truths < _FEW_OBJECTS]:
+    if few := [one.name for one in present if one.objects < _FEW_OBJECTS]:
         yield joined(
             [
                 "Under ",
@@ -58,7 +58,7 @@ def _classes(run: RunFacts) -> Iterator[Note]:
                 ". Their figures are little more than chance.",
             ]
         )
-    weak = [one for one in present if one.ap50 < metrics.ap50 - _FAR_BELOW and one.truths >= _FEW_OBJECTS]
+    weak = [one for one in present if one.ap50 < metrics.ap50 - _FAR_BELOW and one.objects >= _FEW_OBJECTS]
     for one in sorted(weak, key=lambda one: one.ap50)[:2]:
         yield joined(
             [

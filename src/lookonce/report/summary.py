@@ -64,7 +64,7 @@ def _how_good(metrics: Metrics) -> str:
     if math.isnan(metrics.precision):
         return f"At confidence {metrics.confidence:g} it finds nothing in {held}."
     text = (
-        f"At confidence {metrics.confidence:g} it finds {percent(metrics.recall)} of the {metrics.truths:,} "
+        f"At confidence {metrics.confidence:g} it finds {percent(metrics.recall)} of the {metrics.objects:,} "
         f"objects labelled in {held}; {percent(metrics.precision)} of what it finds there is right."
     )
     if not math.isnan(metrics.best_f1) and metrics.best_f1 > 0:

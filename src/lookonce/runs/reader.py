@@ -11,7 +11,7 @@ from typing import Any
 
 from lookonce.darknet import read_cfg
 from lookonce.errors import LookonceError
-from lookonce.models.card_file import read_card
+from lookonce.models.cards import read_card
 from lookonce.runs.folder import RunFolder
 from lookonce.runs.record import EpochTime, RunRecord, count_parameters, flat, read_times
 

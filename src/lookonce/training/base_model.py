@@ -18,7 +18,8 @@ from lookonce.darknet import (
     transplant,
 )
 from lookonce.errors import LookonceError
-from lookonce.models.keras import load_darknet, load_model, to_darknet
+from lookonce.models.keras import load_darknet, to_darknet
+from lookonce.models.open import open_model
 
 
 def base_cfg(model: str) -> Cfg:
@@ -40,7 +41,7 @@ def read_pretrained(
     published base model: never with the new model's, whose heads would shift all that follows them.
     """
     if Path(weights).suffix == ".keras":
-        network, card = load_model(Path(weights))
+        network, card = open_model(weights)
         own = parse_cfg(card.cfg, str(weights))
         return to_darknet(network, own), own
     own = read_cfg(Path(weights_cfg)) if weights_cfg else base

@@ -24,8 +24,9 @@ from lookonce.evaluation import Metrics, plots
 from lookonce.evaluation.validation import AP_CONFIDENCE, NMS_IOU, Validation
 from lookonce.inference import Detector
 from lookonce.io.hashing import file_sha256
-from lookonce.labels import CheckedDataset, Dataset, check, fatal, read_classes
-from lookonce.models.keras import build, layers_of, load_model, save_model, start_heads, to_darknet
+from lookonce.labels import CheckedDataset, load_dataset, read_classes
+from lookonce.models.keras import build, layers_of, save_model, start_heads, to_darknet
+from lookonce.models.open import open_model
 from lookonce.report.facts import RunFacts, describe_run
 from lookonce.report.page import write_report
 from lookonce.runs.folder import RunFolder
@@ -87,7 +88,7 @@ def train(
     folder = RunFolder(Path(out))
     folder.claim(resume)
     with reporter or Reporter() as reporter:
-        checked = load_dataset(data, read_classes(Path(class_path)) if class_path else None, reporter)
+        checked = load_dataset(data, read_classes(Path(class_path)) if class_path else None, reporter.say)
         lists = _lists(checked, train_split, val_split, seed)
         base = base_cfg(model)
         resize = resize or (STRETCH if base.net.text("letter_box", "1") == "0" else LETTERBOX)
@@ -219,25 +220,6 @@ def evaluate(
     return Validation.of_split(data, detector.names, split, seed).measure(detector, conf).metrics
 
 
-def load_dataset(
-    data: str | Path, class_names: Sequence[str] | None = None, reporter: Reporter | None = None
-) -> CheckedDataset:
-    """Open and check a labelled folder; findings go to `reporter`, fatal ones are raised."""
-    checked = check(Dataset.open(Path(data)), class_names)
-    fatal(checked)
-    if reporter is not None:
-        fixed = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]
-        notes = sum(finding.outcome == "note" for finding in checked.findings)
-        boxes = sum(len(record.boxes) for record in checked.records)
-        reporter.say(
-            f"{checked.dataset.name}: {len(checked.records)} images, {boxes} boxes; "
-            f"{len(fixed)} findings fixed, {notes} notes (lookonce data check shows them all)."
-        )
-        for finding in fixed[:5]:
-            reporter.say(f"  {finding.outcome}: {finding.file} {finding.object}: {finding.what}")
-    return checked
-
-
 def _lists(checked: CheckedDataset, train_split: str, val_split: str, seed: int) -> dict[str, list[int]]:
     """The images to train on and to validate on; one that stands in both would flatter the result."""
     lists = {"train": checked.indices(checked.dataset.split(train_split, seed)), "val": []}
@@ -282,7 +264,7 @@ def _finish(
     reporter: Reporter,
 ) -> TrainResult:
     """From the saved best model: Darknet's files, metrics, plots and the report."""
-    network, card = load_model(folder.model)
+    network, card = open_model(folder.model)
     write_weights(folder.weights, cfg, to_darknet(network, cfg))
     rows = folder.read_metrics()
     plots.plot_curves(rows, folder.root / "curves.png")

@@ -13,7 +13,7 @@ from lookonce.azure.environments import UNUSED, ServingMode, ensure_serving_envi
 from lookonce.azure.registry import AzureRegistry
 from lookonce.deploy.package.snapshot import write_snapshot
 from lookonce.errors import LookonceError
-from lookonce.models.card_file import read_card
+from lookonce.models.cards import read_card
 from lookonce.models.registry import Registered, find, model_name
 from lookonce.serving.protocols.azure import __file__ as entry_scripts
 

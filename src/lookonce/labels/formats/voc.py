@@ -14,7 +14,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -24,7 +24,7 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one file says; boxes float32 (n, 4) xyxy in pixels, difficult bool (n,)."""
+    """Content of one file: boxes float32 (n, 4) xyxy in pixels, difficult bool (n,)."""
 
     filename: str
     size: tuple[int, int] | None
@@ -34,25 +34,23 @@ class Annotation:
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Parse one file. `<path>` is ignored: it names a place on the labeller's computer.
+    """Parse one file. `<path>` is ignored: it is a path on the labeller's computer.
 
     Raises:
-        LabelError: not XML, entities in it, no <annotation>, an object without name or with a box that is
-            no four finite numbers, a <filename> that leaves the dataset.
+        LabelError: not XML, XML entities, no <annotation>, an object without name or with a box that is not
+            four finite numbers, a <filename> outside the dataset.
     """
     root = _root(path)
     filename = (root.findtext("filename") or "").strip()
     if ".." in decoded(filename).split("/"):
         raise LabelError(
-            f"{path}: <filename> {filename!r} leaves the dataset's folder; write the image's bare name"
+            f"{path}: <filename> {filename!r} is outside the dataset's folder; write the file name only"
         )
     boxes, labels, difficult = [], [], []
     for number, item in enumerate(root.findall("object"), start=1):
         label = (item.findtext("name") or "").strip()
         if not label:
-            raise LabelError(
-                f"{path}, object {number}: no <name>; write its class there or delete the object"
-            )
+            raise LabelError(f"{path}, object {number}: no <name>; add its class or delete the object")
         boxes.append(_box(item, f"{path}, object {number} ({label})"))
         labels.append(label)
         difficult.append((item.findtext("difficult") or "0").strip().lower() in ("1", "true"))
@@ -66,7 +64,7 @@ def read_annotation(path: Path) -> Annotation:
 
 
 def decoded(name: str) -> str:
-    """A file name out of an address: percent-decoded (twice, as VoTT may encode twice), with / only."""
+    """Decode a file name from a URL: percent-decoded twice, as VoTT may encode twice, with / only."""
     return (unquote(unquote(name)) if "%" in name else name).replace("\\", "/")
 
 
@@ -78,7 +76,7 @@ def _root(path: Path) -> Element:
     except DefusedXmlException as error:
         raise LabelError(
             f"{path}: declares XML entities or external references ({type(error).__name__}), "
-            "which no labelling tool writes and which can be an attack; remove its <!DOCTYPE ...> part"
+            "which no labelling tool writes and which can be an attack; remove the <!DOCTYPE ...> part"
         ) from error
     except (ParseError, ValueError, LookupError) as error:
         raise LabelError(
@@ -90,7 +88,7 @@ def _root(path: Path) -> Element:
 
 
 def _size(root: Element) -> tuple[int, int] | None:
-    """(width, height), or None where the file has none; 0, which some tools write for "unknown", is none."""
+    """Return (width, height), or None where missing or 0, which some tools write for "unknown"."""
     try:
         width, height = (round(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except (ValueError, OverflowError):
@@ -100,7 +98,7 @@ def _size(root: Element) -> tuple[int, int] | None:
 
 def _box(item: Element, where: str) -> list[float]:
     if item.find("bndbox") is None:
-        raise LabelError(f"{where}: no <bndbox>; only boxes can be trained on, draw one around the object")
+        raise LabelError(f"{where}: no <bndbox>; only boxes are supported, draw one around the object")
     values = []
     for corner in _CORNERS:
         text = (item.findtext(f"bndbox/{corner}") or "").strip()

@@ -7,13 +7,14 @@ class, so plain `keras.saving.load_model` opens a saved model where lookonce isn
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
-from lookonce.darknet import Cfg, Layer, plan
-from lookonce.models.keras.pooling import max_pool
+from lookonce.darknet import LEAKY_SLOPE, NORM_EPSILON, Cfg, Layer, plan
 
 # Darknet's activation: the name Keras knows it by. Leaky isn't here: its slope differs from Keras' own.
 ACTIVATIONS = {
@@ -27,9 +28,9 @@ ACTIVATIONS = {
     "selu": "selu",
     "tanh": "tanh",
 }
-LEAKY_SLOPE = 0.1
-NORM_EPSILON = 1e-5
 NORM_MOMENTUM = 0.99
+# Of a thousand predictions about ten hold an object: Lin et al. 2017 (Focal Loss), section 4.1.
+OBJECT_PRIOR = 0.01
 
 
 def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
@@ -56,13 +57,30 @@ def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
     return keras.Model(image, heads or [tensors[-1]], name="darknet")
 
 
+def start_heads(model: keras.Model, cfg: Cfg, prior: float = OBJECT_PRIOR) -> None:
+    """Give each head's objectness the bias of `prior`, in place; everything else stays.
+
+    From a bias of 0 every one of a thousand predictions claims an object to begin with, and the first
+    hundreds of steps go into unlearning that, through all layers.
+    """
+    named = {layer.name: layer for layer in model.layers}
+    sources = {layer.index: layer.inputs[0] for layer in plan(cfg) if layer.kind == "yolo"}
+    for head in cfg.heads:
+        convolution = named.get(f"conv_{sources[head.layer]:03d}")
+        if convolution is None:
+            continue
+        bias = np.array(keras.ops.convert_to_numpy(convolution.bias))
+        bias.reshape(len(head.mask), 5 + head.classes)[:, 4] = math.log(prior / (1 - prior))
+        convolution.bias.assign(bias)
+
+
 def _apply(layer: Layer, inputs: list[Any]) -> Any:
     kind, number = layer.kind, f"{layer.index:03d}"
     match kind:
         case "convolutional":
             return _convolution(layer, inputs[0])
         case "maxpool":
-            return max_pool(layer, inputs[0])
+            return _max_pool(layer, inputs[0])
         case "upsample":
             tensor = layers.UpSampling2D(layer.strides[0], interpolation="nearest", name=f"up_{number}")(
                 inputs[0]
@@ -120,6 +138,38 @@ def _activate(layer: Layer, name: str, tensor: Any) -> Any:
         known = ", ".join(["leaky", *ACTIVATIONS])
         raise layer.section.error(f"has activation={name}; expected one of {known}", "activation")
     return layers.Activation(ACTIVATIONS[name], name=label)(tensor)
+
+
+def _max_pool(layer: Layer, tensor: Any) -> Any:
+    """One `[maxpool]` as Darknet's `forward_maxpool_layer`: windows start at -(padding // 2).
+
+    Outside the tensor is minus infinity. Keras' 'same' and 'valid' serve where they give the same windows;
+    else the stride-1 pool, whose windows are all there are, is taken at Darknet's places.
+    """
+    section, number = layer.section, f"{layer.index:03d}"
+    strides = layer.strides
+    size = section.integer("size", section.integer("stride", 1))
+    left = layer.padding // 2
+    inside, outside = tuple(tensor.shape[1:3]), (layer.height, layer.width)
+    axes = list(zip(inside, outside, strides, strict=True))
+    if all(_same_pads(n, step, size) == (out, left) for n, out, step in axes):
+        return layers.MaxPooling2D(size, strides, "same", name=f"pool_{number}")(tensor)
+    if left == 0 and all((n - size) // step + 1 == out for n, out, step in axes):
+        return layers.MaxPooling2D(size, strides, "valid", name=f"pool_{number}")(tensor)
+    dense = layers.MaxPooling2D(size, 1, "same", name=f"pool_{number}")(tensor)
+    first = (size - 1) // 2 - left
+    crops = [(first, n - first - ((out - 1) * step + 1)) for n, out, step in axes]
+    if any(side for crop in crops for side in crop):
+        dense = layers.Cropping2D(tuple(crops), name=f"crop_{number}")(dense)
+    if strides == (1, 1):
+        return dense
+    return layers.MaxPooling2D(1, strides, "valid", name=f"stride_{number}")(dense)
+
+
+def _same_pads(length: int, stride: int, size: int) -> tuple[int, int]:
+    """What 'same' pooling does along one axis: the output's length, and the cells padded before the first."""
+    out = -(-length // stride)
+    return out, max((out - 1) * stride + size - length, 0) // 2
 
 
 def _route(layer: Layer, inputs: list[Any]) -> Any:

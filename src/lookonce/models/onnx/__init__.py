@@ -1,7 +1,6 @@
 """A cfg and its weights as an ONNX graph, without Keras: raw heads, or boxes with NMS inside."""
 
-from lookonce.models.onnx.card import metadata_of, write_card
 from lookonce.models.onnx.graph import OPSET, network_graph, with_free_size
 from lookonce.models.onnx.postprocess import with_boxes
 
-__all__ = ["OPSET", "metadata_of", "network_graph", "with_boxes", "with_free_size", "write_card"]
+__all__ = ["OPSET", "network_graph", "with_boxes", "with_free_size"]

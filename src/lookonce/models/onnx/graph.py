@@ -12,14 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lookonce._version import __version__
-from lookonce.darknet import Cfg, ConvWeights, Layer, plan
+from lookonce.darknet import LEAKY_SLOPE, NORM_EPSILON, Cfg, ConvWeights, Layer, plan
 
 # The newest that OpenCV 4's and every current runtime's importer reads in full.
 OPSET = 17
 IR_VERSION = 8
 INPUT = "image"
-LEAKY_SLOPE = 0.1
-NORM_EPSILON = 1e-5
 
 _ACTIVATIONS = {"logistic": "Sigmoid", "relu": "Relu", "elu": "Elu", "selu": "Selu", "tanh": "Tanh"}
 

@@ -9,14 +9,12 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from lookonce.darknet import Head
+from lookonce.darknet import LARGEST_LOG_SIZE, Head
 from lookonce.darknet.cfg import DEFAULT_NMS, GREEDY_BETA, GREEDY_NMS
 from lookonce.models.onnx.distance_nms import suppress_by_distance
 from lookonce.models.onnx.graph import INPUT, Parts
 
 OUTPUTS = ("boxes", "scores", "classes", "images")
-# e^20 times an anchor is far outside any image, and still a number.
-_LARGEST_LOG_SIZE = 20.0
 _MOST_PER_CLASS = 1000
 
 
@@ -108,7 +106,7 @@ def _decode(
         doubled = parts.add("Mul", [cut("wh", 2, 4), constant("two", 2)], f"{name}_doubled")
         factor = parts.add("Mul", [doubled, doubled], f"{name}_factors")
     else:
-        bounds = [constant("least", -_LARGEST_LOG_SIZE), constant("most", _LARGEST_LOG_SIZE)]
+        bounds = [constant("least", -LARGEST_LOG_SIZE), constant("most", LARGEST_LOG_SIZE)]
         factor = parts.add("Clip", [cut("wh", 2, 4), *bounds], f"{name}_log_sizes")
         factor = parts.add("Exp", [factor], f"{name}_factors")
     sizes = parts.add("Mul", [factor, anchors], f"{name}_sizes")

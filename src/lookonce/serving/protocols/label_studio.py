@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from lookonce.core.detections import Detections
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 from lookonce.serving.protocols.label_studio_config import LabelingConfig, prediction, read_config
 from lookonce.serving.server.allowed_images import AllowedImages, FetchError
 from lookonce.serving.server.guard import Bodies, response

@@ -15,7 +15,7 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from lookonce.core.detections import Detections
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 _VARIABLE = re.compile(r"\$\{?(?:data\.)?([\w.-]+)\}?\Z")
 _FIX = (

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lookonce.darknet import Head
-
-# exp() of more would overflow float16 and no box is e^10 times its anchor.
-LARGEST_LOG_SIZE = 10.0
+from lookonce.darknet import LARGEST_LOG_SIZE, Head
 
 
 class Cells:

@@ -33,9 +33,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from lookonce.darknet import Head
+from lookonce.darknet import LARGEST_LOG_SIZE, Head
 from lookonce.errors import LookonceError
-from lookonce.training.loss.cells import LARGEST_LOG_SIZE, Cells
+from lookonce.training.loss.cells import Cells
 from lookonce.training.loss.overlap import iou, paired_overlap
 
 IOU_LOSSES = ("iou", "giou", "diou", "ciou")

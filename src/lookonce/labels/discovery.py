@@ -1,4 +1,4 @@
-"""Which folder holds the export, and which annotation belongs to which image."""
+"""Locating a dataset in a folder, and matching annotations with images."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lookonce.errors import listing
 from lookonce.io.images import SUFFIXES
 from lookonce.labels.formats.voc import decoded, read_annotation
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
-UNDERSTOOD = (
+KNOWN_LAYOUTS = (
     "Annotations/*.xml with JPEGImages/ or images/ (Pascal VOC, VoTT's and Label Studio's VOC exports), "
     "or *.xml beside the images"
 )
@@ -19,7 +20,7 @@ _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "")
 
 @dataclass(frozen=True)
 class Item:
-    """One image of the dataset by name; `annotation` is None where it has no label file."""
+    """One image of the dataset; `annotation` is None where it has no label file."""
 
     image: Path
     annotation: Path | None
@@ -27,7 +28,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """A Pascal VOC-like folder: where the export, its label files and its images lie."""
+    """A Pascal VOC-like folder: paths of the export, its label files and its images."""
 
     root: Path
     annotations: Path
@@ -35,30 +36,30 @@ class Layout:
 
 
 def find_layout(path: Path) -> Layout:
-    """The export in `path`, or in the only subfolder (two levels down at most) that holds one.
+    """Find the export in `path`, or in the only subfolder (at most two levels down) that holds one.
 
     Raises:
-        LabelError: nothing there, no layout recognised, or several exports to choose from.
+        LabelError: no such folder, no known layout, or several exports.
     """
     if not path.is_dir():
         problem = "is a file" if path.exists() else "does not exist"
-        raise LabelError(f"{path}: {problem}; expected a dataset's folder, which holds {UNDERSTOOD}")
+        raise LabelError(f"{path}: {problem}; expected a dataset folder with {KNOWN_LAYOUTS}")
     level = [path]
     for _ in range(3):
         found = [layout for folder in level if (layout := _layout(folder))]
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(str(layout.root) for layout in found)
-            raise LabelError(f"{path}: holds {len(found)} datasets; name one of them: {names}")
+            names = listing(layout.root for layout in found)
+            raise LabelError(f"{path}: contains {len(found)} datasets; choose one: {names}")
         level = sorted(child for folder in level for child in folder.iterdir() if child.is_dir())[:1000]
-    seen = sorted(child.name + "/" * child.is_dir() for child in path.iterdir())
-    shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
-    raise LabelError(f"{path}: no labels found. Understood: {UNDERSTOOD}. Seen: {shown or 'an empty folder'}")
+    entries = sorted(child.name + "/" * child.is_dir() for child in path.iterdir())
+    shown = listing(entries, 8) if entries else "an empty folder"
+    raise LabelError(f"{path}: no labels found. Expected {KNOWN_LAYOUTS}. Found {shown}")
 
 
 def _layout(folder: Path) -> Layout | None:
-    """An Annotations folder with its neighbour, or label files beside the images."""
+    """Return the layout of an Annotations folder beside an image folder, or of label files beside images."""
     flat = [folder] if folder.name.lower() != "annotations" else []
     for labels in [folder / "Annotations", folder / "annotations", *flat]:
         if labels.is_dir():
@@ -70,9 +71,9 @@ def _layout(folder: Path) -> Layout | None:
 
 
 def keys(name: str) -> tuple[str, str]:
-    """The two forms in which a file is looked up: as it stands, and decoded without folders.
+    """Return the two keys of a file name: unchanged, and decoded without folders.
 
-    Both lose the ending, if it is an image's or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
+    Both drop the suffix of an image or .xml: `data%2Fcar%201.jpg` -> (`data%2Fcar%201`, `car 1`).
     """
     return _bare(name), _bare(decoded(name).rsplit("/", 1)[-1])
 
@@ -83,18 +84,17 @@ def _bare(name: str) -> str:
 
 
 def list_items(layout: Layout) -> list[Item]:
-    """Every image and every annotation, matched by name, sorted; lists two folders and opens nothing.
+    """List every image and annotation, matched by name and sorted, without opening files.
 
-    Only where names leave both annotations and images unmatched are those annotations opened for their
-    <filename>.
+    Only annotations that match no image by name are opened, for their <filename>, if images are left over.
     """
     labels = sorted(name for name in os.listdir(layout.annotations) if name.lower().endswith(".xml"))
     images = sorted(name for name in os.listdir(layout.images) if name.lower().endswith(SUFFIXES))
     exact: dict[str, list[str]] = {}
     loose: dict[str, list[str]] = {}
     for name in images:
-        as_it_stands, bare = keys(name)
-        exact.setdefault(as_it_stands, []).append(name)
+        unchanged, bare = keys(name)
+        exact.setdefault(unchanged, []).append(name)
         loose.setdefault(bare, []).append(name)
     matched: dict[str, str] = {}
     free = set(images)
@@ -125,7 +125,7 @@ def _named_image(annotation: Path, free: set[str], loose: dict[str, list[str]]) 
     try:
         filename = read_annotation(annotation).filename
     except LabelError:
-        return None  # told by whoever reads this record
+        return None  # reported when this record is read
     if filename in free:
         return filename
     same = [name for name in loose.get(keys(filename)[1], []) if name in free]

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lookonce.labels.record import LabelError
+from lookonce.labels.records import LabelError
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8 with or without a byte order mark, or UTF-16 with one; any line ends."""
+    """Read a text file: UTF-8 with or without byte order mark, or UTF-16 with one; any line endings."""
     try:
         data = path.read_bytes()
         utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -23,26 +23,26 @@ def read_text(path: Path) -> str:
 
 
 def read_classes(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names, one a line; a line's position is the class's number.
+    """Read class names, one per line; the position is the class number.
 
     Raises:
-        LabelError: unreadable, empty, a blank line between names, or a name twice.
+        LabelError: unreadable, empty, a blank line between names, or a duplicate name.
     """
     path = Path(path)
     lines = [line.strip() for line in read_text(path).rstrip().split("\n")]
     if lines == [""]:
-        raise LabelError(f"{path}: empty; write one class name a line")
+        raise LabelError(f"{path}: empty; write one class name per line")
     for number, line in enumerate(lines, start=1):
         if not line:
             raise LabelError(
                 f"{path}, line {number}: blank; expected a class name. "
-                "Delete the line: left in, it would shift the number of every class after it"
+                "Delete the line: it would shift the number of every class after it"
             )
     return _without_repeats(path, lines)
 
 
 def declared_classes(folders: Sequence[Path]) -> tuple[str, ...] | None:
-    """The class list that lies in the first of these folders to have one; None if there is none."""
+    """Return the class list of the first folder that has one, or None."""
     readers: dict[str, Callable[[Path], tuple[str, ...]]] = {
         "custom_classes.txt": read_classes,
         "classes.txt": read_classes,
@@ -57,17 +57,19 @@ def declared_classes(folders: Sequence[Path]) -> tuple[str, ...] | None:
 
 
 def _read_pbtxt(path: Path) -> tuple[str, ...]:
-    """TensorFlow's label map, `item { id: 1 name: 'car' }`, in the order of the ids."""
+    """Read TensorFlow's label map, `item { id: 1 name: 'car' }`, in the order of the ids."""
     text = read_text(path)
     if not text.strip():
-        return ()  # VoTT writes it so for a project without tags
+        return ()  # VoTT writes an empty file for a project without tags
     items = []
     for item in re.finditer(r"item\s*\{(.*?)\}(?=\s*(?:item|$))", text, re.DOTALL):
         line = text.count("\n", 0, item.start()) + 1
         number = re.search(r"\bid\s*:\s*(\d+)", item[1])
         name = re.search(r"\bname\s*:\s*(?:'(.*)'|\"(.*)\")", item[1])
         if not number or not name:
-            raise LabelError(f"{path}, line {line}: expected item {{ id: 1 name: 'car' }}; found {item[0]!r}")
+            raise LabelError(
+                f"{path}, line {line}: expected item {{ id: 1 name: 'car' }}; found {item[0][:100]!r}"
+            )
         items.append((int(number[1]), (name[1] or name[2] or "").strip()))
     if not items:
         raise LabelError(f"{path}: no item {{ id: 1 name: 'car' }} found; delete the file or export again")
@@ -75,7 +77,7 @@ def _read_pbtxt(path: Path) -> tuple[str, ...]:
 
 
 def _read_cvat(path: Path) -> tuple[str, ...]:
-    """CVAT's `label:color_rgb:parts:actions` lines; its "background" is no class of objects."""
+    """Read CVAT's `label:color_rgb:parts:actions` lines; "background" is not a class."""
     lines = [line.split(":")[0].strip() for line in read_text(path).split("\n") if not line.startswith("#")]
     return _without_repeats(path, [name for name in lines if name and name != "background"])
 
@@ -84,7 +86,7 @@ def _without_repeats(path: Path, names: list[str]) -> tuple[str, ...]:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise LabelError(
-                f"{path}: class {name!r} is there twice (numbers {names.index(name) + 1} and {index + 1}); "
+                f"{path}: class {name!r} appears twice (numbers {names.index(name) + 1} and {index + 1}); "
                 "delete one of the two"
             )
     return tuple(names)

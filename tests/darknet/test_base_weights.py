@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lookonce.darknet import floats_of, parse_cfg, published
-from lookonce.darknet.download import KNOWN, DownloadError, Known, fetch
+from lookonce.darknet.base_weights import KNOWN, DownloadError, Known, fetch
 
 CONTENT = bytes(range(256)) * 2000
 SMALL = Known("small.weights", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())

@@ -1,4 +1,4 @@
-"""COCO's average precision, by pycocotools itself."""
+"""Average precision: COCO's by pycocotools itself; Pascal VOC's two ways from one class's ranked hits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pycocotools.cocoeval import COCOeval
 
 from lookonce.evaluation.matching import GroundTruth, Predictions
 
-# Rows of coco_ap's answer: IoU 0.50, 0.55, ... 0.95.
+# Rows of coco_ap's result: IoU 0.50, 0.55, ... 0.95.
 IOUS = np.linspace(0.5, 0.95, 10)
 
 
 def coco_ap(
-    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int
+    ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int
 ) -> NDArray[np.float64]:
     """AP (10, classes) at each IoU of `IOUS` for each class; NaN for a class that never occurs.
 
@@ -30,14 +30,14 @@ def coco_ap(
     with contextlib.redirect_stdout(io.StringIO()):
         images = [
             {"id": index, "width": truth.size[0], "height": truth.size[1]}
-            for index, truth in enumerate(truths, 1)
+            for index, truth in enumerate(ground_truth, 1)
         ]
         labelled = _index(
             images,
             classes,
             [
                 _annotation(image, box, label, iscrowd=int(difficult))
-                for image, truth in enumerate(truths, 1)
+                for image, truth in enumerate(ground_truth, 1)
                 for box, label, difficult in zip(truth.boxes, truth.classes, truth.difficult, strict=True)
             ],
         )
@@ -61,6 +61,33 @@ def coco_ap(
     precision = scorer.eval["precision"][:, :, :, 0, 0]
     # pycocotools marks a class without truths by -1 all over.
     return np.where((precision < 0).any(axis=1), np.nan, precision.mean(axis=1))
+
+
+def precision_recall(
+    hits: NDArray[np.bool_], objects: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision and recall (n,) after each of `hits` (n,), best score first; `truths` > 0 in all."""
+    right = np.cumsum(hits, dtype=np.float64)
+    return right / np.arange(1, len(hits) + 1), right / objects
+
+
+def voc_ap(hits: NDArray[np.bool_], objects: int, points: int = 0) -> float:
+    """AP of one class, as Darknet's `detector map` computes it.
+
+    `hits` (n,): whether each detection is right, best score first; `truths`: how many there are to find.
+    `points` 0 is the area under the falling envelope (VOC 2010), 11 VOC 2007's mean, 101 COCO's. NaN
+    without truths: a class that doesn't occur has no AP, and counts in no mean.
+    """
+    if objects == 0:
+        return float("nan")
+    if len(hits) == 0:
+        return 0.0
+    precision, recall = precision_recall(hits, objects)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if points == 0:
+        return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+    places = np.searchsorted(recall, np.linspace(0, 1, points), side="left")
+    return float(np.append(envelope, 0.0)[places].mean())
 
 
 class _DifficultEval(COCOeval):  # type: ignore[misc, unused-ignore]

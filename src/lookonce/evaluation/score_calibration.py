@@ -34,10 +34,10 @@ class Calibration:
 
 
 def calibrate(
-    truths: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
+    ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
 ) -> Calibration:
     """Hold scores against what came of them, all classes together; right is a hit at `iou`."""
-    ranked = [rank_class(truths, predictions, label, iou) for label in range(classes)]
+    ranked = [rank_class(ground_truth, predictions, label, iou) for label in range(classes)]
     scores = np.concatenate([np.empty(0), *(one.scores for one in ranked)]).astype(np.float64)
     hits = np.concatenate([np.empty(0, bool), *(one.hits for one in ranked)]).astype(np.float64)
     hits, scores = hits[scores > LOWEST], scores[scores > LOWEST]
