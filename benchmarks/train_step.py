@@ -20,13 +20,13 @@ from keras import ops
 
 from lookonce.darknet import customise
 from lookonce.darknet.anchors import anchors_for, choose_size
+from lookonce.labels import load_dataset
 from lookonce.models.keras import build
 from lookonce.training.base_model import base_cfg
 from lookonce.training.data.batches import Batches, samples_of
 from lookonce.training.loop import Trainee
 from lookonce.training.loss.yolo import YoloLoss
 from lookonce.training.recipe import Recipe, make_optimizer
-from lookonce.training.train import load_dataset
 
 
 class Repeat(keras.utils.PyDataset):

@@ -58,14 +58,14 @@ def test_the_pixels_come_along_but_for_large_images(detector: Detector, tmp_path
     for path, size in zip(paths, sizes, strict=True):
         Image.new("RGB", size, (9, 8, 7)).save(path)
     paths.insert(1, tmp_path / "missing.png")
-    small, missing, large, last = detector.look_through(paths, batch=2)
+    small, missing, large, last = detector.stream(paths, batch=2)
     assert [one.source for one in (small, missing, large, last)] == paths
     assert small.image is not None
     assert small.image.shape == (30, 40, 3)
     assert missing.image is None
-    assert isinstance(missing.answer, ImageError)
+    assert isinstance(missing.detections, ImageError)
     assert large.image is None
-    assert large.answer.image_size == (3000, 2000)
+    assert large.detections.image_size == (3000, 2000)
     assert last.image is not None
 
 

@@ -1,18 +1,21 @@
 """Stages, averaged weights, decay, and the errors that training can meet."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.errors import LookonceError
 from lookonce.models.keras import build, layers_of
+from lookonce.runs.folder import RunFolder
 from lookonce.training.data.augment import NONE
 from lookonce.training.data.batches import Batches, Sample
 from lookonce.training.loop import averaged_weights, count_parameters, train_network
 from lookonce.training.loss.yolo import YoloLoss
-from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe, make_optimizer
+from lookonce.training.run import TrainingRun
 
 CFG = """[net]
 width=64
@@ -46,26 +49,67 @@ def sample(read=None):
     return Sample(read or (lambda: image), np.array([[20, 20, 40, 40]], np.float32), np.array([1]))
 
 
+class Recorded(TrainingRun):
+    """A run whose measuring is a function of the network, and that records what it would save."""
+
+    def __init__(self, root, validate, **options):
+        card = ModelCard("tiny", ("a", "b"), (64, 64), "stretch", CFG)
+        super().__init__(RunFolder(root), card, **options)
+        self.saved = []
+        self.validate = validate
+        self.validation = validate
+
+    def measure(self, network):
+        return self.validate(network) if self.validate else {}
+
+    def save_best(self, network, row):
+        self.saved.append(row["epoch"])
+
+    def save_final(self, network, row):
+        self.saved.append(f"final {row['epoch']}")
+
+
 def train(tmp_path, recipe, samples=None, validate=None, **options):
     cfg = parse_cfg(CFG)
     network = build(cfg)
-    saved = []
+    run = Recorded(tmp_path, validate, **options)
     done = train_network(
         network,
         YoloLoss(cfg.heads, (64, 64)),
         Batches(samples or [sample()] * 4, 2, (64, 64), "stretch", NONE, 0),
         recipe,
-        frozen=layers_of(network, [0]),
-        validate=validate,
-        save_best=lambda model, row: saved.append(row["epoch"]),
-        save_final=lambda model, row: saved.append(f"final {row['epoch']}"),
-        after_epoch=lambda rows: None,
-        folder=tmp_path / "last",
-        run={},
-        resume=False,
-        reporter=options.get("reporter") or Reporter(),
+        layers_of(network, [0]),
+        run,
     )
-    return network, done, saved
+    return network, done, run.saved
+
+
+def test_callbacks_are_called_as_by_fit_and_can_stop_the_run(tmp_path):
+    events = []
+
+    class Spy(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            events.append("begin")
+
+        def on_epoch_begin(self, epoch, logs=None):
+            events.append(f"epoch {epoch}")
+
+        def on_train_batch_end(self, batch, logs=None):
+            events.append(f"batch {batch}")
+
+        def on_epoch_end(self, epoch, logs=None):
+            events.append(sorted(logs))
+            self.model.stop_training = epoch == 1
+
+        def on_train_end(self, logs=None):
+            events.append("end")
+
+    _, done, saved = train(tmp_path, Recipe(epochs=5, batch_size=2), callbacks=[Spy()])
+    logs = ["learning_rate", "loss", "stage"]
+    each = ["batch 0", "batch 1", logs]
+    assert events == ["begin", "epoch 0", *each, "epoch 1", *each, "end"]
+    assert done.epochs_done == 2
+    assert saved == [1, 2, "final 2"]
 
 
 def test_frozen_layers_stand_still_in_stage_1_and_move_in_stage_2(tmp_path, capsys):
@@ -157,13 +201,13 @@ def test_weight_decay_touches_kernels_only():
 
 
 def test_an_infinite_loss_is_explained(tmp_path):
-    with pytest.raises(LookonceError, match=r"the loss became (nan|inf).*smaller --lr"):
+    with pytest.raises(LookonceError, match=r"the loss became (nan|inf).*smaller learning rate"):
         train(tmp_path, Recipe(epochs=40, batch_size=2, learning_rate=1e30))
 
 
 def test_out_of_memory_says_which_batch_size_to_try(tmp_path):
     greedy = sample(lambda: np.empty((1 << 46,), np.uint8))
-    with pytest.raises(LookonceError, match=r"out of memory with --bs 2 .* Try --bs 1"):
+    with pytest.raises(LookonceError, match=r"out of memory.* Try a batch size of 1"):
         train(tmp_path, Recipe(epochs=1, batch_size=2), [greedy] * 4)
 
 

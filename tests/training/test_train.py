@@ -46,7 +46,7 @@ def unbroken(data, tmp_path_factory):
 def test_a_run_leaves_every_artifact(unbroken, data):
     names = (
         "model.keras model.cfg model.weights custom_anchors.txt custom_classes.txt split.json metrics.csv "
-        "curves.png anchors.png pr.png confusion.png worst.png best.png last/state.json"
+        "recipe.toml curves.png anchors.png pr.png confusion.png worst.png best.png last/state.json"
     )
     for name in names.split():
         assert (unbroken / name).stat().st_size > 0, name
@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_overwritten(unbroken, data):
 def test_resume_with_other_settings_is_refused(unbroken, data):
     done = run(data, unbroken, "--resume", "--loss", "ciou")
     assert done.returncode == 1
-    assert "loss was 'v3', now 'ciou'" in done.stderr
+    assert "loss was 'cfg', now 'ciou'" in done.stderr
 
 
 def test_pretrained_layers_are_taken_and_frozen_as_said(data, unbroken, tmp_path):
@@ -172,7 +172,7 @@ def test_one_epoch_trains_on_the_other_backends(backend, data, need, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--num-clusters", "0"], "--num-clusters is 0"),
+        (["--num-clusters", "0"], "num_clusters is 0"),
         (["--size", "100x96"], "multiples of 32"),
         (["--model", "yolov9"], "expected one of"),
         (["--train-split", "test"], "test"),

@@ -45,8 +45,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_command(arguments: argparse.Namespace) -> int:
     """Make, train, evaluate, detect, draw, tell."""
     choose_backend(arguments.backend)
+    from lookonce.inference.evaluate import evaluate
     from lookonce.labels.demo_set import held_out_set, make_demo_set
-    from lookonce.training.train import evaluate, train
+    from lookonce.training.recipe import Recipe
+    from lookonce.training.train import train
 
     output = Path(arguments.output)
     data = make_demo_set(output, arguments.images, arguments.seed)
@@ -57,10 +59,9 @@ def run_command(arguments: argparse.Namespace) -> int:
         model="yolov3-tiny",
         out=output / "outputs",
         size=INPUT_SIZE,
-        epochs=arguments.epochs,
-        bs=BATCH,
-        patience=arguments.epochs,
-        seed=arguments.seed,
+        recipe=Recipe(
+            epochs=arguments.epochs, batch_size=BATCH, patience=arguments.epochs, seed=arguments.seed
+        ),
     )
     metrics = evaluate(result.model_path, unseen, split=None)
     drawn = _draw_detections(result.model_path, unseen / "JPEGImages", output / "detections")

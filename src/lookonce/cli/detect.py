@@ -15,7 +15,7 @@ from lookonce.cli.model_arguments import add_model_arguments, open_detector
 
 if TYPE_CHECKING:
     from lookonce.core.detections import Detections
-    from lookonce.inference import Seen
+    from lookonce.inference import ImageResult
 
 # For more images than these, more a second count for more than the first one's answer.
 _FEW = 4
@@ -85,21 +85,21 @@ def run(arguments: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     failed = 0
 
-    def draw_copy(seen: Seen[Path]) -> None:
-        if draws and not isinstance(seen.answer, ImageError):
-            _draw(seen, copies[seen.source])
+    def draw_copy(result: ImageResult[Path]) -> None:
+        if draws and not isinstance(result.detections, ImageError):
+            _draw(result, copies[result.source])
 
-    detected = detector.look_through(images, arguments.batch)
-    for seen, drawing in parallel_map(
+    detected = detector.stream(images, arguments.batch)
+    for result, drawing in parallel_map(
         draw_copy, detected, _DRAWERS, ahead=2 * arguments.batch, grace_seconds=10
     ):
-        if isinstance(seen.answer, ImageError):
+        if isinstance(result.detections, ImageError):
             failed += 1
-            print(f"lookonce: {seen.answer}", file=sys.stderr)
+            print(f"lookonce: {result.detections}", file=sys.stderr)
             continue
-        name = names[seen.source]
-        answers.append(seen.answer.to_json(name))
-        print(f"{name}: {_in_words(seen.answer)}")
+        name = names[result.source]
+        answers.append(result.detections.to_json(name))
+        print(f"{name}: {_in_words(result.detections)}")
         drawing.result()
     if arguments.json:
         write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
@@ -110,14 +110,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _draw(seen: Seen[Path], target: Path) -> None:
+def _draw(result: ImageResult[Path], target: Path) -> None:
     from lookonce.core.detections import Detections
     from lookonce.inference import draw
     from lookonce.io.images import read_image
 
-    assert isinstance(seen.answer, Detections)
-    image = read_image(seen.source) if seen.image is None else seen.image
-    write_drawn(draw(image, seen.answer), target)
+    assert isinstance(result.detections, Detections)
+    image = read_image(result.source) if result.image is None else result.image
+    write_drawn(draw(image, result.detections), target)
 
 
 def _in_words(found: Detections) -> str:

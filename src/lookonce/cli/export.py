@@ -77,29 +77,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _export_onnx(arguments: argparse.Namespace, output: Path, opening: dict[str, Any]) -> None:
-    from lookonce.export import quantize
-    from lookonce.export.onnx_file import read_raw, write_onnx
+    from lookonce.export import export_onnx, quantize
 
-    graph, card = read_raw(arguments.model, **opening)
+    finishing: dict[str, Any] = {
+        "nms": arguments.nms,
+        "conf": arguments.conf,
+        "iou": arguments.iou,
+        "dynamic_size": arguments.dynamic_size,
+        **opening,
+    }
     if arguments.int8:
-        graph = quantize(
-            graph,
-            card,
+        quantize(
+            arguments.model,
+            output,
             arguments.calibrate,
             split=arguments.split,
             max_drop=arguments.max_drop / 100,
             force=arguments.force,
             say=print,
-        ).graph
-    write_onnx(
-        graph,
-        card,
-        output,
-        nms=arguments.nms,
-        conf=arguments.conf,
-        iou=arguments.iou,
-        dynamic_size=arguments.dynamic_size,
-    )
+            **finishing,
+        )
+    else:
+        export_onnx(arguments.model, output, **finishing)
     print(f"Wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 

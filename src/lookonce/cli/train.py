@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from lookonce.cli import train_azure
 from lookonce.cli.argument_types import positive, size_argument
 from lookonce.models.backend import choose_backend, process_number
+
+if TYPE_CHECKING:
+    from lookonce.training.recipe import Recipe
 
 EXAMPLES = """examples:
   lookonce train my-vott-export
@@ -57,28 +61,45 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--val-split", default="val", metavar="LIST", help="default: val; none = do not validate"
     )
     recipe = parser.add_argument_group("recipe")
-    recipe.add_argument("--epochs", type=positive, default=40, metavar="N", help="default: 40")
+    recipe.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="TOML file of settings, such as the recipe.toml of a run; flags override it",
+    )
+    recipe.add_argument("--epochs", type=positive, metavar="N", help="default: 40")
     recipe.add_argument(
         "--freeze-epochs",
         type=int,
         metavar="N",
         help="of them with the body frozen (default: 2 when pretrained)",
     )
-    recipe.add_argument("--bs", type=positive, default=8, metavar="N", help="batch size (default: 8)")
-    recipe.add_argument(
-        "--lr", type=float, default=1e-3, metavar="RATE", help="learning rate (default: 0.001)"
-    )
+    recipe.add_argument("--bs", type=positive, metavar="N", help="batch size (default: 8)")
+    recipe.add_argument("--lr", type=float, metavar="RATE", help="learning rate (default: 0.001)")
     recipe.add_argument(
         "--loss",
         choices=("cfg", "v3", "iou", "giou", "diou", "ciou"),
-        default="cfg",
-        help="box loss (default: as the cfg)",
+        help="box loss (default: cfg, the cfg's iou_loss)",
+    )
+    recipe.add_argument("--patience", type=positive, metavar="N", help="early stopping (default: 20)")
+    recipe.add_argument("--seed", type=int, metavar="N", help="same seed, same result (default: 0)")
+    recipe.add_argument("--weight-decay", type=float, metavar="RATE", help="of the kernels (default: 0.01)")
+    recipe.add_argument(
+        "--multi-scale",
+        type=float,
+        metavar="FACTOR",
+        help="vary the input size up to FACTOR (default: 1, fixed)",
     )
     recipe.add_argument(
-        "--patience", type=positive, default=20, metavar="N", help="early stopping (default: 20)"
+        "--closing", type=float, metavar="SHARE", help="last epochs without mosaic and mixup (default: 0.15)"
     )
     recipe.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="same seed, same result (default: 0)"
+        "--mosaic", type=float, metavar="SHARE", help="training images composed of four (default: 0)"
+    )
+    recipe.add_argument(
+        "--mixup", type=float, metavar="SHARE", help="training images blended of two (default: 0)"
+    )
+    recipe.add_argument(
+        "--flip-vertical", action="store_true", help="mirror top to bottom, for images without an up"
     )
     run = parser.add_argument_group("run")
     run.add_argument("--out", default="outputs", metavar="DIR", help="default: outputs")
@@ -114,14 +135,21 @@ def run_command(arguments: argparse.Namespace) -> int:
     choose_backend(arguments.backend)
     from lookonce.training.train import train
 
-    names = (
-        "model weights weights_cfg size resize num_clusters class_path train_split val_split epochs "
-        "freeze_epochs bs lr loss patience seed out resume"
-    )
     try:
         train(
             data,
-            **{name: getattr(arguments, name) for name in names.split()},
+            model=arguments.model,
+            weights=arguments.weights,
+            weights_cfg=arguments.weights_cfg,
+            size=arguments.size,
+            resize=arguments.resize,
+            anchors=arguments.num_clusters,
+            classes=arguments.class_path,
+            train_split=arguments.train_split,
+            val_split=arguments.val_split,
+            recipe=_recipe(arguments),
+            out=arguments.out,
+            resume=arguments.resume,
             track=not arguments.no_track,
             experiment=arguments.experiment_name,
         )
@@ -133,3 +161,31 @@ def run_command(arguments: argparse.Namespace) -> int:
         )
         return 130
     return 0
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """Return the recipe of --recipe with the flags that override it."""
+    from lookonce.training.recipe import read_recipe
+
+    recipe = read_recipe(arguments.recipe)
+    return recipe.changed(
+        {
+            "epochs": arguments.epochs,
+            "freeze_epochs": arguments.freeze_epochs,
+            "batch_size": arguments.bs,
+            "learning_rate": arguments.lr,
+            "loss": arguments.loss,
+            "patience": arguments.patience,
+            "seed": arguments.seed,
+            "weight_decay": arguments.weight_decay,
+            "multi_scale": arguments.multi_scale,
+            "closing": arguments.closing,
+            "augmentation": recipe.augmentation.changed(
+                {
+                    "mosaic": arguments.mosaic,
+                    "mixup": arguments.mixup,
+                    "flip_vertical": arguments.flip_vertical or None,
+                }
+            ),
+        }
+    )

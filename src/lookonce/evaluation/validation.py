@@ -49,14 +49,15 @@ class Validation:
 
     @classmethod
     def of_split(
-        cls, data: str | Path, class_names: Sequence[str], split: str | None, seed: int = 0
+        cls, data: str | Path | Dataset, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
         """One list of a labelled folder, every image for None. Raises LookonceError."""
-        checked = check(Dataset.open(data), class_names)
+        dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+        checked = check(dataset, class_names)
         if foreign := checked.unknown_classes:
             counts = listing(f"{name} ({boxes} boxes)" for name, boxes in foreign.items())
             raise LookonceError(
-                f"{data}: labelled with classes that the model does not have: {counts}. "
+                f"{dataset.root}: labelled with classes that the model does not have: {counts}. "
                 f"The model has {len(class_names)}: {listing(class_names)}. "
                 "Measure on labels of these classes, or rename or delete the boxes of the others."
             )
@@ -64,7 +65,7 @@ class Validation:
         wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
         indices = checked.indices(list(wanted))
         if not indices:
-            raise LookonceError(f"{data}: the list {split or 'of all'!r} has no usable image.")
+            raise LookonceError(f"{dataset.root}: the list {split or 'of all'!r} has no usable image.")
         return cls(checked, indices)
 
     def measure(

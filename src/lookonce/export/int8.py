@@ -64,7 +64,7 @@ class Quantized:
         return self.before[0] - self.after[0], self.before[1] - self.after[1]
 
 
-def quantize(
+def quantize_graph(
     graph: onnx.ModelProto,
     card: ModelCard,
     data: str | Path,

@@ -1,4 +1,4 @@
-"""Images in, Detections out."""
+"""Detect objects in images."""
 
 from __future__ import annotations
 
@@ -36,16 +36,19 @@ Outputs = list[NDArray[np.float32]] | list[Candidates]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen(Generic[Item]):
-    """What came of one image: `image` is uint8 RGB (h, w, 3), None if unreadable or too large to keep."""
+class ImageResult(Generic[Item]):
+    """One image's detections, or the error that kept it from being read.
+
+    `image` is uint8 RGB (h, w, 3), None if it is unreadable or too large to keep.
+    """
 
     source: Item
     image: NDArray[np.uint8] | None
-    answer: Detections | ImageError
+    detections: Detections | ImageError
 
 
 class Prepared(NamedTuple):
-    """An image on its way into the network: `pixels` float32 (h, w, 3) at the input size, RGB 0..1.
+    """An image ready for the network: `pixels` float32 (h, w, 3) at the input size, RGB 0..1.
 
     `image` is uint8 RGB, None if it is too large to keep.
     """
@@ -55,6 +58,14 @@ class Prepared(NamedTuple):
     geometry: Geometry
 
 
+class RunningModel(NamedTuple):
+    """A started engine, the card of the model that it runs, and the model's name for errors."""
+
+    engine: Engine
+    card: ModelCard
+    source: str
+
+
 # Of larger images, a few batches under way would fill the memory: whoever needs one reads it again.
 _KEPT_BYTES = 8_000_000
 # Reading a JPEG and resizing it leave the GIL; more threads than this only fill memory.
@@ -62,16 +73,37 @@ _READERS = 4
 
 
 class Detector:
-    """A model ready to look at images: `Detector("model.onnx").detect("photo.jpg")`.
+    """Detect objects in images.
 
-    `names` are its classes, `card` what the model file says of itself, `engine` what runs it.
+    Args:
+        model: a `.onnx` or `.keras` file, a Darknet `.cfg` with its `weights`, or a RunningModel.
+        weights: Darknet weights of a `.cfg`.
+        classes: file with one class name a line, instead of the model's own.
+        resize: "letterbox" or "stretch" instead of the model's own.
+        conf: detections score above it.
+        iou: of two boxes of a class that overlap by more, the better is kept. An ONNX file with NMS inside has both
+            thresholds built in; of `conf` the higher holds.
+        engine: one of ENGINES; "auto" and "onnx" run in ONNX Runtime, on the `device` of DEVICES.
+        threads: number of the engine's threads; 0 leaves it to the engine.
+        lanes: batches that run at once in `stream`: with one thread each, as many lanes as cores give more images a
+            second than one lane over all cores.
+
+    Attributes:
+        names: the classes.
+        card: the model card.
+        engine: the engine that runs the network.
+
+    Raises:
+        LookonceError: for a model that cannot be opened, or a threshold outside 0 to 1.
+
+    Example:
+        >>> detector = Detector("outputs/model.keras", conf=0.3)  # doctest: +SKIP
+        >>> detector.detect("photo.jpg").boxes  # doctest: +SKIP
     """
-
-    _lanes = 1
 
     def __init__(
         self,
-        model_path: str | Path,
+        model: str | Path | RunningModel,
         weights: str | Path | None = None,
         classes: str | Path | None = None,
         resize: str | None = None,
@@ -82,52 +114,15 @@ class Detector:
         threads: int = 0,
         lanes: int = 1,
     ) -> None:
-        """Open a `.onnx` or `.keras` file, or a Darknet `.cfg` with its `weights`.
-
-        `conf`: detections score above it; `iou`: of two boxes of a class that overlap by more, the better
-        stays (an ONNX file with NMS inside has both built in; of `conf` the higher holds). `engine` is one of
-        ENGINES: "auto" and "onnx" run in ONNX Runtime, on the `device` of DEVICES. `threads` 0 leaves their
-        number to the engine. `lanes` batches run at once in `look_through`: with one thread each, as many
-        lanes as cores do more images a second than one lane over all cores. Raises LookonceError.
-        """
-        path = Path(model_path)
-        self._lanes = max(1, lanes)
-        threads = threads or (1 if lanes > 1 else 0)
-        if engine == "keras":
-            network, card = open_model(path, weights, classes, resize)
-            started: Engine = _keras_engine(network, card)
-        else:
-            started = start_engine(open_graph(path, weights), engine, device, threads, str(path))
-            card = card_from_metadata(started.metadata, str(path))
-            card = override_card(card, path, classes, resize)
-        self._prepare(started, card, conf, iou, str(path))
-
-    @classmethod
-    def from_keras(
-        cls, network: keras.Model, card: ModelCard, conf: float = 0.3, iou: float = 0.45
-    ) -> Detector:
-        """A detector on a model in memory; it follows later changes of the weights. Raises LookonceError."""
-        detector = cls.__new__(cls)
-        detector._prepare(_keras_engine(network, card), card, conf, iou)
-        return detector
-
-    @classmethod
-    def from_graph(
-        cls, graph: bytes, conf: float = 0.3, iou: float = 0.45, engine: str = "auto", threads: int = 0
-    ) -> Detector:
-        """A detector on an ONNX file's content, card inside. Raises LookonceError."""
-        detector = cls.__new__(cls)
-        started = start_engine(graph, engine, threads=threads)
-        detector._prepare(started, card_from_metadata(started.metadata, "the graph"), conf, iou)
-        return detector
-
-    def _prepare(
-        self, engine: Engine, card: ModelCard, conf: float, iou: float, source: str = "the model"
-    ) -> None:
         for name, value in (("conf", conf), ("iou", iou)):
             if not 0 <= value <= 1:
-                raise LookonceError(f"--{name} is {value}; expected a number from 0 to 1.")
-        self.engine, self.card, self.names = engine, card, card.classes
+                raise LookonceError(f"{name} is {value}; expected a number from 0 to 1.")
+        self._lanes = max(1, lanes)
+        if not isinstance(model, RunningModel):
+            path, threads = Path(model), threads or (1 if lanes > 1 else 0)
+            model = _start(path, weights, classes, resize, engine, device, threads)
+        started, card, source = model
+        self.engine, self.card, self.names = started, card, card.classes
         self.conf, self.iou = conf, iou
         self._source, self._heads = source, parse_cfg(card.cfg, f"{source}, its cfg").heads
         counts = {head.classes for head in self._heads}
@@ -137,36 +132,57 @@ class Detector:
                 f"{', '.join(map(str, sorted(counts))) or 'none'}. Export the model again."
             )
 
+    @classmethod
+    def from_keras(
+        cls, network: keras.Model, card: ModelCard, conf: float = 0.3, iou: float = 0.45
+    ) -> Detector:
+        """Return a detector on a model in memory; it follows later changes of the weights.
+
+        Raises LookonceError.
+        """
+        from lookonce.inference.keras_engine import KerasEngine
+
+        return cls(RunningModel(KerasEngine(network, card.input_size), card, "the model"), conf=conf, iou=iou)
+
+    @classmethod
+    def from_graph(
+        cls, graph: bytes, conf: float = 0.3, iou: float = 0.45, engine: str = "auto", threads: int = 0
+    ) -> Detector:
+        """Return a detector on the content of an ONNX file with its card. Raises LookonceError."""
+        started = start_engine(graph, engine, threads=threads)
+        card = card_from_metadata(started.metadata, "the graph")
+        return cls(RunningModel(started, card, "the graph"), conf=conf, iou=iou)
+
     def warm_up(self, batch: int = 1) -> None:
         """Compile the network now instead of at the first image."""
         self.infer(np.zeros((batch, *self.card.input_size, 3), np.float32))
 
     def detect(self, image: ImageInput) -> Detections:
-        """What stands in one image: a uint8 RGB array (h, w, 3), or the path of a file.
+        """Detect objects in one image: a uint8 RGB array (h, w, 3), or the path of a file.
 
-        Raises ImageError for a file that can't be read, LookonceError for an array of another form.
+        Raises ImageError for a file that cannot be read, LookonceError for an array of another form.
         """
         prepared = self.prepare(image)
-        return self._answer([prepared])[0]
+        return self._detect_prepared([prepared])[0]
 
     def detect_many(
         self, images: Iterable[Item], batch: int = 8
     ) -> Iterator[tuple[Item, Detections | ImageError]]:
-        """Each image with its Detections, or the ImageError that kept it from being read, in order."""
-        for seen in self.look_through(images, batch):
-            yield seen.source, seen.answer
+        """Yield each image with its Detections, or the ImageError that kept it from being read, in order."""
+        for result in self.stream(images, batch):
+            yield result.source, result.detections
 
-    def look_through(self, images: Iterable[Item], batch: int = 8) -> Iterator[Seen[Item]]:
-        """As `detect_many`, with each image's pixels: for drawing, and whatever else looks at them again.
+    def stream(self, images: Iterable[Item], batch: int = 8) -> Iterator[ImageResult[Item]]:
+        """Yield each image's result with its pixels, in order, for drawing and other further use.
 
-        Threads read and resize images, and others run the network, while the caller is busy with the
-        answers before. Raises LookonceError.
+        Threads read and resize images, and others run the network, while the caller handles earlier results.
+        Raises LookonceError.
         """
         if batch < 1:
-            raise LookonceError(f"--batch is {batch}; expected 1 or more.")
+            raise LookonceError(f"batch is {batch}; expected 1 or more.")
         remaining = iter(images)
         reading: deque[tuple[Item, Future[Prepared]]] = deque()
-        running: deque[Future[list[Seen[Item]]]] = deque()
+        running: deque[Future[list[ImageResult[Item]]]] = deque()
         with (
             ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers,
             ThreadPoolExecutor(self._lanes, thread_name_prefix="network") as network,
@@ -177,7 +193,7 @@ class Detector:
                         reading.append((image, readers.submit(self.prepare, image)))
                     while reading and len(running) <= self._lanes:
                         taken = [reading.popleft() for _ in range(min(batch, len(reading)))]
-                        running.append(network.submit(self._answer_batch, taken))
+                        running.append(network.submit(self._detect_batch, taken))
                     if not running:
                         return
                     yield from running.popleft().result()
@@ -187,7 +203,7 @@ class Detector:
                 for run in running:
                     run.cancel()
 
-    def _answer_batch(self, taken: list[tuple[Item, Future[Prepared]]]) -> list[Seen[Item]]:
+    def _detect_batch(self, taken: list[tuple[Item, Future[Prepared]]]) -> list[ImageResult[Item]]:
         loaded: list[Prepared | ImageError] = []
         for _, future in taken:
             try:
@@ -195,14 +211,16 @@ class Detector:
             except ImageError as error:
                 loaded.append(error)
         ready = [one for one in loaded if not isinstance(one, ImageError)]
-        answers = iter(self._answer(ready) if ready else ())
+        answers = iter(self._detect_prepared(ready) if ready else ())
         return [
-            Seen(item, None, one) if isinstance(one, ImageError) else Seen(item, one.image, next(answers))
+            ImageResult(item, None, one)
+            if isinstance(one, ImageError)
+            else ImageResult(item, one.image, next(answers))
             for (item, _), one in zip(taken, loaded, strict=True)
         ]
 
     def prepare(self, image: ImageInput) -> Prepared:
-        """Read an image, where it is a path, and bring it to the input size. Raises as `detect` does."""
+        """Read an image if it is a path, and resize it to the input size. Raises as `detect` does."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise LookonceError(
@@ -214,17 +232,17 @@ class Detector:
         kept = pixels if pixels.nbytes <= _KEPT_BYTES else None
         return Prepared(kept, *to_input(pixels, self.card.input_size, self.card.resize))
 
-    def _answer(self, prepared: list[Prepared]) -> list[Detections]:
+    def _detect_prepared(self, prepared: list[Prepared]) -> list[Detections]:
         outputs = self.infer(np.stack([one.pixels for one in prepared]))
         return self.interpret(outputs, [one.geometry for one in prepared])
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
-        """What the network says of a batch (b, h, w, 3), 0..1: raw heads, or each image's boxes."""
+        """Run the network on a batch (b, h, w, 3), 0..1; return raw heads, or each image's boxes."""
         return self.engine.boxes(batch) if isinstance(self.engine, BoxesEngine) else self.engine(batch)
 
     @property
     def nms_inside(self) -> bool:
-        """Whether the model's file decides on overlaps by itself, and on the lowest score."""
+        """Whether the model file has NMS and the score threshold built in."""
         return isinstance(self.engine, BoxesEngine)
 
     def interpret(
@@ -234,7 +252,7 @@ class Detector:
         thresholds: Sequence[Thresholds] | None = None,
         candidates: int | None = None,
     ) -> list[Detections]:
-        """Decoding and NMS: of what `infer` gave, each image's Detections. Raises LookonceError.
+        """Decode outputs of `infer` and apply NMS; return each image's Detections. Raises LookonceError.
 
         `thresholds` are each image's (conf, iou), by default the detector's own. Of more than `candidates`
         boxes that a low threshold lets through, NMS sees those with the best scores.
@@ -285,7 +303,7 @@ class Detector:
         iou: float,
         most: int | None,
     ) -> Candidates:
-        """The candidates that NMS lets stand, boxes in input pixels."""
+        """Return the candidates that NMS keeps, boxes in input pixels."""
         boxes, scores, classes = decode(heads, self._heads, self.card.input_size, conf)
         if most is not None and len(scores) > most:
             best = np.argpartition(-scores, most)[:most]
@@ -311,7 +329,20 @@ class Detector:
         return Detections(placed, scores[above], classes[above], self.names, size)
 
 
-def _keras_engine(network: keras.Model, card: ModelCard) -> Engine:
-    from lookonce.inference.keras_engine import KerasEngine
+def _start(
+    path: Path,
+    weights: str | Path | None,
+    classes: str | Path | None,
+    resize: str | None,
+    engine: str,
+    device: str,
+    threads: int,
+) -> RunningModel:
+    if engine == "keras":
+        network, card = open_model(path, weights, classes, resize)
+        from lookonce.inference.keras_engine import KerasEngine
 
-    return KerasEngine(network, card.input_size)
+        return RunningModel(KerasEngine(network, card.input_size), card, str(path))
+    started = start_engine(open_graph(path, weights), engine, device, threads, str(path))
+    card = override_card(card_from_metadata(started.metadata, str(path)), path, classes, resize)
+    return RunningModel(started, card, str(path))

@@ -73,21 +73,21 @@ def fatal(checked: CheckedDataset) -> None:
 
 
 def load_dataset(
-    path: str | os.PathLike[str],
+    data: str | os.PathLike[str] | Dataset,
     class_names: Sequence[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> CheckedDataset:
     """Open and check a labelled folder, and refuse it where a finding is fatal.
 
     Args:
-        path: the dataset's folder.
+        data: the dataset, or its folder.
         class_names: as in `check`.
         say: called with each line of a summary: counts, and the first findings that were fixed in memory.
 
     Raises:
         LabelError: no dataset there, or fatal findings.
     """
-    checked = check(Dataset.open(path), class_names)
+    checked = check(data if isinstance(data, Dataset) else Dataset.open(data), class_names)
     fatal(checked)
     if say is not None:
         fixed = [finding for finding in checked.findings if finding.outcome in ("repaired", "dropped")]

@@ -38,6 +38,11 @@ class RunFolder:
         return self.root / "model.cfg"
 
     @property
+    def recipe(self) -> Path:
+        """Every setting of the training, as `--recipe` takes it."""
+        return self.root / "recipe.toml"
+
+    @property
     def last(self) -> Path:
         """What `--resume` needs."""
         return self.root / "last"

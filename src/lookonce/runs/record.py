@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,17 +118,9 @@ class Stopwatch:
             watch.started = read_start(root) or watch.started
         return watch
 
-    def timing(self, validate: Callable[[Any], dict[str, float]]) -> Callable[[Any], dict[str, float]]:
-        """The same function, its seconds counted as validation."""
-
-        def timed(network: Any) -> dict[str, float]:
-            began = time.monotonic()
-            try:
-                return validate(network)
-            finally:
-                self._validation += time.monotonic() - began
-
-        return timed
+    def validated(self, seconds: float) -> None:
+        """Count `seconds` of the running epoch as validation."""
+        self._validation += seconds
 
     def epoch_done(self, epoch: int) -> None:
         """`epoch` counts from 1. The next one begins."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,8 +18,7 @@ from lookonce.training.data.batches import Batches
 from lookonce.training.loss.yolo import YoloLoss
 from lookonce.training.progress import Reporter
 from lookonce.training.recipe import Recipe, make_optimizer
-
-Validate = Callable[[keras.Model], dict[str, float]]
+from lookonce.training.run import TrainingRun
 
 
 class Trainee(keras.Model):
@@ -53,72 +51,76 @@ def train_network(
     loss: YoloLoss,
     batches: Batches,
     recipe: Recipe,
-    *,
     frozen: Sequence[keras.layers.Layer],
-    validate: Validate | None,
-    save_best: Callable[[keras.Model, dict[str, Any]], None],
-    save_final: Callable[[keras.Model, dict[str, Any]], None],
-    after_epoch: Callable[[list[dict[str, Any]]], None],
-    folder: Path,
-    run: dict[str, Any],
-    resume: bool,
-    reporter: Reporter,
+    run: TrainingRun,
 ) -> checkpoint.Progress:
     """Train `network` in place and return the progress.
 
-    `save_best` sees it with averaged weights after each epoch that is better than all before, `save_final`
-    after the last one, before the last one's state is saved.
-
-    `frozen` layers stand still for the first `recipe.freeze_epochs`. `validate` gives the metrics of an
-    epoch, `val_map` among them deciding the best; None (no validation list) keeps the last epoch.
-    `run` identifies the run for `--resume`. The state of the last whole epoch is always in `folder`.
+    `frozen` layers stand still for the first `recipe.freeze_epochs`. `run` measures each epoch with averaged weights;
+    its `val_map` decides which is the best. The state of the last whole epoch is always in `run.folder.last`.
     """
     trainee = Trainee(network, loss)
     done = checkpoint.Progress(0, [])
-    loaded = checkpoint.load(folder, run) if resume else None
+    loaded = checkpoint.load(run.folder.last, run.identity) if run.resume else None
     if loaded is not None:
         done, arrays = loaded
         checkpoint.restore(arrays, network, None)
-        reporter.say(f"Resuming after epoch {done.epochs_done} of {recipe.epochs}.")
+        run.reporter.say(f"Resuming after epoch {done.epochs_done} of {recipe.epochs}.")
+    callbacks = keras.callbacks.CallbackList(list(run.callbacks), model=network)
+    network.stop_training = False
+    callbacks.on_train_begin()
     stage = None
     for epoch in range(done.epochs_done, recipe.epochs):
         if stage != _stage(epoch, recipe):
             stage = _stage(epoch, recipe)
-            optimizer = _start_stage(trainee, recipe, stage, frozen, len(batches), reporter)
+            optimizer = _start_stage(trainee, recipe, stage, frozen, len(batches), run.reporter)
             if loaded is not None and done.epochs_done > 0 and _stage(done.epochs_done - 1, recipe) == stage:
                 checkpoint.restore(arrays, network, optimizer)
             loaded = None
         batches.epoch = epoch
+        callbacks.on_epoch_begin(epoch)
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage,
-            "loss": _one_epoch(trainee, batches, epoch, recipe, reporter),
+            "loss": _one_epoch(trainee, batches, epoch, recipe, run.reporter, callbacks),
             "learning_rate": float(keras.ops.convert_to_numpy(optimizer.learning_rate)),
         }
         with averaged_weights(network, optimizer):
-            row |= validate(network) if validate else {}
-            score = float(row.get("val_map", epoch + 1))
-            best = score > done.best_score
-            best_epoch = epoch + 1 if best else done.best_epoch
-            no_better = validate is not None and epoch + 1 - best_epoch >= recipe.patience
+            row |= run.measure(network)
+            done, best = _judged(done, row)
             if best:
-                save_best(network, row)
-            if no_better or epoch + 1 == recipe.epochs:
-                save_final(network, row)
-        done = checkpoint.Progress(
-            epoch + 1, [*done.rows, row], best_epoch, score if best else done.best_score
-        )
-        after_epoch(done.rows)
-        checkpoint.save(folder, network, optimizer, done, run)
-        reporter.epoch_done(row, best and validate is not None)
+                run.save_best(network, row)
+            callbacks.on_epoch_end(epoch, {key: value for key, value in row.items() if key != "epoch"})
+            no_better = run.validation is not None and done.epochs_done - done.best_epoch >= recipe.patience
+            last = no_better or network.stop_training or epoch + 1 == recipe.epochs
+            if last:
+                run.save_final(network, row)
+        run.epoch_done(done.rows)
+        checkpoint.save(run.folder.last, network, optimizer, done, run.identity)
+        run.reporter.epoch_done(row, best and run.validation is not None)
         if no_better:
-            reporter.say(f"Stopped early: no better validation mAP for {recipe.patience} epochs.")
+            run.reporter.say(f"Stopped early: no better validation mAP for {recipe.patience} epochs.")
+        if last:
             break
+    callbacks.on_train_end()
     return done
 
 
+def _judged(done: checkpoint.Progress, row: dict[str, Any]) -> tuple[checkpoint.Progress, bool]:
+    """Return the progress with one more epoch, and whether it is the best; without validation the last one is."""
+    epoch = int(row["epoch"])
+    score = float(row.get("val_map", epoch))
+    best = score > done.best_score
+    return (
+        checkpoint.Progress(
+            epoch, [*done.rows, row], epoch if best else done.best_epoch, score if best else done.best_score
+        ),
+        best,
+    )
+
+
 def _stage(epoch: int, recipe: Recipe) -> int:
-    return 1 if epoch < recipe.freeze_epochs else 2
+    return 1 if epoch < (recipe.freeze_epochs or 0) else 2
 
 
 def _start_stage(
@@ -133,7 +135,8 @@ def _start_stage(
     for layer in frozen:
         layer.trainable = stage == 2
     network = trainee.network
-    epochs = recipe.freeze_epochs if stage == 1 else recipe.epochs - recipe.freeze_epochs
+    frozen_epochs = recipe.freeze_epochs or 0
+    epochs = frozen_epochs if stage == 1 else recipe.epochs - frozen_epochs
     trainable, total = count_parameters(network)
     what = "body frozen" if stage == 1 else "all layers"
     reporter.say(f"Stage {stage} ({what}, {epochs} epochs): training {trainable:,} of {total:,} parameters.")
@@ -156,26 +159,39 @@ def count_parameters(network: keras.Model) -> tuple[int, int]:
     return trainable, total
 
 
-def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, reporter: Reporter) -> float:
+def _one_epoch(
+    trainee: Trainee,
+    batches: Batches,
+    epoch: int,
+    recipe: Recipe,
+    reporter: Reporter,
+    callbacks: keras.callbacks.CallbackList,
+) -> float:
     reporter.epoch_started(epoch + 1, recipe.epochs, len(batches))
 
-    steps = itertools.count(1)
+    steps, begun = itertools.count(1), itertools.count()
 
     def after_step(_: int, logs: dict[str, Any] | None = None) -> None:
         loss, step = float((logs or {})["loss"]), next(steps)
         if not math.isfinite(loss):
             raise LookonceError(
                 f"the loss became {loss} in epoch {epoch + 1}, step {step}. "
-                f"Use a smaller --lr (it is {recipe.learning_rate:g}); the last good epoch is saved."
+                f"Use a smaller learning rate (it is {recipe.learning_rate:g}); the last good epoch is saved."
             )
         reporter.step_done(loss)
+        callbacks.on_train_batch_end(step - 1, logs)
 
     own: list[Any] = []
 
     def after_epoch(_: int, logs: dict[str, Any] | None = None) -> None:
         own[:] = _copies(trainee.network)
 
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=after_step, on_epoch_end=after_epoch)
+    def before_step(_: int, logs: dict[str, Any] | None = None) -> None:
+        callbacks.on_train_batch_begin(next(begun), logs)
+
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=before_step, on_train_batch_end=after_step, on_epoch_end=after_epoch
+    )
     total = 0.0
     try:
         for part in batches.of_one_size():
@@ -190,8 +206,8 @@ def _one_epoch(trainee: Trainee, batches: Batches, epoch: int, recipe: Recipe, r
             raise
         smaller = max(1, recipe.batch_size // 2)
         raise LookonceError(
-            f"out of memory with --bs {recipe.batch_size} at an input of "
-            f"{batches.input_size[1]}x{batches.input_size[0]}. Try --bs {smaller}, or a smaller --size."
+            f"out of memory with a batch size of {recipe.batch_size} at an input of "
+            f"{batches.input_size[1]}x{batches.input_size[0]}. Try a batch size of {smaller}, or a smaller input size."
         ) from error
     return total / len(batches)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from lookonce.darknet import Head
 from lookonce.errors import LookonceError
+from lookonce.io.atomic import write_text
 from lookonce.training.data.augment import Augmentation
 from lookonce.training.loss.yolo import CFG_LOSS, LOSSES, YoloLoss
 from lookonce.training.schedule import SCHEDULES, Schedule
@@ -43,7 +47,8 @@ _BOUNDS = {
 class Recipe:
     """Every number of a run; the defaults are those of docs/recipe.md's best rows.
 
-    `epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted.
+    `epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted (None: a tenth
+    of the epochs, at most 2).
     `patience` epochs without a better validation mAP end the run. `batch_size` images are in the device
     at once; `accumulate` such batches give one step. `clip_norm` bounds the gradient's global norm.
 
@@ -60,7 +65,7 @@ class Recipe:
     """
 
     epochs: int = 40
-    freeze_epochs: int = 0
+    freeze_epochs: int | None = None
     batch_size: int = 8
     accumulate: int = 1
     optimizer: str = "adamw"
@@ -87,7 +92,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        """Raises LookonceError for what no run can have."""
+        """Raise LookonceError for a value that no run can have."""
         for name, known in (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise LookonceError(
@@ -97,6 +102,24 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise LookonceError(f"the recipe's {name} is {value:g}; expected {low:g} to {high:g}.")
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return a copy with other values; a change to None keeps the recipe's. Raises LookonceError.
+
+        Example:
+            >>> Recipe(epochs=10).changed({"epochs": 3, "seed": None}).epochs
+            3
+        """
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+    def write(self, path: Path) -> None:
+        """Write the recipe as TOML, as `read_recipe` reads it; values that are None are left out."""
+        import tomli_w
+
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        # A table stands last in TOML.
+        values["augmentation"] = values.pop("augmentation")
+        write_text(path, tomli_w.dumps(values))
 
     @property
     def closing_from(self) -> int:
@@ -115,6 +138,62 @@ class Recipe:
             self.focal_gamma,
             self.hard_negatives,
         )
+
+
+def read_recipe(path: str | Path | None) -> Recipe:
+    """Read a recipe from a TOML file: fields of Recipe, and a table [augmentation] with those of Augmentation.
+
+    Whatever the file leaves out has its default; None gives a recipe of defaults. Raises LookonceError for a file
+    that cannot be read, for a name that is not a setting, and for a value of the wrong kind or out of range.
+    """
+    if path is None:
+        return Recipe()
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LookonceError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LookonceError(f"{path}: is not a recipe in TOML ({error}).") from error
+    table = values.pop("augmentation", {})
+    if not isinstance(table, dict):
+        raise LookonceError(f"{path}: augmentation is {table!r}; expected a table [augmentation].")
+    augmentation = Augmentation(**_checked(path, table, Augmentation))
+    if "milestones" in values:
+        values["milestones"] = _milestones(path, values["milestones"])
+    try:
+        return Recipe(**_checked(path, values, Recipe), augmentation=augmentation)
+    except LookonceError as error:
+        raise LookonceError(f"{path}: {error}") from error
+
+
+def _checked(path: Path, values: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return `values` if each is a field of the dataclass `kind` and fits its type."""
+    types = {one.name: str(one.type) for one in fields(kind) if one.name != "augmentation"}
+    for name, value in values.items():
+        if name not in types:
+            near = difflib.get_close_matches(name, types, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Settings are {', '.join(sorted(types))}."
+            raise LookonceError(f"{path}: {name} is not a setting. {hint}")
+        wanted = types[name].removesuffix(" | None")
+        fits = {
+            "bool": isinstance(value, bool),
+            "int": isinstance(value, int) and not isinstance(value, bool),
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+            "str": isinstance(value, str),
+        }.get(wanted, True)
+        if not fits:
+            raise LookonceError(f"{path}: {name} is {value!r}; expected a value of type {wanted}.")
+    return dict(values)
+
+
+def _milestones(path: Path, value: Any) -> tuple[tuple[float, float], ...]:
+    try:
+        return tuple((float(share), float(factor)) for share, factor in value)
+    except (TypeError, ValueError) as error:
+        raise LookonceError(
+            f"{path}: milestones is {value!r}; expected pairs of share and factor, such as [[0.8, 0.1], [0.9, 0.1]]."
+        ) from error
 
 
 def make_optimizer(

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lookonce.core.boxes import Geometry, clip_boxes
+from lookonce.errors import LookonceError
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
 GREY = (128, 128, 128)
+_BOUNDS = {
+    "smallest": (0.05, 1),
+    "largest": (1, 20),
+    "aspect": (1, 10),
+    "hue": (0, 1),
+    "saturation": (1, 100),
+    "exposure": (1, 100),
+    "least_visible": (0, 1),
+    "mosaic": (0, 1),
+    "mixup": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,18 @@ class Augmentation:
     least_visible: float = 0.3
     mosaic: float = 0.0
     mixup: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise LookonceError for a strength that no image can have."""
+        for name, (low, high) in _BOUNDS.items():
+            if not low <= getattr(self, name) <= high:
+                raise LookonceError(
+                    f"the augmentation's {name} is {getattr(self, name):g}; expected {low:g} to {high:g}."
+                )
+
+    def changed(self, changes: Mapping[str, Any]) -> Augmentation:
+        """Return a copy with other values; a change to None keeps the old one. Raises LookonceError."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
 NONE = Augmentation(smallest=1.0, largest=1.0, flip=False, hue=0.0, saturation=1.0, exposure=1.0)

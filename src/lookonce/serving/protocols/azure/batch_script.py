@@ -36,10 +36,10 @@ def run(mini_batch: list[str]) -> list[str]:
 
     assert _detector is not None
     rows = []
-    for result in _detector.look_through([Path(path) for path in mini_batch]):
+    for result in _detector.stream([Path(path) for path in mini_batch]):
         name = result.source.as_posix()
-        if isinstance(result.answer, ImageError):
-            rows.append({"filename": name, "error": str(result.answer)})
+        if isinstance(result.detections, ImageError):
+            rows.append({"filename": name, "error": str(result.detections)})
         else:
-            rows.append(result.answer.to_json(name))
+            rows.append(result.detections.to_json(name))
     return [json.dumps(row) for row in rows]

@@ -1,0 +1,66 @@
+"""The public names, used as a Python user does; a network learns eight images from them alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lookonce
+from lookonce.labels.demo_set import make_demo_set
+
+
+def test_every_public_name_is_there() -> None:
+    for name in lookonce.__all__:
+        assert getattr(lookonce, name) is not None
+    assert set(lookonce.__all__) <= set(dir(lookonce))
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = lookonce.nothing_of_the_kind
+
+
+@pytest.mark.parametrize("name", ["conf", "iou"])
+def test_library_errors_name_parameters_not_flags(name: str, shared: Path) -> None:
+    cfg = shared / "weights" / "yolo-fastest" / "yolo-fastest-1.1.cfg"
+    with pytest.raises(lookonce.LookonceError) as refused:
+        lookonce.Detector(cfg, weights=cfg.with_suffix(".weights"), **{name: 3.0})
+    assert name in str(refused.value)
+    assert "--" not in str(refused.value)
+
+
+def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import keras
+
+    dataset = lookonce.Dataset.open(make_demo_set(tmp_path, images=8, seed=5))
+    epochs: list[int] = []
+
+    class Count(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            epochs.append(epoch)
+
+    still = lookonce.Augmentation(
+        smallest=0.9, largest=1.1, flip=False, hue=0.0, saturation=1.0, exposure=1.0
+    )
+    result = lookonce.train(
+        dataset,
+        size=(192, 256),
+        train_split="all",
+        val_split="none",
+        recipe=lookonce.Recipe(epochs=120, batch_size=4, learning_rate=2e-3, augmentation=still),
+        out=tmp_path / "run",
+        callbacks=[Count()],
+        verbose=False,
+    )
+    assert epochs == list(range(120))
+    assert capsys.readouterr().out == ""
+    metrics = lookonce.evaluate(result.model_path, dataset, split=None)
+    assert metrics.ap50 > 0.9
+    assert metrics.ap75 > 0.7
+
+    detector = lookonce.Detector(result.model_path)
+    found = detector.detect(np.zeros((100, 150, 3), np.uint8))
+    assert isinstance(found, lookonce.Detections)
+    assert lookonce.export_model(result.model_path, tmp_path / "model.onnx").is_file()
+    network, card = lookonce.open_model(result.model_path)
+    assert card.classes == detector.names
+    assert network.count_params() > 0
