@@ -33,9 +33,7 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
 
     missing = deploy("--compute", "no-such-cluster")
     assert missing.code == 1
-    assert (
-        "no compute 'no-such-cluster' in workspace lookonce; of the kind kubernetes there is" in missing.err
-    )
+    assert "no compute 'no-such-cluster' in workspace lookonce; of kind kubernetes" in missing.err
     assert cluster in missing.err
     assert stand_in.requests_to("PUT", f"models/{service}/versions/1") == []
     first = deploy("--compute", cluster, "--image", "dog.jpg")
@@ -51,12 +49,12 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
     assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
     as_managed = desk.lookonce("deploy", "online", "model.onnx", "--service-name", service)
     assert as_managed.code == 1
-    assert f"{service} is there already as a Kubernetes endpoint" in as_managed.err
+    assert f"{service} exists as a Kubernetes endpoint" in as_managed.err
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
     assert [service, "kubernetes", "Succeeded"] in [line.split()[:3] for line in listed.splitlines()]
     failed = deploy("--compute", cluster, "--container", "images.azurecr.localhost/lookonce:1")
     assert "the log of blue:\n  lookonce: --host 0.0.0.0" in failed.err
     assert "green is in use as before" in failed.err
     ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
-    assert f"kubernetes endpoint {service} with green is deleted" in ended.out
+    assert f"kubernetes endpoint {service} and its deployments green deleted" in ended.out
     assert f"onlineEndpoints/{service}" not in stand_in.resources

@@ -69,7 +69,7 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     done = deploy(desk, service, "--image", "dog.jpg", "--description", "dogs and bicycles")
     assert done.code == 0, done.said
     stages = [re.sub(r" \([\d.]+ (s|min \d+ s)\)$", "", line) for line in done.out.splitlines()]
-    assert stages[1] == "tried here: 5 objects in dog.jpg, by a process of its own"
+    assert stages[1] == "works on this machine: 5 objects in dog.jpg, by a separate process"
     assert stages[4:8] == [
         f"endpoint {service} created",
         f"deployment blue of {service} started",
@@ -91,7 +91,7 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     assert second.code == 0, second.said
     assert f"deployment green of {service} started" in second.out
     assert "old deployment blue deleted" in second.out
-    assert f"Its key: {key(stand_in, service)}" in second.out
+    assert f"Key: {key(stand_in, service)}" in second.out
     assert state(stand_in, service) == ({"green": 100}, ["green"])
 
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
@@ -104,11 +104,11 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     logs = desk.lookonce("deploy", "logs", service, "--on", "azure", "--lines", "3").out
     assert 1 <= len(logs.splitlines()) <= 3
     ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
-    assert f"online endpoint {service} with green is deleted" in ended.out
+    assert f"online endpoint {service} and its deployments green deleted" in ended.out
     for words in (("deploy", "logs", service, "--on", "azure"), ("score", "dog.jpg", "--service", service)):
         gone = desk.lookonce(*words)
         assert gone.code == 1
-        assert f"no service '{service}' in workspace lookonce; there is " in gone.err
+        assert f"no service '{service}' in workspace lookonce; it has " in gone.err
 
 
 def test_a_second_version_that_crashes_leaves_the_first(stand_in: StandIn, desk: Desk, service: str):
@@ -187,13 +187,13 @@ def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, se
         in third.err
     )
     for wrong, told in (
-        (["green=60"], "sum up to 60"),
+        (["green=60"], "sum to 60"),
         (["red=100"], "no deployment 'red'; it has blue, green"),
-        (["green"], "'green' is no DEPLOYMENT=PERCENT"),
+        (["green"], "'green' is not DEPLOYMENT=PERCENT"),
     ):
         assert told in desk.lookonce("deploy", "traffic", service, *wrong).err
     moved = desk.lookonce("deploy", "traffic", service, "green=100")
-    assert f"the traffic of {service} goes to green" in moved.out
+    assert f"traffic of {service} goes to green" in moved.out
     refused = desk.lookonce("deploy", "delete", service, "--deployment", "green", "--on", "azure")
     assert refused.code == 1
     assert "100% of the endpoint's traffic" in refused.err
@@ -202,14 +202,14 @@ def test_a_share_of_the_traffic_then_all_of_it(stand_in: StandIn, desk: Desk, se
     assert f"idle deployment blue of {service} deleted" in kept.out, kept.said
     assert state(stand_in, service) == ({"blue": 100}, ["blue", "green"])
     one = desk.lookonce("deploy", "delete", service, "--deployment", "green", "--on", "azure")
-    assert f"deployment green of {service} is deleted" in one.out
+    assert f"deployment green of {service} deleted" in one.out
     assert state(stand_in, service) == ({"blue": 100}, ["blue"])
 
 
 def test_an_image_that_the_workspace_builds(stand_in: StandIn, desk: Desk, service: str):
     done = deploy(desk, service, "--container", "--image", "dog.jpg")
     assert done.code == 0, done.said
-    assert "tried here: 5 objects in dog.jpg, by lookonce serve" in done.out
+    assert "works on this machine: 5 objects in dog.jpg, by lookonce serve" in done.out
     assert "blue works: 5 objects in dog.jpg" in done.out
 
 
@@ -218,20 +218,20 @@ def test_the_inference_server_is_used_where_it_is_installed(
 ):
     monkeypatch.setenv("PATH", f"{INFERENCE_SERVER.parent}{os.pathsep}{os.environ['PATH']}")
     done = deploy(desk, service, "--image", "dog.jpg")
-    assert "tried here: 5 objects in dog.jpg, by azmlinfsrv" in done.out, done.said
+    assert "works on this machine: 5 objects in dog.jpg, by azmlinfsrv" in done.out, done.said
 
 
 def test_what_fails_here_never_reaches_azure(stand_in: StandIn, desk: Desk, service: str):
     (desk.folder / "broken.onnx").write_bytes((desk.folder / "model.onnx").read_bytes()[:100_000])
     failed = desk.lookonce("deploy", "online", "broken.onnx", "--service-name", service)
     assert failed.code == 1
-    assert "was tried here, and failed; nothing went to Azure" in failed.err
+    assert "fails on this machine; nothing was sent to Azure" in failed.err
     assert "broken.onnx" in failed.err
     for words, told in (
-        (["model.onnx", "--service-name", "a b"], "'a b' is no service name"),
+        (["model.onnx", "--service-name", "a b"], "'a b' is not a service name"),
         (["model.onnx", "--service-name", service, "--traffic", "0"], "--traffic is 0"),
         (["none.onnx", "--service-name", service], "none.onnx: no such file"),
-        (["model.onnx", "--service-name", service, "--image", "config.json"], "--image config.json"),
+        (["model.onnx", "--service-name", service, "--image", "config.json"], "image config.json"),
         (["nothing-like-it:3", "--service-name", service], "no model 'nothing-like-it' is registered"),
     ):
         wrong = desk.lookonce("deploy", "online", *words)

@@ -68,7 +68,7 @@ def test_no_cores_for_a_cluster(stand_in: StandIn, client: MLClient):
     wanted = AmlCompute(name="no-cores", size="Standard_DS3_v2", max_instances=1)
     assert explained(lambda: client.compute.begin_create_or_update(wanted).result()) == (
         "Azure answered ClusterMinNodesExceedCoreQuota: The subscription has a total vCPU quota of 0, and "
-        "one node of the cluster takes 4 vCPUs; choose a smaller machine size or fewer machines, or ask for "
+        "one node of the cluster takes 4 vCPUs; choose a smaller machine size or fewer machines, or request "
         "more in the Azure portal, under Quotas > Machine Learning"
     )
     # As with Azure, what could not be made is there, and must be deleted.
@@ -97,22 +97,22 @@ def test_deployments_that_fail(stand_in: StandIn, client: MLClient, name: str, t
     assert deploy("blue") == (
         "Azure answered 400 InferencingClientCallFailed: Not enough quota available for Standard_DS3_v2 in "
         "SubscriptionId 00000000-1111-2222-3333-444444444444. Current usage/limit: 0/0. Additional needed: "
-        "8; choose a smaller machine size or fewer machines, or ask for more in the Azure portal, under "
+        "8; choose a smaller machine size or fewer machines, or request more in the Azure portal, under "
         "Quotas > Machine Learning"
     )
     assert f"onlineEndpoints/{name}/deployments/blue" not in stand_in.resources
     stand_in.faults.clear()
     stand_in.faults.image_build_failure("no such package")
     assert deploy("green") == (
-        "Azure answered ImageBuildFailure: the environment's image can't be built; the log is in the "
+        "Azure answered ImageBuildFailure: the environment's image failed to build; the log is in the "
         "workspace's storage, at /azureml/ImageLogs/green/build.log"
     )
     assert stand_in.storage.read("azureml", "ImageLogs/green/build.log") == b"no such package"
     stand_in.faults.clear()
     assert deploy("red") == (
         "Azure answered ResourceNotReady: User container has crashed or terminated: it exited with code 3; "
-        "the container's log says why (lookonce deploy logs), and lookonce deploy local runs the same on "
-        "this machine"
+        "read the container's log (lookonce deploy logs), or run the same model on this machine (lookonce "
+        "deploy local)"
     )
 
 
@@ -138,7 +138,7 @@ def test_a_version_that_is_there(client: MLClient, name: str, tmp_path: Path):
 
     assert register(b"one") == "7"
     assert explained(lambda: register(b"two")) == (
-        "Azure answered 409 ImmutablePropertyChanged: this name and version are there with other content; "
+        "Azure answered 409 ImmutablePropertyChanged: this name and version exist with other content; "
         "choose another name or version"
     )
 
@@ -192,10 +192,10 @@ def test_uploads_that_break_off(
     with pytest.raises(LookonceError) as caught:
         registry.register(tmp_path / "cars.weights", name, {}, None)
     # The last of the attempts may end before the connection stands, on a busy machine.
-    broken = "the connection to the service broke; check the network, then run the command again"
-    absent = r"the service can't be reached \(.*\); check the network and the address"
+    broken = "the connection to the service was lost; check the network, then run the command again"
+    absent = r"the service is unreachable \(.*\); check the network and the address"
     assert re.fullmatch(
-        rf"workspace lookonce: ({broken}|{absent})\. No version of {name} was made\.", str(caught.value)
+        rf"workspace lookonce: ({broken}|{absent})\. No version of {name} was created\.", str(caught.value)
     )
     assert f"models/{name}" not in stand_in.resources
 
@@ -205,15 +205,15 @@ def test_uploads_that_break_off(
     [
         (
             "https://127.0.0.1:9",
-            "127.0.0.1 can't be reached, for nobody listens there; check the address and the network",
+            "127.0.0.1 is unreachable: connection refused; check the address and the network",
         ),
         (
             "https://management.invalid",
-            "management.invalid can't be reached, for its name isn't known; check the name and the network",
+            "management.invalid is unreachable: its name does not resolve; check the name and the network",
         ),
         (
             "https://management.beyond-the-proxy",
-            "the service can't be reached, for the proxy doesn't lead there; check HTTPS_PROXY and NO_PROXY",
+            "the service is unreachable through the proxy; check HTTPS_PROXY and NO_PROXY",
         ),
     ],
 )
@@ -233,5 +233,5 @@ def test_a_service_that_can_not_be_reached(
 def test_the_sign_in_service_is_down(stand_in: StandIn, client: MLClient):
     stand_in.faults.unavailable(1000, 0.1, ending="/oauth2/v2.0/token")
     assert explained(lambda: client.compute.get("any")) == (
-        "the sign-in service answered 503; it is busy or down, try again later"
+        "the sign-in service returned 503: it is busy or down; try again later"
     )

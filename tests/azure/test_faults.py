@@ -80,7 +80,7 @@ def test_a_service_that_is_down(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.unavailable(1000, 0.1, method="PUT")
     assert refused(register(run, name)) == (
         "workspace lookonce: Azure answered 503 ServiceUnavailable: the service is busy; try again later, or "
-        f"with fewer at once. No version of {name} was made."
+        f"with fewer at once. No version of {name} was created."
     )
     stand_in.faults.clear()
     assert register(run, name).stdout == f"Registered {name}:1\n"
@@ -97,10 +97,10 @@ def test_a_slow_upload_arrives(stand_in: StandIn, run: Run, name: str, tmp_path:
 def test_no_permission_to_write(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.forbid(method="PUT")
     assert refused(register(run, name)) == (
-        "workspace lookonce: Azure answered 403 AuthorizationFailed: the sign-in may not do "
+        "workspace lookonce: Azure answered 403 AuthorizationFailed: this identity may not do "
         "MachineLearningServices/workspaces/models/versions/write; ask the workspace's owner for the role "
-        "AzureML Data Scientist (for clusters also AzureML Compute Operator), which holds some minutes "
-        f"later. No version of {name} was made."
+        "AzureML Data Scientist (for clusters also AzureML Compute Operator); it takes effect after "
+        f"some minutes. No version of {name} was created."
     )
 
 
@@ -109,10 +109,10 @@ def test_an_alias_that_can_not_be_moved(stand_in: StandIn, run: Run, name: str, 
     (tmp_path / "cars.weights").write_bytes(b"better")
     stand_in.faults.forbid(1, method="PUT", ending="/versions/1")
     assert refused(register(run, name, "--alias", "champion")).endswith(
-        f"{name}:2 is registered, but the alias champion is not moved to it; the same command again moves it."
+        f"{name}:2 is registered, but the alias champion was not moved to it. Run the same command again."
     )
     done = run("models", "download", f"{name}:champion", "--output", "got", "--on", "azure")
-    assert done.stdout.startswith(f"{name}:2 is ")
+    assert done.stdout.startswith(f"{name}:2 downloaded to ")
     assert register(run, name, "--alias", "champion").stdout == f"Registered {name}:2, champion\n"
     (shown,) = re.findall(r"^\S+ +\(champion\)", run("models", "show", name, "--on", "azure").stdout, re.M)
     assert shown.startswith(f"{name}:2")
@@ -147,7 +147,7 @@ def test_a_download_that_is_refused_leaves_no_file(stand_in: StandIn, run: Run, 
 def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key: str, value: str, said: str):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
-    fix = f"{said}; check config.json, and that the sign-in is for its tenant"
+    fix = f"{said}; check config.json, and that you are signed in to its tenant"
     workspace = value if key == "workspace_name" else "lookonce"
     assert refused(register(run, name)).startswith(f"workspace {workspace}: Azure answered {fix}.")
     checked = run("azure", "check")
@@ -174,8 +174,8 @@ def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key:
         ),
         (
             {"REQUESTS_CA_BUNDLE": ""},
-            "signing in failed: the certificate isn't trusted; behind a proxy that opens TLS, name its "
-            "authority's file in REQUESTS_CA_BUNDLE",
+            "signing in failed: the certificate is not trusted; behind a proxy that intercepts TLS, set "
+            "REQUESTS_CA_BUNDLE to its authority's file",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_check_says_what_is_wrong_with_the_sign_in(stand_in: StandIn, run: Run):
     stand_in.faults.forbid()
     done = run("azure", "check")
     assert (
-        "--  workspace   Azure answered 403 AuthorizationFailed: the sign-in may not do "
+        "--  workspace   Azure answered 403 AuthorizationFailed: this identity may not do "
         "MachineLearningServices/workspaces/read;"
     ) in done.stdout
 

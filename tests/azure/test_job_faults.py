@@ -105,7 +105,7 @@ def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, start: 
     watching.wait()
     watchdog.cancel()
     said = " ".join(" ".join(lines).split())
-    assert "The cluster has no machine for it: ClusterCoreQuotaReached" in said
+    assert "The cluster has no machine for the job: ClusterCoreQuotaReached" in said
     # Once, and the job went on when there were cores.
     assert said.count("ClusterCoreQuotaReached") == 1
     assert "none-such" in said
@@ -150,7 +150,7 @@ def test_a_service_that_stays_away_while_watching(stand_in: StandIn, run: Run, d
     assert done.returncode == 1
     found = re.search(r"Job: (\S+)", done.stdout)
     assert found
-    assert "The job goes on." in done.stderr
+    assert "The job continues." in done.stderr
     assert f"lookonce azure jobs watch {found[1]}" in done.stderr
     assert stand_in.jobs.wait(found[1]) == "Failed"
 
@@ -168,7 +168,7 @@ def test_a_slow_and_broken_upload_of_images(stand_in: StandIn, run: Run, data: P
     stand_in.faults.drop_uploads(3, 3000)
     done = train(run, data, name, "--no-watch")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Data: \d+ files \(.* went to datastore workspaceblobstore", done.stdout)
+    assert re.search(r"Data: \d+ files \(.* sent to datastore workspaceblobstore", done.stdout)
 
 
 def test_unknown_jobs(run: Run):

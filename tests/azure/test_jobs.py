@@ -57,7 +57,7 @@ def test_a_training_from_images_to_registered_models(
     assert done.returncode == 0, done.stdout + done.stderr
     name = job_of(done.stdout)
     # The log, as the job wrote it, and what became of the job.
-    for part in ("20 images", "lookonce-cpu made", "Running", "Stage 2", "epoch   3", "Completed"):
+    for part in ("20 images", "lookonce-cpu created", "Running", "Stage 2", "epoch   3", "Completed"):
         assert part.lower() in done.stdout.lower(), f"{part}\n{done.stdout}"
     assert "Error" not in done.stdout, done.stdout
     assert f"Registered {experiment}:1, the final model" in done.stdout
@@ -144,7 +144,7 @@ def test_a_machine_taken_back_goes_on_from_its_last_epoch(
             preempted = True
     text = "".join(said)
     assert process.wait(timeout=200) == 0, text
-    assert "The machine was taken back" in text
+    assert "The machine was preempted" in text
     assert "Resuming after epoch" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "metrics.csv").read_text())))
     assert [row["epoch"] for row in rows] == [str(number) for number in range(1, 6)]
@@ -181,7 +181,7 @@ def test_images_in_a_datastore_of_the_users(
         *("--ds-name", store, "--no-watch"),
     )
     assert done.returncode == 0, done.stderr
-    assert f"Datastore {store}: container labelled, registered now." in done.stdout
+    assert f"Datastore {store}: container labelled, newly registered." in done.stdout
     assert stand_in.jobs.wait(job_of(done.stdout)) == "Completed", stand_in.jobs.errors
     # The account's key went to the service alone.
     assert stand_in.storage.key not in done.stdout + done.stderr
@@ -197,7 +197,7 @@ def test_images_in_a_datastore_of_the_users(
         experiment,
     )
     assert missing.returncode == 1
-    assert "neither a folder here nor one in container labelled" in missing.stderr
+    assert "none in container labelled" in missing.stderr
 
 
 def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
@@ -210,12 +210,12 @@ def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
     [
         (("--gpu-num", "3"), "--gpu-num 3"),
         (("--gpu-num", "-1"), "-1 GPUs"),
-        (("--compute", "x"), "--compute 'x' is no name for a cluster"),
+        (("--compute", "x"), "'x' is not a cluster name"),
         (("--nodes", "0"), "--nodes is 0; expected 1 or more"),
-        (("--experiment-name", "a b"), "--experiment-name 'a b' is no name for an experiment"),
+        (("--experiment-name", "a b"), "'a b' is not an experiment name"),
         (("--weights", "missing.weights"), "missing.weights: no such file"),
         (("--class-path", "missing.txt"), "--class-path missing.txt: no such file"),
-        (("--ds-name", "a-b"), "--ds-name 'a-b' is no name for a datastore"),
+        (("--ds-name", "a-b"), "'a-b' is not a datastore name"),
     ],
 )
 def test_wrong_options_are_told_and_no_job_is_made(
@@ -240,14 +240,14 @@ def test_a_cluster_of_the_users_is_used_as_it_is(stand_in: StandIn, data: Path, 
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--compute", "our-own"),
         *("--vm-size", "Standard_DS3_v2", "--no-watch"),
     )
-    assert "our-own is there with STANDARD_DS12_V2, not Standard_DS3_v2" in refused.stderr
+    assert "our-own exists with STANDARD_DS12_V2, not Standard_DS3_v2" in refused.stderr
     done = lookonce(
         stand_in,
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--compute", "our-own", *QUICK),
         *("--epochs", 1, "--no-watch"),
     )
     assert done.returncode == 0, done.stderr
-    assert "our-own (STANDARD_DS12_V2), which was there" in done.stdout
+    assert "our-own (STANDARD_DS12_V2), existing" in done.stdout
     name = job_of(done.stdout)
     job = stand_in.resources.get(f"jobs/{name}")["properties"]
     assert job["distribution"] is None

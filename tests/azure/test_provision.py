@@ -37,7 +37,7 @@ def az(folder: Path, fails_on: str = "never") -> str:
 def test_prints_lines_for_a_shell(tmp_path: Path):
     done = run(tmp_path, *NAMES, "--max-nodes", "4", "--low-priority")
     assert done.returncode == 0, done.stderr
-    lines, config = done.stdout.split("\n\n# then, as config.json:\n")
+    lines, config = done.stdout.split("\n\n# then, in config.json:\n")
     words = [shlex.split(line) for line in lines.splitlines()]
     assert [line[:3] for line in words] == [
         ["az", "account", "set"],
@@ -68,7 +68,7 @@ def test_apply_runs_them_and_names_the_workspace(tmp_path: Path):
 def test_what_stops_it(tmp_path: Path):
     failed = run(tmp_path, *NAMES, "--apply", path=az(tmp_path, fails_on="group create --name vision"))
     assert failed.returncode == 1
-    assert "az group create --name ended with 3" in failed.stderr
+    assert "az group create --name exited with 3" in failed.stderr
     assert len((tmp_path / "asked").read_text().splitlines()) == 2
     assert not (tmp_path / "config.json").exists()
     (tmp_path / "config.json").write_text("{}")
@@ -83,5 +83,5 @@ def test_what_stops_it(tmp_path: Path):
     ("group", "workspace"), [("vision", "a"), ("vision", "a b"), ("a;b", "cells"), ("", "cells")]
 )
 def test_names_that_azure_refuses(group: str, workspace: str):
-    with pytest.raises(LookonceError, match="is no name"):
+    with pytest.raises(LookonceError, match="is not a"):
         commands(WorkspaceSpec("sub", group, workspace))

@@ -67,14 +67,14 @@ def test_the_command(stand_in: StandIn, name: str, tmp_path: Path):
     file(tmp_path, b"weights", "cars.weights")
     missing = run("register", "cars.weights", "--name", name)
     assert missing.returncode == 1
-    assert "no config.json of a workspace" in missing.stderr
+    assert "no config.json in" in missing.stderr
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
     done = run("register", "cars.weights", "--name", f"{name}.h5", "--alias", "base")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"Registered {name}:1, base"
     assert done.stderr == ""
     got = run("download", f"{name}:base", "--output", "got")
-    assert got.stdout.strip() == f"{name}:1 is got/cars.weights", got.stderr
+    assert got.stdout.strip() == f"{name}:1 downloaded to got/cars.weights", got.stderr
     assert (tmp_path / "got" / "cars.weights").read_bytes() == b"weights"
     assert stand_in.tokens.client_secret not in done.stdout + done.stderr + got.stdout + got.stderr
 

@@ -43,7 +43,7 @@ def upload(stand_in: StandIn, folder: Path, **variables: str) -> str:
     [
         (
             "AuthorizationPermissionMismatch",
-            "the sign-in has no role for this storage; ask its owner for Storage Blob Data Contributor",
+            "this identity has no role for this storage; ask its owner for Storage Blob Data Contributor",
         ),
         ("AuthenticationFailed", "no access; check the key, its expiry, or your role on the account"),
     ],
@@ -66,6 +66,6 @@ def test_an_account_that_is_not_there(stand_in: StandIn, tmp_path: Path):
         no_proxy=name,
     )
     assert line == (
-        f"lookonce: container raw: {name} can't be reached, for its name isn't known; check the name and the "
+        f"lookonce: container raw: {name} is unreachable: its name does not resolve; check the name and the "
         "network."
     )

@@ -75,7 +75,7 @@ def test_a_container_from_first_to_last(
     assert len(capsys.readouterr().out.splitlines()) == 2
     for more in ([], ["--docker"]):
         assert main(["deploy", "local", model, "--service-name", "dogs", *more]) == 1
-        assert "dogs is there already, in Docker" in capsys.readouterr().err
+        assert "dogs already exists, in Docker" in capsys.readouterr().err
     calls = [json.loads(line) for line in (docker / "calls").read_text().splitlines()]
     (run,) = [words for words in calls if words[0] == "run"]
     assert {"--read-only", "--detach", "unless-stopped"} <= set(run)
@@ -102,10 +102,10 @@ def test_a_container_that_dies_is_told_and_taken_away(
     assert deploy(str(broken), "--service-name", "broken") == 1
     said = capsys.readouterr().err
     assert "the container of broken did not become ready" in said
-    assert "broken.onnx" in said.partition("The last lines of its log:")[2]
+    assert "broken.onnx" in said.partition("Last lines of its log:")[2]
     assert not list((docker / "containers").glob("lookonce-*"))
     assert main(["deploy", "logs", "broken"]) == 1
-    assert "Those in Azure: --on azure" in capsys.readouterr().err
+    assert "add --on azure" in capsys.readouterr().err
 
 
 def test_without_an_engine_there_is_one_message(
@@ -116,9 +116,9 @@ def test_without_an_engine_there_is_one_message(
     state = request.getfixturevalue("docker")
     (state / "down").touch()
     assert deploy(model, "--service-name", "dogs") == 1
-    assert "Docker's engine doesn't answer (Cannot connect to the Docker daemon" in capsys.readouterr().err
+    assert "Docker's engine does not respond (Cannot connect to the Docker daemon" in capsys.readouterr().err
     (state / "down").unlink()
     assert deploy(model, "--service-name", "dogs", "--host", "0.0.0.0") == 1
     assert "there is no key. Set WEBSERVICE_KEY" in capsys.readouterr().err
     assert deploy(model, "--service-name", "dogs", "--workers", "2") == 1
-    assert "--workers is for services without --docker" in capsys.readouterr().err
+    assert "--workers works only without --docker" in capsys.readouterr().err

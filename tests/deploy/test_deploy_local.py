@@ -76,7 +76,7 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     assert "Our dogs" in listed
     again = run("local", model, "--service-name", "dogs")
     assert again.returncode == 1
-    assert "runs already" in again.stderr
+    assert "is already running" in again.stderr
     assert score(url, image, "s3cret") == 200
     assert '"event": "ready"' in run("logs", "dogs").stdout
     # The key is in no file.
@@ -97,7 +97,7 @@ def test_a_service_that_dies_comes_back_at_the_same_address(
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     supervisor.children()[0].send_signal(signal.SIGKILL)
     wait_until(lambda: score(url, image) == 200)
-    assert "ended with -9; start 2" in run("logs", "dogs").stdout
+    assert "exited with -9; start 2" in run("logs", "dogs").stdout
     # With its supervisor gone, too, it can be deleted and started anew.
     for process in [supervisor, *supervisor.children(recursive=True)]:
         process.kill()
@@ -110,11 +110,11 @@ def test_a_model_that_cannot_be_served_is_told_and_leaves_nothing(run: Run, tmp_
     broken.write_bytes(b"no model")
     done = run("local", broken, "--service-name", "broken")
     assert done.returncode == 1
-    assert "The last lines of its log" in done.stderr
+    assert "Last lines of its log" in done.stderr
     assert "broken.onnx" in done.stderr
     assert "Traceback" not in done.stderr
     assert "stopped" in run("list").stdout
-    assert "deployed on this machine; there is broken" in run("logs", "other").stderr
+    assert "on this machine; it has broken" in run("logs", "other").stderr
     exposed = run("local", broken, "--service-name", "open-one", "--host", "0.0.0.0")
     assert "there is no key" in exposed.stderr
 
@@ -124,12 +124,12 @@ def test_under_azures_own_server(run: Run, model: Path, shared: Path):
         missing(f"azureml-inference-server-http is not installed in {AZURE_SERVER.parents[1]}")
     image = (shared / "images" / "dog.jpg").read_bytes()
     arguments = ("local", model, "--service-name", "azure-dogs", "--azure-server", AZURE_SERVER)
-    assert "asks for no key" in run(*arguments).stderr
+    assert "requires no key" in run(*arguments).stderr
     url = url_of(run(*arguments, "--insecure"))
     assert score(url, image) == 200
 
 
 @pytest.mark.parametrize("name", ["", "ab", "1abc", "abc-", "a b c", "x" * 33, "ä" * 5])
 def test_names_that_azure_refuses(name: str):
-    with pytest.raises(LookonceError, match="is no service name"):
+    with pytest.raises(LookonceError, match="is not a service name"):
         check_name(name)

@@ -54,7 +54,7 @@ def test_amlignore_keeps_secrets_here(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".env", ""])
 def test_names_that_a_job_would_not_get(tmp_path: Path, name: str):
-    with pytest.raises(LookonceError, match="is no name for a file of a job"):
+    with pytest.raises(LookonceError, match="is not a file name for a job"):
         write_snapshot(tmp_path, {name: Path(__file__)})
 
 
