@@ -1,4 +1,4 @@
-"""`lookonce train --on azure` and `lookonce azure jobs`, as processes, on the stand-in that runs the jobs."""
+"""Test `lookonce train --on azure` and `lookonce azure jobs` as processes; the stand-in runs the jobs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_training_from_images_to_registered_models(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     name = job_of(done.stdout)
-    # The log, as the job wrote it, and what became of the job.
+    # The job's log and states.
     for part in ("20 images", "lookonce-cpu created", "Running", "Stage 2", "epoch   3", "Completed"):
         assert part.lower() in done.stdout.lower(), f"{part}\n{done.stdout}"
     assert "Error" not in done.stdout, done.stdout
@@ -70,7 +70,7 @@ def test_a_training_from_images_to_registered_models(
     assert run["info"]["status"] == "FINISHED"
     logged = {one["key"]: one["value"] for one in run["data"]["metrics"]}
     assert logged["loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)
-    # A cluster that costs nothing while it waits.
+    # The cluster costs nothing while idle.
     cluster = stand_in.resources.get("computes/lookonce-cpu")["properties"]["properties"]
     assert cluster["scaleSettings"]["minNodeCount"] == 0
     assert cluster["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] == "PT15M"
@@ -83,7 +83,7 @@ def test_a_training_from_images_to_registered_models(
     )
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "model.keras").read_bytes() == (out / "model.keras").read_bytes()
-    # Watching an ended job again registers nothing twice.
+    # Watching a finished job again registers nothing twice.
     again = lookonce(stand_in, "azure", "jobs", "watch", name)
     assert again.returncode == 0, again.stderr
     assert f"Registered {experiment}:1, the final model" in again.stdout
@@ -91,7 +91,7 @@ def test_a_training_from_images_to_registered_models(
     assert name[:12] in listed.stdout.replace("\n", ""), listed.stderr
 
 
-def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(stand_in: StandIn, data: Path, experiment: str):
+def test_ctrl_c_leaves_the_job_running_and_cancel_stops_it(stand_in: StandIn, data: Path, experiment: str):
     process = subprocess.Popen(
         words(
             stand_in, "train", data, "--on", "azure", "--experiment-name", experiment, "--epochs", 500, *QUICK
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(stand_in: StandIn, dat
     assert "was canceled" in watched.stdout
 
 
-def test_a_machine_taken_back_goes_on_from_its_last_epoch(
+def test_a_preempted_job_continues_from_its_last_epoch(
     stand_in: StandIn, data: Path, experiment: str, tmp_path: Path
 ):
     process = subprocess.Popen(
@@ -135,14 +135,14 @@ def test_a_machine_taken_back_goes_on_from_its_last_epoch(
         text=True,
     )
     assert process.stdout is not None
-    said: list[str] = []
+    printed: list[str] = []
     preempted = False
     for line in process.stdout:
-        said.append(line)
+        printed.append(line)
         if "epoch   2" in line and not preempted:
-            stand_in.jobs.preempt(job_of("".join(said)))
+            stand_in.jobs.preempt(job_of("".join(printed)))
             preempted = True
-    text = "".join(said)
+    text = "".join(printed)
     assert process.wait(timeout=200) == 0, text
     assert "The machine was preempted" in text
     assert "Resuming after epoch" in text
@@ -152,7 +152,7 @@ def test_a_machine_taken_back_goes_on_from_its_last_epoch(
     assert tier == "LowPriority"
 
 
-def test_a_job_that_fails_says_why_and_registers_nothing(stand_in: StandIn, data: Path, experiment: str):
+def test_a_failed_job_reports_why_and_registers_nothing(stand_in: StandIn, data: Path, experiment: str):
     done = lookonce(
         stand_in,
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--epochs", 2, *QUICK),
@@ -183,7 +183,7 @@ def test_images_in_a_datastore_of_the_users(
     assert done.returncode == 0, done.stderr
     assert f"Datastore {store}: container labelled, newly registered." in done.stdout
     assert stand_in.jobs.wait(job_of(done.stdout)) == "Completed", stand_in.jobs.errors
-    # The account's key went to the service alone.
+    # The account's key is sent to the service only.
     assert stand_in.storage.key not in done.stdout + done.stderr
     missing = lookonce(
         stand_in,
@@ -206,7 +206,7 @@ def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (("--gpu-num", "3"), "--gpu-num 3"),
         (("--gpu-num", "-1"), "-1 GPUs"),
@@ -218,12 +218,12 @@ def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
         (("--ds-name", "a-b"), "'a-b' is not a datastore name"),
     ],
 )
-def test_wrong_options_are_told_and_no_job_is_made(
-    stand_in: StandIn, data: Path, options: tuple[str, ...], told: str
+def test_invalid_options_are_reported_and_no_job_is_created(
+    stand_in: StandIn, data: Path, options: tuple[str, ...], expected: str
 ):
     done = lookonce(stand_in, "train", data, "--on", "azure", *options)
     assert done.returncode in (1, 2)
-    assert told in done.stderr, done.stderr
+    assert expected in done.stderr, done.stderr
     assert not stand_in.requests_to("PUT", "/jobs")
     assert not [one for one in stand_in.requests if one.method == "PUT" and "/jobs/" in one.path]
 
@@ -233,7 +233,7 @@ def test_a_cluster_of_the_users_is_used_as_it_is(stand_in: StandIn, data: Path, 
     client.compute.begin_create_or_update(
         AmlCompute(name="our-own", size="Standard_DS12_v2", min_instances=0, max_instances=2)
     ).result()
-    # The SDK has set it for this process; a user's shell has no such thing.
+    # The SDK has set it in this process; a user's shell does not have it.
     os.environ.pop("AZUREML_CURRENT_CLOUD", None)
     refused = lookonce(
         stand_in,

@@ -1,4 +1,4 @@
-"""`lookonce azure provision`: the lines that it prints, and what it runs with --apply."""
+"""Test `lookonce azure provision`: the commands that it prints, and runs with --apply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str, path: str | None = None) -> subprocess.Co
 
 
 def az(folder: Path, fails_on: str = "never") -> str:
-    """An `az` that writes down what it was asked."""
+    """Install an `az` that records its arguments."""
     tool = folder / "bin" / "az"
     tool.parent.mkdir()
     tool.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\ncase "$*" in *"{fails_on}"*) exit 3;; esac\n')
@@ -51,7 +51,7 @@ def test_prints_lines_for_a_shell(tmp_path: Path):
         "workspace_name": "cells",
     }
     assert not (tmp_path / "config.json").exists()
-    # What the lines name is in the package, and takes what they give.
+    # The template is in the package, and has the parameters that the commands set.
     template = TEMPLATE.read_text()
     for word in words[2][words[2].index("--parameters") + 1 :]:
         assert f"param {word.partition('=')[0]} " in template

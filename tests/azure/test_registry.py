@@ -1,4 +1,4 @@
-"""`lookonce models --on azure`, and the registry behind it, on the stand-in's workspace."""
+"""Test `lookonce models --on azure` and the workspace's registry."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_the_command(stand_in: StandIn, name: str, tmp_path: Path):
     assert stand_in.tokens.client_secret not in done.stdout + done.stderr + got.stdout + got.stderr
 
 
-def test_check_finds_everything_in_order(stand_in: StandIn, tmp_path: Path):
+def test_check_passes(stand_in: StandIn, tmp_path: Path):
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
     env = {**os.environ, **stand_in.environment}
     old = {"AML_PRINCIPAL_PASS": env.pop("AZURE_CLIENT_SECRET"), "STORAGE_CONNECTION_STRING": ""}

@@ -1,4 +1,4 @@
-"""`lookonce deploy local`: a service that outlives its command, comes back when it dies, ends when told."""
+"""Test `lookonce deploy local`: the service outlives its command, is restarted, and stops on request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """`lookonce deploy …` with services of this test's own, all ended after it."""
+    """Run `lookonce deploy …` with a state folder of its own; delete all services afterwards."""
 
     def deploy(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name != "WEBSERVICE_KEY"}
@@ -79,7 +79,7 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     assert "is already running" in again.stderr
     assert score(url, image, "s3cret") == 200
     assert '"event": "ready"' in run("logs", "dogs").stdout
-    # The key is in no file.
+    # No file contains the key.
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     family = [supervisor, *supervisor.children(recursive=True)]
@@ -89,7 +89,7 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     assert "No services" in run("list").stdout
 
 
-def test_a_service_that_dies_comes_back_at_the_same_address(
+def test_a_crashed_service_is_restarted_at_the_same_address(
     run: Run, model: Path, shared: Path, tmp_path: Path
 ):
     image = (shared / "images" / "dog.jpg").read_bytes()
@@ -98,14 +98,14 @@ def test_a_service_that_dies_comes_back_at_the_same_address(
     supervisor.children()[0].send_signal(signal.SIGKILL)
     wait_until(lambda: score(url, image) == 200)
     assert "exited with -9; start 2" in run("logs", "dogs").stdout
-    # With its supervisor gone, too, it can be deleted and started anew.
+    # After a crash of its supervisor it can be deployed again.
     for process in [supervisor, *supervisor.children(recursive=True)]:
         process.kill()
     wait_until(lambda: "stopped" in run("list").stdout)
     url_of(run("local", model, "--service-name", "dogs"))
 
 
-def test_a_model_that_cannot_be_served_is_told_and_leaves_nothing(run: Run, tmp_path: Path):
+def test_a_model_that_cannot_be_served_is_reported_and_leaves_nothing(run: Run, tmp_path: Path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     done = run("local", broken, "--service-name", "broken")

@@ -1,4 +1,4 @@
-"""Endpoints of the stand-in, made by the unmodified SDK: they serve, share traffic, log, fail, and end."""
+"""Test online endpoints with the unmodified SDK: serve, share traffic, log, fail, delete."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def name() -> str:
 
 @pytest.fixture
 def client(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> MLClient:
-    # The SDK writes the key and the deployment of one `invoke` into what every later one begins with.
+    # The SDK keeps the key and deployment of one `invoke` for every later one.
     monkeypatch.setattr(EndpointInvokeFields, "DEFAULT_HEADER", dict(EndpointInvokeFields.DEFAULT_HEADER))
     return stand_in.client()
 
@@ -79,7 +79,7 @@ def endpoint(client: MLClient, name: str) -> ManagedOnlineEndpoint:
 
 
 def scripted(tmp_path: Path, endpoint: str, name: str, **options: object) -> ManagedOnlineDeployment:
-    """A deployment of a text file, whose script answers with the text."""
+    """Return a deployment of a text file, whose script responds with the text."""
     if not INFERENCE_SERVER.exists():
         missing(f"azureml-inference-server-http is not installed in {INFERENCE_SERVER.parents[1]}")
     code = tmp_path / f"code-{name}"
@@ -115,7 +115,7 @@ def set_traffic(client: MLClient, name: str, **traffic: int) -> ManagedOnlineEnd
 
 
 def processes_of(stand_in: StandIn, endpoint: str) -> list[psutil.Process]:
-    """All that runs for an endpoint, from the containers down."""
+    """Return all processes of an endpoint."""
     running = stand_in.deployments.fronts[f"onlineendpoints/{endpoint}"].running.values()
     pids = [container.process.pid for one in running for container in one.containers]
     return [one for pid in pids for one in (psutil.Process(pid), *psutil.Process(pid).children(True))]
@@ -141,8 +141,8 @@ def test_two_scripts_share_the_traffic_until_both_are_deleted(
     assert (chosen.json()["who"], chosen.headers["azureml-model-deployment"]) == ("green", "green")
     file = tmp_path / "request.json"
     file.write_text(json.dumps({"data": [1]}))
-    said = client.online_endpoints.invoke(name, request_file=str(file), deployment_name="green")
-    assert json.loads(said)["sent"] == '{"data": [1]}'
+    printed = client.online_endpoints.invoke(name, request_file=str(file), deployment_name="green")
+    assert json.loads(printed)["sent"] == '{"data": [1]}'
     assert "loaded text of blue" in deployments.get_logs("blue", name, lines=200)
     assert len(deployments.get_logs("blue", name, lines=2).splitlines()) == 3
     with pytest.raises(HttpResponseError, match="has 10% of the endpoint's traffic"):
@@ -202,7 +202,7 @@ def test_a_script_that_fails_says_why_in_its_log(
         client.online_deployments.begin_create_or_update(broken)
     client.online_deployments.begin_delete("broken", name).result()
     client.online_deployments.begin_create_or_update(broken).result()
-    # An update that fails leaves what was there.
+    # A failed update keeps the old container.
     set_traffic(client, name, broken=100)
     broken.environment_variables = {"BREAK": "1"}
     with pytest.raises(HttpResponseError, match="ResourceNotReady"):
@@ -286,7 +286,7 @@ def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
     assert ask(url, token[:-6] + "abcdef").status_code == ask(url, None).status_code == 401
     assert ask(f"{url}?status=415", token).status_code == 415
     assert ask(f"{url}?sleep=2", token).status_code == 504
-    # One that dies comes back, and meanwhile the other answers.
+    # A crashed container is restarted; meanwhile the other responds.
     (container, other) = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers
     family = [psutil.Process(container.process.pid)]
     family += family[0].children(recursive=True)
@@ -312,13 +312,13 @@ def test_what_azure_refuses_is_refused(client: MLClient, endpoint: ManagedOnline
         (client.resource_group_name, client.workspace_name),
     )
     good = {"location": "westeurope", "properties": {"authMode": "Key"}}
-    for wrong, told in (
+    for wrong, expected in (
         ({**good, "properties": {"authMode": "None"}}, "'None' is none of AMLToken, Key, AADToken"),
         ({**good, "properties": {"authMode": "Key", "colour": "red"}}, "could not find member 'colour'"),
         ({"properties": {"authMode": "Key"}}, "location: the field is required"),
         ({**good, "properties": {"authMode": "Key", "scoringUri": "http://a"}}, "scoringUri: is read-only"),
     ):
-        with pytest.raises(HttpResponseError, match=re.escape(told)):
+        with pytest.raises(HttpResponseError, match=re.escape(expected)):
             service.begin_create_or_update(*place, name, wrong)
     for short in ("ab", "1abc", "abc-", "x" * 33):
         with pytest.raises(HttpResponseError, match=r"Endpoint name .* is invalid"):

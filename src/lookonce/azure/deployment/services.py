@@ -92,7 +92,7 @@ def delete(client: MLClient, service: Service, deployment: str | None) -> str:
     parts = batch if service.kind == BATCH else online
     if deployment is None:
         parts.delete_endpoint(client, service.name)
-        with_them = f" and its deployments {', '.join(names)}" if names else ""
+        with_them = f" and deployment{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
         return f"{service.kind} endpoint {service.name}{with_them}"
     parts.delete_deployment(client, service.name, deployment)
     return f"deployment {deployment} of {service.name}"
