@@ -47,7 +47,7 @@ def test_versions_aliases_and_the_file_back(registry: AzureRegistry, name: str, 
     assert path.name == "model.keras"
     assert path.read_bytes() == b"one"
     assert name in [one.name for one in registry.newest()]
-    with pytest.raises(LookonceError, match="is there and is another file"):
+    with pytest.raises(LookonceError, match="exists and is another file"):
         registry.download(find(registry, f"{name}:2"), tmp_path / "got")
     with pytest.raises(LookonceError, match="no model 'nothing-like-it' is registered in workspace"):
         registry.versions("nothing-like-it")

@@ -285,7 +285,7 @@ def test_messages(azurite: Azurite, name: str, folder: Path, tmp_path: Path):
         ({}, ("--container", "Not_A_Name"), "is not a container name"),
         ({"STORAGE_CONTAINER_NAME_RAWDATA": ""}, (), "STORAGE_CONTAINER_NAME_RAWDATA"),
         ({"STORAGE_CONNECTION_STRING": wrong}, ("--container", name), "no access"),
-        ({"STORAGE_CONNECTION_STRING": "nonsense=secret"}, ("--container", name), "can't be read"),
+        ({"STORAGE_CONNECTION_STRING": "nonsense=secret"}, ("--container", name), "is invalid"),
     ):
         done = run(azurite, "upload", folder, *arguments, **env)
         assert done.returncode == 1

@@ -107,7 +107,10 @@ class Places:
         script = place / code["scoringScript"]
         return Command(
             [str(INFERENCE_SERVER), "--entry_script", str(script), "--port", "{port}"],
-            _here({"AZUREML_ENTRY_SCRIPT": code["scoringScript"], **variables}, places),
+            # The deployment's code comes first: in Azure no other lookonce is installed.
+            _here(
+                {"AZUREML_ENTRY_SCRIPT": code["scoringScript"], "PYTHONPATH": str(place), **variables}, places
+            ),
             place,
             _INFERENCE_PORT,
             "/",
