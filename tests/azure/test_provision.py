@@ -29,7 +29,7 @@ def az(folder: Path, fails_on: str = "never") -> str:
     """Install an `az` that records its arguments."""
     tool = folder / "bin" / "az"
     tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked\ncase "$*" in *"{fails_on}"*) exit 3;; esac\n')
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\ncase "$*" in *"{fails_on}"*) exit 3;; esac\n')
     tool.chmod(0o755)
     return f"{tool.parent}:/usr/bin:/bin"
 
@@ -60,8 +60,8 @@ def test_prints_lines_for_a_shell(tmp_path: Path):
 def test_apply_runs_them_and_names_the_workspace(tmp_path: Path):
     done = run(tmp_path, *NAMES, "--apply", path=az(tmp_path))
     assert done.returncode == 0, done.stderr
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert [line.split()[0] for line in asked] == ["account", "group", "deployment"]
+    arguments = (tmp_path / "calls").read_text().splitlines()
+    assert [line.split()[0] for line in arguments] == ["account", "group", "deployment"]
     assert json.loads((tmp_path / "config.json").read_text())["workspace_name"] == "cells"
 
 
@@ -69,7 +69,7 @@ def test_what_stops_it(tmp_path: Path):
     failed = run(tmp_path, *NAMES, "--apply", path=az(tmp_path, fails_on="group create --name vision"))
     assert failed.returncode == 1
     assert "az group create --name exited with 3" in failed.stderr
-    assert len((tmp_path / "asked").read_text().splitlines()) == 2
+    assert len((tmp_path / "calls").read_text().splitlines()) == 2
     assert not (tmp_path / "config.json").exists()
     (tmp_path / "config.json").write_text("{}")
     other = run(tmp_path, *NAMES, "--apply", path=f"{tmp_path}/bin")

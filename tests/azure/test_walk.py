@@ -138,10 +138,10 @@ def check_secrets(walk: Walk, stand_in: StandIn, keys: set[str]) -> None:
     for container in stand_in.storage.containers():
         for blob in stand_in.storage.names(container, ""):
             places[f"{container}/{blob}"] = stand_in.storage.read(container, blob)
-    for number, asked in enumerate(stand_in.requests):
+    for number, request in enumerate(stand_in.requests):
         # The key is registered with the datastore, and sent nowhere else.
-        if "/datastores/" not in asked.path and "/oauth2/" not in asked.path:
-            places[f"request {number} {asked.path}"] = asked.sent
+        if "/datastores/" not in request.path and "/oauth2/" not in request.path:
+            places[f"request {number} {request.path}"] = request.sent
     for place, content in places.items():
         for secret in secrets:
             assert secret.encode() not in content, f"a secret is in {place}"

@@ -94,11 +94,11 @@ class Group:
             },
         }
 
-    def _port(self, asked: int) -> int:
+    def _port(self, requested: int) -> int:
         for container in self.containers.values():
-            if container.command.inside == asked:
+            if container.command.inside == requested:
                 return container.port
-        return asked
+        return requested
 
     def _command(self, one: Resource) -> Command:
         image, properties = self._images[one["name"]], one["properties"]
@@ -176,8 +176,8 @@ def _complaints(name: str, body: Resource) -> Iterator[tuple[str, str]]:
         if not _NAME.fullmatch(one["name"]):
             yield "InvalidContainerName", f"The container name '{one['name']}' must match {_NAME.pattern}."
         for what, most in _MOST.items():
-            asked = one["properties"]["resources"]["requests"][what]
-            if not 0 < asked <= most:
+            requested = one["properties"]["resources"]["requests"][what]
+            if not 0 < requested <= most:
                 text = f"The {what} of the container '{one['name']}' must be above 0 and at most {most}."
                 yield "InvalidResourceRequest", text
         open_ports |= {port["port"] for port in one["properties"].get("ports") or []}

@@ -76,7 +76,7 @@ class Front:
         if container is None:
             return Answer(429, b"", {"Content-Type": "text/plain", _REASON: "too_many_pending_request"})
         try:
-            answer = self._ask(running, container, below, request)
+            answer = self._forward(running, container, below, request)
         finally:
             running.leave()
         return Answer(answer.status, answer.content, {**answer.headers, _CHOICE: running.name})
@@ -92,7 +92,7 @@ class Front:
             self._credit[name] -= sum(shares.values())
             return name
 
-    def _ask(self, running: Running, container: Container, below: str, request: Request) -> Answer:
+    def _forward(self, running: Running, container: Container, below: str, request: Request) -> Answer:
         managed = running.kind == "Managed"
         if not container.alive:
             threading.Thread(target=container.restart, args=(running.seconds,), daemon=True).start()

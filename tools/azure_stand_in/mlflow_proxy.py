@@ -65,8 +65,8 @@ class MlflowProxy:
             return self._begun(name, experiment)
 
     def _begun(self, name: str, experiment: str) -> str:
-        asked = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + experiment
-        status, found = self._json("GET", asked)
+        path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + experiment
+        status, found = self._json("GET", path)
         if status == 200:
             number = found["experiment"]["experiment_id"]
         else:

@@ -1,8 +1,8 @@
 """A proxy that resolves names ending in `.localhost` to this machine.
 
 Azure's SDK builds a storage account's address from its name, `https://ACCOUNT.blob.SUFFIX`, and the
-C library of many systems doesn't resolve `*.localhost`. Every HTTP client that reads HTTPS_PROXY asks
-this one for a tunnel instead; TLS goes through it end to end. An unknown name is refused and
+C library of many systems doesn't resolve `*.localhost`. Every HTTP client that reads HTTPS_PROXY requests
+a tunnel from this one instead; TLS goes through it end to end. An unknown name is refused and
 recorded: tests reach nothing outside.
 """
 

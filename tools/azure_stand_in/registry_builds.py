@@ -50,18 +50,18 @@ class Registry:
         found = self._below.match(request.path.rstrip("/"))
         if found is None:
             return None
-        asked = (request.method, found[1] or "")
-        if asked == ("GET", ""):
+        route = (request.method, found[1] or "")
+        if route == ("GET", ""):
             return Answer(content=self.description())
-        if asked == ("POST", "listCredentials"):
+        if route == ("POST", "listCredentials"):
             return Answer(content=self._credentials())
-        if asked == ("POST", "listBuildSourceUploadUrl"):
+        if route == ("POST", "listBuildSourceUploadUrl"):
             return Answer(content=self._upload_place())
-        if asked == ("POST", "scheduleRun"):
+        if route == ("POST", "scheduleRun"):
             return Answer(content=self._schedule(request.json()))
-        if asked == ("GET", "runs"):
+        if route == ("GET", "runs"):
             return Answer(content={"value": [self._described(name) for name in reversed(list(self._runs))]})
-        _, _, rest = asked[1].partition("runs/")
+        _, _, rest = route[1].partition("runs/")
         name, _, action = rest.partition("/")
         if name in self._runs and (request.method, action) == ("GET", ""):
             return Answer(content=self._described(name))

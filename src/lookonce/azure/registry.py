@@ -89,7 +89,7 @@ class AzureRegistry:
         """Download a version's file and verify its digest; return its path. Raises LookonceError."""
         digest = version.tags.get("sha256")
         with tempfile.TemporaryDirectory(prefix="lookonce-") as place:
-            self._ask(
+            self._call(
                 lambda: self._client.models.download(version.name, version.version, download_path=place)
             )
             files = [path for path in Path(place).rglob("*") if path.is_file()]
@@ -130,7 +130,7 @@ class AzureRegistry:
         version.
         """
         try:
-            return self._ask(lambda: str(self._client.models.create_or_update(model).version))
+            return self._call(lambda: str(self._client.models.create_or_update(model).version))
         except LookonceError as error:
             try:
                 existing = self._existing(model, keys)
@@ -173,9 +173,9 @@ class AzureRegistry:
             model.tags = dict(tags)
             return self._client.models.create_or_update(model)
 
-        self._ask(change)
+        self._call(change)
 
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
+    def _call(self, request: Callable[[], Answer]) -> Answer:
         """Send a request for something that must exist."""
         try:
             return call(self._client, request)

@@ -111,17 +111,17 @@ def test_an_image_is_built_from_a_context_and_limits_its_requests(
     assert url.endswith("/answer")
     keys = {"Authorization": f"Bearer {client.online_endpoints.get_keys(name).primary_key}"}
 
-    def ask(query: str = "") -> httpx.Response:
+    def request(query: str = "") -> httpx.Response:
         return httpx.post(f"{url}{query}", headers=keys, timeout=PATIENCE_SECONDS)
 
-    text, mode, seen = ask().text.split()
+    text, mode, seen = request().text.split()
     assert (text, seen) == ("hello", "Bearer")
     assert Path(mode).is_dir()
     # Services may or may not get the Authorization header: test both.
     stand_in.deployments.fronts[f"onlineendpoints/{name}"].authorization = False
-    assert ask().text.endswith("nothing")
+    assert request().text.endswith("nothing")
     with ThreadPoolExecutor(5) as crowd:
-        statuses = sorted(one.status_code for one in crowd.map(ask, ["?sleep=1"] * 5))
+        statuses = sorted(one.status_code for one in crowd.map(request, ["?sleep=1"] * 5))
     assert statuses == [200, 200, 429, 429, 429]
     running = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["built"]
     process = psutil.Process(running.containers[0].process.pid)
@@ -169,10 +169,10 @@ def test_an_endpoint_with_entras_tokens(client: MLClient):
     made = client.online_endpoints.begin_create_or_update(wanted).result()
     token = client.online_endpoints.get_keys(made.name).access_token
 
-    def ask(token: str) -> int:
+    def request(token: str) -> int:
         return httpx.post(made.scoring_uri, headers={"Authorization": f"Bearer {token}"}).status_code
 
-    assert (ask(token), ask("wrong")) == (404, 401)
+    assert (request(token), request("wrong")) == (404, 401)
     client.online_endpoints.begin_delete(made.name).result()
 
 

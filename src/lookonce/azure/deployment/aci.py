@@ -60,7 +60,7 @@ def deploy(
     """Build, start and smoke-test the container, store its key; return the scoring URI.
 
     Raises LookonceError after deleting what was created. With `must_keep` it also fails where the workspace
-    cannot store the key, because nobody else has it.
+    cannot store the key, because it would be lost.
     """
     image, stages.left = "", ""
     try:
