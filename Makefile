@@ -32,7 +32,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-azure-stand-in: $(VENV)/.installed-test $(SERVERS)
+azure-stand-in: $(addprefix $(VENV)/.installed-,test azure-server azurite)
 	$(BIN)/python tools/azure_stand_in azure-stand-in
 
 $(VENV)/.made:

@@ -1,4 +1,4 @@
-"""Machines that `lookonce train` refuses to rent or to use."""
+"""`lookonce train` refuses more GPUs and machines than it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lookonce deploy batch`, and `lookonce score FOLDER --service NAME`, on the stand-in's clusters."""
+"""Test `lookonce deploy batch` and `lookonce score FOLDER --service NAME` on the stand-in's clusters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def service(stand_in: StandIn, desk: Desk) -> Iterator[str]:
 
 @pytest.fixture
 def photos(desk: Desk, shared: Path) -> Path:
-    """Two images of one name in two folders, one that is none, and a file that nobody asked about."""
+    """Two images of one name in two folders, a broken image, and a file that is no image."""
     folder = desk.folder / "photos"
     (folder / "more").mkdir(parents=True)
     shutil.copy(shared / "images" / "dog.jpg", folder / "a.jpg")
@@ -56,10 +56,10 @@ def test_a_folder_is_scored_by_a_job(
         return desk.lookonce("deploy", "batch", *words)
 
     first = deploy("--image", "dog.jpg", "--conf", "0.4", "--smoke-test")
-    assert first.code == 0, first.said
-    assert "tried here: 4 objects in dog.jpg" in first.out
+    assert first.code == 0, first.printed
+    assert "works on this machine: 4 objects in dog.jpg" in first.out
     assert "blue works: 4 objects in dog.jpg" in first.out
-    assert f"Ask it: lookonce score photos/ --service {service}" in first.out
+    assert f"Try it: lookonce score photos/ --service {service}" in first.out
 
     found = desk.lookonce("score", "photos", "photos/more", "--service", service, "--json", "-")
     assert found.code == 1
@@ -81,33 +81,33 @@ def test_a_folder_is_scored_by_a_job(
     again = desk.lookonce(
         "score", "photos", "photos/more", "--service", service, "--job", job, "--output", "drawn"
     )
-    assert again.code == 0, again.said
+    assert again.code == 0, again.printed
     assert (desk.folder / "drawn" / "more" / "a.jpg").exists()
-    for words, told in (
+    for words, expected in (
         (["--conf", "0.5"], "thresholds from lookonce deploy batch"),
         (["--bench"], "--bench measures"),
     ):
         refused = desk.lookonce("score", "photos", "--service", service, *words)
         assert refused.code == 1
-        assert told in refused.err
+        assert expected in refused.err
 
     second = deploy()
-    assert second.code == 0, second.said
+    assert second.code == 0, second.printed
     assert "jobs go to green" in second.out
     assert "old deployment blue deleted" in second.out
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
     (words,) = [line.split() for line in listed.splitlines() if line.split()[0] == service]
     assert words[1:6] == ["batch", "Succeeded", "green", "(default):", f"{service}:1"]
     logs = desk.lookonce("deploy", "logs", service, "--on", "azure", "--lines", "3")
-    assert "3 of 3 files" in logs.out, logs.said
+    assert "3 of 3 files" in logs.out, logs.printed
     ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
-    assert f"batch endpoint {service} with green is deleted" in ended.out
+    assert f"batch endpoint {service} and deployment green deleted" in ended.out
 
 
 def test_a_job_that_fails_shows_its_log(
     stand_in: StandIn, desk: Desk, service: str, cluster: str, monkeypatch: pytest.MonkeyPatch
 ):
-    # What the service's own driver needs is forgotten.
+    # Leave out the packages of the service's driver.
     monkeypatch.setattr("lookonce.azure.environments._DRIVER", ())
     words = ("model.onnx", "--service-name", service, "--compute", cluster)
     failed = desk.lookonce("deploy", "batch", *words, "--smoke-test")
@@ -126,7 +126,7 @@ def test_rows_are_read_as_the_service_may_write_them(tmp_path: Path):
     file.write_text(f"{text}\n\n{quoted}\r\n")
     assert batch_jobs._rows(file) == [row, row]
     file.write_text("Traceback (most recent call last):\n")
-    with pytest.raises(LookonceError, match="has a line that is no answer: 'Traceback"):
+    with pytest.raises(LookonceError, match="invalid line: 'Traceback"):
         batch_jobs._rows(file)
     images = dict.fromkeys(["a b.jpg", "more/a b.jpg"], tmp_path)
     assert batch_jobs._named(row["filename"], images) == "more/a b.jpg"
@@ -135,17 +135,17 @@ def test_rows_are_read_as_the_service_may_write_them(tmp_path: Path):
 
 
 def test_what_is_refused(stand_in: StandIn, desk: Desk, service: str, cluster: str):
-    for words, told in (
+    for words, expected in (
         (
             ["--compute", "nowhere"],
-            "no compute 'nowhere' in workspace lookonce; of the kind amlcompute there is",
+            "no compute 'nowhere' in workspace lookonce; of kind amlcompute",
         ),
         (["--compute", cluster, "--conf", "2"], "--conf is 2.0"),
         (["--compute", cluster, "--mini-batch", "0"], "--mini-batch is 0"),
     ):
         wrong = desk.lookonce("deploy", "batch", "model.onnx", "--service-name", service, *words)
         assert wrong.code == 1
-        assert told in wrong.err
+        assert expected in wrong.err
     stand_in.faults.forbid(method="PUT", ending="/deployments/blue")
     failed = desk.lookonce("deploy", "batch", "model.onnx", "--service-name", service, "--compute", cluster)
     assert "403 AuthorizationFailed" in failed.err

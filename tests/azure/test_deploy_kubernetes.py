@@ -1,4 +1,4 @@
-"""`lookonce deploy kubernetes`: the same as online, on a cluster that is attached to the workspace."""
+"""Test `lookonce deploy kubernetes`: online endpoints on a cluster attached to the workspace."""
 
 from __future__ import annotations
 
@@ -33,30 +33,28 @@ def test_two_versions_on_a_cluster(stand_in: StandIn, desk: Desk, cluster: str):
 
     missing = deploy("--compute", "no-such-cluster")
     assert missing.code == 1
-    assert (
-        "no compute 'no-such-cluster' in workspace lookonce; of the kind kubernetes there is" in missing.err
-    )
+    assert "no compute 'no-such-cluster' in workspace lookonce; of kind kubernetes" in missing.err
     assert cluster in missing.err
     assert stand_in.requests_to("PUT", f"models/{service}/versions/1") == []
     first = deploy("--compute", cluster, "--image", "dog.jpg")
-    assert first.code == 0, first.said
+    assert first.code == 0, first.printed
     assert "blue works: 5 objects in dog.jpg" in first.out
-    # Of the cluster's machines; a managed endpoint's sizes mean nothing there.
+    # The sizes of managed endpoints mean nothing on a cluster.
     sent = stand_in.resources.get(f"onlineEndpoints/{service}/deployments/blue")["properties"]
     assert sent["endpointComputeType"] == "Kubernetes"
     assert not sent.get("instanceType") or not sent["instanceType"].startswith("Standard_")
     second = deploy("--compute", cluster, "--container")
-    assert second.code == 0, second.said
+    assert second.code == 0, second.printed
     assert "old deployment blue deleted" in second.out
     assert desk.lookonce("score", "dog.jpg", "--service", service).code == 0
     as_managed = desk.lookonce("deploy", "online", "model.onnx", "--service-name", service)
     assert as_managed.code == 1
-    assert f"{service} is there already as a Kubernetes endpoint" in as_managed.err
+    assert f"{service} exists as a Kubernetes endpoint" in as_managed.err
     listed = desk.lookonce("deploy", "list", "--on", "azure").out
     assert [service, "kubernetes", "Succeeded"] in [line.split()[:3] for line in listed.splitlines()]
     failed = deploy("--compute", cluster, "--container", "images.azurecr.localhost/lookonce:1")
     assert "the log of blue:\n  lookonce: --host 0.0.0.0" in failed.err
     assert "green is in use as before" in failed.err
     ended = desk.lookonce("deploy", "delete", service, "--on", "azure")
-    assert f"kubernetes endpoint {service} with green is deleted" in ended.out
+    assert f"kubernetes endpoint {service} and deployment green deleted" in ended.out
     assert f"onlineEndpoints/{service}" not in stand_in.resources

@@ -1,4 +1,4 @@
-"""The entry script under Azure ML's own inference server, run as a process, answers as the service does."""
+"""Test the entry script in Azure's inference server, run as a process: it responds like `lookonce serve`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from serving_process import fastest
 from waiting import PATIENCE_SECONDS, wait_until
 
 ENTRY = Path(azure_package).with_name("score_script.py")
-# It wants other versions than everything else here, and has an environment of its own (see the Makefile).
+# It needs other package versions, and has a virtual environment of its own (see the Makefile).
 SERVER = Path(sys.prefix) / "azure-server" / "bin" / "azmlinfsrv"
 JSON = {"Content-Type": "application/json"}
 
 
 class AzureServer:
-    """A running azmlinfsrv: `url`, and what it said in `log`."""
+    """A running azmlinfsrv at `url`, with its output in `log`."""
 
     def __init__(self, folder: Path, model_folder: Path, wait: bool = True, **env: str) -> None:
         if not SERVER.exists():
             missing(f"azureml-inference-server-http is not installed in {SERVER.parents[1]}")
-        # As a deployment has it: the script alone, and nothing of the repository in sight.
+        # As in a deployment: the script alone, without the repository.
         entry = folder / "code" / "score.py"
         entry.parent.mkdir(parents=True)
         shutil.copy(ENTRY, entry)
@@ -82,7 +82,7 @@ class AzureServer:
 
 @pytest.fixture(scope="module")
 def model_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As Azure mounts a registered model: its version's folder, and the file somewhere below."""
+    """Return a model folder as Azure mounts it: a version's folder, with the file somewhere below."""
     folder = tmp_path_factory.mktemp("registered") / "dogs" / "1"
     cfg, _, weights, _, classes = fastest(shared)
     export_onnx(cfg, folder / "outputs" / "model.onnx", weights=weights, classes=classes)
@@ -162,17 +162,15 @@ def test_query_parameters(server: AzureServer, images: list[bytes]):
         (b"no form", "multipart/form-data; boundary=x", 400),
     ],
 )
-def test_what_is_wrong_has_its_own_status_and_a_message(
-    server: AzureServer, content: bytes, kind: str, status: int
-):
+def test_each_error_has_a_status_and_a_message(server: AzureServer, content: bytes, kind: str, status: int):
     reply = server.post(content=content, headers={"Content-Type": kind})
     assert reply.status_code == status
     assert reply.json()["error"]
-    # Azure counts such answers as the model's failures.
+    # Azure counts these responses as failures of the model.
     assert reply.headers["x-ms-run-function-failed"] == "False"
 
 
-def test_only_post_is_answered(server: AzureServer):
+def test_only_post_is_allowed(server: AzureServer):
     reply = httpx.get(f"{server.url}/score")
     assert reply.status_code == 405
     assert reply.headers["allow"] == "POST"
@@ -189,7 +187,7 @@ def test_a_body_beyond_the_limit_is_refused(server: AzureServer):
         assert reply.status_code == 413
 
 
-def test_lookonces_own_client_is_answered(
+def test_the_scoring_client_works(
     server: AzureServer, shared: Path, expected, capsys: pytest.CaptureFixture[str]
 ):
     from lookonce.cli.main import main
@@ -209,7 +207,7 @@ def test_a_preloaded_server_answers_from_every_worker(
             assert reply.json() == [expected("dog.jpg", "image_0")]
 
 
-def test_a_folder_without_a_model_ends_the_server_with_the_reason(tmp_path: Path):
+def test_a_folder_without_a_model_stops_the_server_with_the_reason(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with AzureServer(tmp_path, tmp_path / "empty", wait=False) as server:
         assert server.process.wait(PATIENCE_SECONDS) != 0

@@ -1,4 +1,4 @@
-"""Azure's refusals through the SDK, each in one line with its fix; what commands print is made of these."""
+"""Test that `explain` turns Azure's errors into one line with the fix."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def test_no_cores_for_a_cluster(stand_in: StandIn, client: MLClient):
     wanted = AmlCompute(name="no-cores", size="Standard_DS3_v2", max_instances=1)
     assert explained(lambda: client.compute.begin_create_or_update(wanted).result()) == (
         "Azure answered ClusterMinNodesExceedCoreQuota: The subscription has a total vCPU quota of 0, and "
-        "one node of the cluster takes 4 vCPUs; choose a smaller machine size or fewer machines, or ask for "
+        "one node of the cluster takes 4 vCPUs; choose a smaller machine size or fewer machines, or request "
         "more in the Azure portal, under Quotas > Machine Learning"
     )
-    # As with Azure, what could not be made is there, and must be deleted.
+    # As in Azure, the failed cluster exists and must be deleted.
     assert client.compute.get("no-cores").provisioning_state == "Failed"
     client.compute.begin_delete("no-cores").result()
 
@@ -97,22 +97,22 @@ def test_deployments_that_fail(stand_in: StandIn, client: MLClient, name: str, t
     assert deploy("blue") == (
         "Azure answered 400 InferencingClientCallFailed: Not enough quota available for Standard_DS3_v2 in "
         "SubscriptionId 00000000-1111-2222-3333-444444444444. Current usage/limit: 0/0. Additional needed: "
-        "8; choose a smaller machine size or fewer machines, or ask for more in the Azure portal, under "
+        "8; choose a smaller machine size or fewer machines, or request more in the Azure portal, under "
         "Quotas > Machine Learning"
     )
     assert f"onlineEndpoints/{name}/deployments/blue" not in stand_in.resources
     stand_in.faults.clear()
     stand_in.faults.image_build_failure("no such package")
     assert deploy("green") == (
-        "Azure answered ImageBuildFailure: the environment's image can't be built; the log is in the "
+        "Azure answered ImageBuildFailure: the environment's image failed to build; the log is in the "
         "workspace's storage, at /azureml/ImageLogs/green/build.log"
     )
     assert stand_in.storage.read("azureml", "ImageLogs/green/build.log") == b"no such package"
     stand_in.faults.clear()
     assert deploy("red") == (
         "Azure answered ResourceNotReady: User container has crashed or terminated: it exited with code 3; "
-        "the container's log says why (lookonce deploy logs), and lookonce deploy local runs the same on "
-        "this machine"
+        "read the container's log (lookonce deploy logs), or run the same model on this machine (lookonce "
+        "deploy local)"
     )
 
 
@@ -128,7 +128,7 @@ def test_a_job_whose_image_can_not_be_built(stand_in: StandIn, client: MLClient,
     assert log.read_text() == "ERROR: no such package\n"
 
 
-def test_a_version_that_is_there(client: MLClient, name: str, tmp_path: Path):
+def test_an_existing_version_is_immutable(client: MLClient, name: str, tmp_path: Path):
     def register(content: bytes) -> Any:
         (tmp_path / "model.onnx").write_bytes(content)
         path = str(tmp_path / "model.onnx")
@@ -138,7 +138,7 @@ def test_a_version_that_is_there(client: MLClient, name: str, tmp_path: Path):
 
     assert register(b"one") == "7"
     assert explained(lambda: register(b"two")) == (
-        "Azure answered 409 ImmutablePropertyChanged: this name and version are there with other content; "
+        "Azure answered 409 ImmutablePropertyChanged: this name and version exist with other content; "
         "choose another name or version"
     )
 
@@ -152,7 +152,7 @@ def test_long_operations_outlive_their_token(stand_in: StandIn, client: MLClient
     assert stand_in.tokens.given > before + 1
 
 
-def test_an_hour_to_wait_is_not_waited(
+def test_a_retry_after_of_an_hour_is_bounded(
     stand_in: StandIn, client: MLClient, monkeypatch: pytest.MonkeyPatch, name: str
 ):
     monkeypatch.setattr(retry, "_LONGEST_SECONDS", 0.2)
@@ -164,12 +164,12 @@ def test_an_hour_to_wait_is_not_waited(
 
 
 @pytest.mark.parametrize("times", [5, 1000])
-def test_an_answer_that_is_lost_makes_no_second_version(
+def test_a_lost_response_creates_no_second_version(
     stand_in: StandIn, client: MLClient, name: str, tmp_path: Path, monkeypatch: Any, times: int
 ):
     monkeypatch.setattr(RetryPolicy, "sleep", lambda *_, **__: None)
     (tmp_path / "cars.weights").write_bytes(os.urandom(100))
-    # The SDK asks four times; the next attempt is ours.
+    # The SDK tries four times; the next attempt is ours.
     stand_in.faults.lose_answers(times, method="PUT", ending="/versions/1")
     done = AzureRegistry(client).register(tmp_path / "cars.weights", name, {}, None)
     assert done.version == "1"
@@ -181,7 +181,7 @@ def test_an_answer_that_is_lost_makes_no_second_version(
 def test_uploads_that_break_off(
     stand_in: StandIn, client: MLClient, name: str, tmp_path: Path, monkeypatch: Any, times: int
 ):
-    # The SDK's own wait is 15 seconds and more.
+    # The SDK itself waits for 15 seconds and more.
     monkeypatch.setattr(StorageRetryPolicy, "sleep", lambda *_: None)
     (tmp_path / "cars.weights").write_bytes(os.urandom(100_000))
     stand_in.faults.drop_uploads(times, 50_000)
@@ -191,34 +191,34 @@ def test_uploads_that_break_off(
         return
     with pytest.raises(LookonceError) as caught:
         registry.register(tmp_path / "cars.weights", name, {}, None)
-    # The last of the attempts may end before the connection stands, on a busy machine.
-    broken = "the connection to the service broke; check the network, then run the command again"
-    absent = r"the service can't be reached \(.*\); check the network and the address"
+    # On a busy machine the last attempt may end before the connection is established.
+    broken = "the connection to the service was lost; check the network, then run the command again"
+    absent = r"the service is unreachable \(.*\); check the network and the address"
     assert re.fullmatch(
-        rf"workspace lookonce: ({broken}|{absent})\. No version of {name} was made\.", str(caught.value)
+        rf"workspace lookonce: ({broken}|{absent})\. No version of {name} was created\.", str(caught.value)
     )
     assert f"models/{name}" not in stand_in.resources
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "printed"),
     [
         (
             "https://127.0.0.1:9",
-            "127.0.0.1 can't be reached, for nobody listens there; check the address and the network",
+            "127.0.0.1 is unreachable: connection refused; check the address and the network",
         ),
         (
             "https://management.invalid",
-            "management.invalid can't be reached, for its name isn't known; check the name and the network",
+            "management.invalid is unreachable: its name does not resolve; check the name and the network",
         ),
         (
             "https://management.beyond-the-proxy",
-            "the service can't be reached, for the proxy doesn't lead there; check HTTPS_PROXY and NO_PROXY",
+            "the service is unreachable through the proxy; check HTTPS_PROXY and NO_PROXY",
         ),
     ],
 )
-def test_a_service_that_can_not_be_reached(
-    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+def test_an_unreachable_service(
+    stand_in: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, printed: str
 ):
     cloud = json.loads(Path(stand_in.environment["LOOKONCE_AZURE_CLOUD"]).read_text())
     moved = {**cloud, "name": f"{cloud['name']}{len(address)}", "resource_manager": address}
@@ -227,11 +227,11 @@ def test_a_service_that_can_not_be_reached(
     for variable in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(variable, "127.0.0.1,.invalid")
     client = open_workspace(find_config(stand_in.config))
-    assert explained(lambda: client.compute.get("any")) == said
+    assert explained(lambda: client.compute.get("any")) == printed
 
 
 def test_the_sign_in_service_is_down(stand_in: StandIn, client: MLClient):
     stand_in.faults.unavailable(1000, 0.1, ending="/oauth2/v2.0/token")
     assert explained(lambda: client.compute.get("any")) == (
-        "the sign-in service answered 503; it is busy or down, try again later"
+        "the sign-in service returned 503: it is busy or down; try again later"
     )

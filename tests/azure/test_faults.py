@@ -1,4 +1,4 @@
-"""What a user sees when Azure doesn't do what was asked, and that nothing is left half-done."""
+"""Test what `lookonce models` and `azure check` print for faults, and that nothing is left half done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def name() -> str:
 
 @pytest.fixture
 def run(stand_in: StandIn, tmp_path: Path) -> Run:
-    """`lookonce`, in a folder with the workspace's config.json and a model's file of its own content."""
+    """Run `lookonce` in a folder with the workspace's config.json and a model file with unique content."""
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
     (tmp_path / "cars.weights").write_bytes(os.urandom(100_000))
 
@@ -39,10 +39,10 @@ def run(stand_in: StandIn, tmp_path: Path) -> Run:
             check=False,
             timeout=120,
         )
-        said = done.stdout + done.stderr
-        assert "Traceback" not in said, said
+        printed = done.stdout + done.stderr
+        assert "Traceback" not in printed, printed
         for secret in (stand_in.tokens.client_secret, stand_in.storage.key, "eyJ", "sig="):
-            assert secret not in said
+            assert secret not in printed
         return done
 
     return started
@@ -53,13 +53,13 @@ def register(run: Run, name: str, *more: str, **variables: str) -> subprocess.Co
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a refused command says."""
+    """Return the one line that a failed command prints."""
     assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     return line.removeprefix("lookonce: ")
 
 
-def test_throttling_is_waited_out(stand_in: StandIn, run: Run, name: str):
+def test_throttling_is_retried(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.throttle(3, 0.2)
     stand_in.faults.throttle(2, 0.2, method="PUT")
     done = register(run, name)
@@ -80,7 +80,7 @@ def test_a_service_that_is_down(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.unavailable(1000, 0.1, method="PUT")
     assert refused(register(run, name)) == (
         "workspace lookonce: Azure answered 503 ServiceUnavailable: the service is busy; try again later, or "
-        f"with fewer at once. No version of {name} was made."
+        f"with fewer at once. No version of {name} was created."
     )
     stand_in.faults.clear()
     assert register(run, name).stdout == f"Registered {name}:1\n"
@@ -97,10 +97,10 @@ def test_a_slow_upload_arrives(stand_in: StandIn, run: Run, name: str, tmp_path:
 def test_no_permission_to_write(stand_in: StandIn, run: Run, name: str):
     stand_in.faults.forbid(method="PUT")
     assert refused(register(run, name)) == (
-        "workspace lookonce: Azure answered 403 AuthorizationFailed: the sign-in may not do "
+        "workspace lookonce: Azure answered 403 AuthorizationFailed: this identity may not do "
         "MachineLearningServices/workspaces/models/versions/write; ask the workspace's owner for the role "
-        "AzureML Data Scientist (for clusters also AzureML Compute Operator), which holds some minutes "
-        f"later. No version of {name} was made."
+        "AzureML Data Scientist (for clusters also AzureML Compute Operator); it takes effect after "
+        f"some minutes. No version of {name} was created."
     )
 
 
@@ -109,10 +109,10 @@ def test_an_alias_that_can_not_be_moved(stand_in: StandIn, run: Run, name: str, 
     (tmp_path / "cars.weights").write_bytes(b"better")
     stand_in.faults.forbid(1, method="PUT", ending="/versions/1")
     assert refused(register(run, name, "--alias", "champion")).endswith(
-        f"{name}:2 is registered, but the alias champion is not moved to it; the same command again moves it."
+        f"{name}:2 is registered, but the alias champion was not moved to it. Run the same command again."
     )
     done = run("models", "download", f"{name}:champion", "--output", "got", "--on", "azure")
-    assert done.stdout.startswith(f"{name}:2 is ")
+    assert done.stdout.startswith(f"{name}:2 downloaded to ")
     assert register(run, name, "--alias", "champion").stdout == f"Registered {name}:2, champion\n"
     (shown,) = re.findall(r"^\S+ +\(champion\)", run("models", "show", name, "--on", "azure").stdout, re.M)
     assert shown.startswith(f"{name}:2")
@@ -121,13 +121,13 @@ def test_an_alias_that_can_not_be_moved(stand_in: StandIn, run: Run, name: str, 
 def test_a_download_that_is_refused_leaves_no_file(stand_in: StandIn, run: Run, name: str, tmp_path: Path):
     register(run, name)
     stand_in.faults.forbid(method="POST")
-    said = refused(run("models", "download", name, "--output", "got", "--on", "azure"))
-    assert "may not do MachineLearningServices/workspaces/datastores/listSecrets/action" in said
+    printed = refused(run("models", "download", name, "--output", "got", "--on", "azure"))
+    assert "may not do MachineLearningServices/workspaces/datastores/listSecrets/action" in printed
     assert not list((tmp_path / "got").glob("*"))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "printed"),
     [
         (
             "workspace_name",
@@ -144,10 +144,10 @@ def test_a_download_that_is_refused_leaves_no_file(stand_in: StandIn, run: Run, 
         ),
     ],
 )
-def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key: str, value: str, said: str):
+def test_a_missing_workspace(run: Run, name: str, tmp_path: Path, key: str, value: str, printed: str):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
-    fix = f"{said}; check config.json, and that the sign-in is for its tenant"
+    fix = f"{printed}; check config.json, and that you are signed in to its tenant"
     workspace = value if key == "workspace_name" else "lookonce"
     assert refused(register(run, name)).startswith(f"workspace {workspace}: Azure answered {fix}.")
     checked = run("azure", "check")
@@ -156,7 +156,7 @@ def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key:
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "printed"),
     [
         (
             {"AZURE_CLIENT_SECRET": "not-the-secret"},
@@ -174,25 +174,25 @@ def test_a_workspace_that_is_not_there(run: Run, name: str, tmp_path: Path, key:
         ),
         (
             {"REQUESTS_CA_BUNDLE": ""},
-            "signing in failed: the certificate isn't trusted; behind a proxy that opens TLS, name its "
-            "authority's file in REQUESTS_CA_BUNDLE",
+            "signing in failed: the certificate is not trusted; behind a proxy that intercepts TLS, set "
+            "REQUESTS_CA_BUNDLE to its authority's file",
         ),
     ],
 )
-def test_signing_in_fails(run: Run, name: str, variables: dict[str, str], said: str):
+def test_signing_in_fails(run: Run, name: str, variables: dict[str, str], printed: str):
     done = register(run, name, **variables)
-    assert refused(done) == f"workspace lookonce: {said}."
+    assert refused(done) == f"workspace lookonce: {printed}."
     assert "not-the-secret" not in done.stderr
 
 
-def test_check_says_what_is_wrong_with_the_sign_in(stand_in: StandIn, run: Run):
+def test_check_reports_why_signing_in_fails(stand_in: StandIn, run: Run):
     done = run("azure", "check", AZURE_CLIENT_SECRET="not-the-secret")
     assert done.returncode == 1
     assert "--  signed in   not signed in (AADSTS7000215): the client secret is wrong;" in done.stdout
     stand_in.faults.forbid()
     done = run("azure", "check")
     assert (
-        "--  workspace   Azure answered 403 AuthorizationFailed: the sign-in may not do "
+        "--  workspace   Azure answered 403 AuthorizationFailed: this identity may not do "
         "MachineLearningServices/workspaces/read;"
     ) in done.stdout
 

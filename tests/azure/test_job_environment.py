@@ -1,4 +1,4 @@
-"""What a job installs."""
+"""Test the packages of a job's environment."""
 
 from __future__ import annotations
 

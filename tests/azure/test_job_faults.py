@@ -1,4 +1,4 @@
-"""What a user sees when a job in the cloud meets Azure's faults, and what is left behind."""
+"""Test the messages for faults around jobs, and what is left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from waiting import PATIENCE_SECONDS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
-# A list that isn't there: the job ends with its first look at the labels, which is soon.
+# A missing list: the job fails as soon as it reads the labels.
 _SHORT = ("--gpu-num", "0", "--epochs", "1", "--train-split", "none-such")
 
 
@@ -35,7 +35,7 @@ def name() -> str:
 
 @pytest.fixture
 def start(stand_in: StandIn, tmp_path: Path) -> Start:
-    """`lookonce` as a process, in a folder with the workspace's config.json."""
+    """Start `lookonce` as a process in a folder with the workspace's config.json."""
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
 
     def started(*arguments: object) -> subprocess.Popen[str]:
@@ -55,7 +55,7 @@ def start(stand_in: StandIn, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def run(stand_in: StandIn, start: Start) -> Run:
-    """`lookonce`, waited for; it shows no traceback and no secret."""
+    """Run `lookonce` to its end; check that it prints no traceback and no secret."""
 
     def ran(*arguments: object) -> subprocess.CompletedProcess[str]:
         process = start(*arguments)
@@ -87,13 +87,15 @@ def test_no_cores_left_leaves_no_cluster(stand_in: StandIn, run: Run, data: Path
     assert not jobs_of(stand_in, name)
 
 
-def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, start: Start, data: Path, name: str):
+def test_a_job_that_waits_for_cores_reports_it(
+    stand_in: StandIn, run: Run, start: Start, data: Path, name: str
+):
     stand_in.faults.quota("jobs")
     started = train(run, data, name, "--no-watch")
     (job,) = jobs_of(stand_in, name)
     assert started.returncode == 0
     watching = start("azure", "jobs", "watch", job)
-    # A watchdog for a command that never says it; the pass depends on no clock.
+    # A watchdog for a command that never prints it; success does not depend on time.
     watchdog = threading.Timer(PATIENCE_SECONDS, watching.kill)
     watchdog.start()
     assert watching.stdout is not None
@@ -104,11 +106,11 @@ def test_a_job_that_waits_for_cores_says_so(stand_in: StandIn, run: Run, start: 
             stand_in.faults.clear()
     watching.wait()
     watchdog.cancel()
-    said = " ".join(" ".join(lines).split())
-    assert "The cluster has no machine for it: ClusterCoreQuotaReached" in said
-    # Once, and the job went on when there were cores.
-    assert said.count("ClusterCoreQuotaReached") == 1
-    assert "none-such" in said
+    printed = " ".join(" ".join(lines).split())
+    assert "The cluster has no machine for the job: ClusterCoreQuotaReached" in printed
+    # It is printed once, and the job continues when there are cores.
+    assert printed.count("ClusterCoreQuotaReached") == 1
+    assert "none-such" in printed
 
 
 def test_an_image_that_can_not_be_built(stand_in: StandIn, run: Run, data: Path, name: str):
@@ -121,16 +123,18 @@ def test_an_image_that_can_not_be_built(stand_in: StandIn, run: Run, data: Path,
     assert f"models/{name}" not in stand_in.resources
 
 
-def test_throttling_and_an_absent_service_are_waited_out(stand_in: StandIn, run: Run, data: Path, name: str):
+def test_throttling_and_an_unavailable_service_are_retried(
+    stand_in: StandIn, run: Run, data: Path, name: str
+):
     stand_in.faults.throttle(2, 1, "PUT")
     stand_in.faults.unavailable(2, 1, "GET", "/details")
     done = train(run, data, name)
-    # Both were met, and the job ran to its own end.
+    # The command survived both, and the job ran to its end.
     assert "none-such" in done.stdout
     assert len(jobs_of(stand_in, name)) == 1
 
 
-def test_an_answer_that_is_lost_makes_no_second_job(stand_in: StandIn, run: Run, data: Path, name: str):
+def test_a_lost_response_creates_no_second_job(stand_in: StandIn, run: Run, data: Path, name: str):
     stand_in.faults.lose_answers(1, "PUT", None)
     done = train(run, data, name, "--no-watch")
     assert done.returncode == 0, done.stderr
@@ -144,13 +148,13 @@ def test_tokens_that_expire_while_watching(stand_in: StandIn, run: Run, data: Pa
     assert "failed" in done.stderr
 
 
-def test_a_service_that_stays_away_while_watching(stand_in: StandIn, run: Run, data: Path, name: str):
+def test_a_service_that_stays_unavailable_while_watching(stand_in: StandIn, run: Run, data: Path, name: str):
     stand_in.faults.unavailable(1000, None, "GET", "/details")
     done = train(run, data, name)
     assert done.returncode == 1
     found = re.search(r"Job: (\S+)", done.stdout)
     assert found
-    assert "The job goes on." in done.stderr
+    assert "The job continues." in done.stderr
     assert f"lookonce azure jobs watch {found[1]}" in done.stderr
     assert stand_in.jobs.wait(found[1]) == "Failed"
 
@@ -168,7 +172,7 @@ def test_a_slow_and_broken_upload_of_images(stand_in: StandIn, run: Run, data: P
     stand_in.faults.drop_uploads(3, 3000)
     done = train(run, data, name, "--no-watch")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Data: \d+ files \(.* went to datastore workspaceblobstore", done.stdout)
+    assert re.search(r"Data: \d+ files \(.* sent to datastore workspaceblobstore", done.stdout)
 
 
 def test_unknown_jobs(run: Run):

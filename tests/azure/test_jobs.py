@@ -1,4 +1,4 @@
-"""`lookonce train --on azure` and `lookonce azure jobs`, as processes, on the stand-in that runs the jobs."""
+"""Test `lookonce train --on azure` and `lookonce azure jobs` as processes; the stand-in runs the jobs."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_a_training_from_images_to_registered_models(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     name = job_of(done.stdout)
-    # The log, as the job wrote it, and what became of the job.
-    for part in ("20 images", "lookonce-cpu made", "Running", "Stage 2", "epoch   3", "Completed"):
+    # The job's log and states.
+    for part in ("20 images", "lookonce-cpu created", "Running", "Stage 2", "epoch   3", "Completed"):
         assert part.lower() in done.stdout.lower(), f"{part}\n{done.stdout}"
     assert "Error" not in done.stdout, done.stdout
     assert f"Registered {experiment}:1, the final model" in done.stdout
@@ -70,7 +70,7 @@ def test_a_training_from_images_to_registered_models(
     assert run["info"]["status"] == "FINISHED"
     logged = {one["key"]: one["value"] for one in run["data"]["metrics"]}
     assert logged["loss"] == pytest.approx(float(rows[-1]["loss"]), rel=1e-4)
-    # A cluster that costs nothing while it waits.
+    # The cluster costs nothing while idle.
     cluster = stand_in.resources.get("computes/lookonce-cpu")["properties"]["properties"]
     assert cluster["scaleSettings"]["minNodeCount"] == 0
     assert cluster["scaleSettings"]["nodeIdleTimeBeforeScaleDown"] == "PT15M"
@@ -83,7 +83,7 @@ def test_a_training_from_images_to_registered_models(
     )
     assert got.returncode == 0, got.stderr
     assert (tmp_path / "model.keras").read_bytes() == (out / "model.keras").read_bytes()
-    # Watching an ended job again registers nothing twice.
+    # Watching a finished job again registers nothing twice.
     again = lookonce(stand_in, "azure", "jobs", "watch", name)
     assert again.returncode == 0, again.stderr
     assert f"Registered {experiment}:1, the final model" in again.stdout
@@ -91,7 +91,7 @@ def test_a_training_from_images_to_registered_models(
     assert name[:12] in listed.stdout.replace("\n", ""), listed.stderr
 
 
-def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(stand_in: StandIn, data: Path, experiment: str):
+def test_ctrl_c_leaves_the_job_running_and_cancel_stops_it(stand_in: StandIn, data: Path, experiment: str):
     process = subprocess.Popen(
         words(
             stand_in, "train", data, "--on", "azure", "--experiment-name", experiment, "--epochs", 500, *QUICK
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_the_job_running_and_cancel_ends_it(stand_in: StandIn, dat
     assert "was canceled" in watched.stdout
 
 
-def test_a_machine_taken_back_goes_on_from_its_last_epoch(
+def test_a_preempted_job_continues_from_its_last_epoch(
     stand_in: StandIn, data: Path, experiment: str, tmp_path: Path
 ):
     process = subprocess.Popen(
@@ -135,16 +135,16 @@ def test_a_machine_taken_back_goes_on_from_its_last_epoch(
         text=True,
     )
     assert process.stdout is not None
-    said: list[str] = []
+    printed: list[str] = []
     preempted = False
     for line in process.stdout:
-        said.append(line)
+        printed.append(line)
         if "epoch   2" in line and not preempted:
-            stand_in.jobs.preempt(job_of("".join(said)))
+            stand_in.jobs.preempt(job_of("".join(printed)))
             preempted = True
-    text = "".join(said)
+    text = "".join(printed)
     assert process.wait(timeout=200) == 0, text
-    assert "The machine was taken back" in text
+    assert "The machine was preempted" in text
     assert "Resuming after epoch" in text
     rows = list(csv.DictReader(io.StringIO((tmp_path / "run" / "metrics.csv").read_text())))
     assert [row["epoch"] for row in rows] == [str(number) for number in range(1, 6)]
@@ -152,7 +152,7 @@ def test_a_machine_taken_back_goes_on_from_its_last_epoch(
     assert tier == "LowPriority"
 
 
-def test_a_job_that_fails_says_why_and_registers_nothing(stand_in: StandIn, data: Path, experiment: str):
+def test_a_failed_job_reports_why_and_registers_nothing(stand_in: StandIn, data: Path, experiment: str):
     done = lookonce(
         stand_in,
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--epochs", 2, *QUICK),
@@ -181,9 +181,9 @@ def test_images_in_a_datastore_of_the_users(
         *("--ds-name", store, "--no-watch"),
     )
     assert done.returncode == 0, done.stderr
-    assert f"Datastore {store}: container labelled, registered now." in done.stdout
+    assert f"Datastore {store}: container labelled, newly registered." in done.stdout
     assert stand_in.jobs.wait(job_of(done.stdout)) == "Completed", stand_in.jobs.errors
-    # The account's key went to the service alone.
+    # The account's key is sent to the service only.
     assert stand_in.storage.key not in done.stdout + done.stderr
     missing = lookonce(
         stand_in,
@@ -197,7 +197,7 @@ def test_images_in_a_datastore_of_the_users(
         experiment,
     )
     assert missing.returncode == 1
-    assert "neither a folder here nor one in container labelled" in missing.stderr
+    assert "none in container labelled" in missing.stderr
 
 
 def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
@@ -206,24 +206,24 @@ def lookonce_storage(data: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         (("--gpu-num", "3"), "--gpu-num 3"),
         (("--gpu-num", "-1"), "-1 GPUs"),
-        (("--compute", "x"), "--compute 'x' is no name for a cluster"),
+        (("--compute", "x"), "'x' is not a cluster name"),
         (("--nodes", "0"), "--nodes is 0; expected 1 or more"),
-        (("--experiment-name", "a b"), "--experiment-name 'a b' is no name for an experiment"),
+        (("--experiment-name", "a b"), "'a b' is not an experiment name"),
         (("--weights", "missing.weights"), "missing.weights: no such file"),
         (("--class-path", "missing.txt"), "--class-path missing.txt: no such file"),
-        (("--ds-name", "a-b"), "--ds-name 'a-b' is no name for a datastore"),
+        (("--ds-name", "a-b"), "'a-b' is not a datastore name"),
     ],
 )
-def test_wrong_options_are_told_and_no_job_is_made(
-    stand_in: StandIn, data: Path, options: tuple[str, ...], told: str
+def test_invalid_options_are_reported_and_no_job_is_created(
+    stand_in: StandIn, data: Path, options: tuple[str, ...], expected: str
 ):
     done = lookonce(stand_in, "train", data, "--on", "azure", *options)
     assert done.returncode in (1, 2)
-    assert told in done.stderr, done.stderr
+    assert expected in done.stderr, done.stderr
     assert not stand_in.requests_to("PUT", "/jobs")
     assert not [one for one in stand_in.requests if one.method == "PUT" and "/jobs/" in one.path]
 
@@ -233,21 +233,21 @@ def test_a_cluster_of_the_users_is_used_as_it_is(stand_in: StandIn, data: Path, 
     client.compute.begin_create_or_update(
         AmlCompute(name="our-own", size="Standard_DS12_v2", min_instances=0, max_instances=2)
     ).result()
-    # The SDK has set it for this process; a user's shell has no such thing.
+    # The SDK has set it in this process; a user's shell does not have it.
     os.environ.pop("AZUREML_CURRENT_CLOUD", None)
     refused = lookonce(
         stand_in,
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--compute", "our-own"),
         *("--vm-size", "Standard_DS3_v2", "--no-watch"),
     )
-    assert "our-own is there with STANDARD_DS12_V2, not Standard_DS3_v2" in refused.stderr
+    assert "our-own exists with STANDARD_DS12_V2, not Standard_DS3_v2" in refused.stderr
     done = lookonce(
         stand_in,
         *("train", data, "--on", "azure", "--experiment-name", experiment, "--compute", "our-own", *QUICK),
         *("--epochs", 1, "--no-watch"),
     )
     assert done.returncode == 0, done.stderr
-    assert "our-own (STANDARD_DS12_V2), which was there" in done.stdout
+    assert "our-own (STANDARD_DS12_V2), existing" in done.stdout
     name = job_of(done.stdout)
     job = stand_in.resources.get(f"jobs/{name}")["properties"]
     assert job["distribution"] is None

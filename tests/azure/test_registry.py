@@ -1,4 +1,4 @@
-"""`lookonce models --on azure`, and the registry behind it, on the stand-in's workspace."""
+"""Test `lookonce models --on azure` and the workspace's registry."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_versions_aliases_and_the_file_back(registry: AzureRegistry, name: str, 
     assert path.name == "model.keras"
     assert path.read_bytes() == b"one"
     assert name in [one.name for one in registry.newest()]
-    with pytest.raises(LookonceError, match="is there and is another file"):
+    with pytest.raises(LookonceError, match="exists and is another file"):
         registry.download(find(registry, f"{name}:2"), tmp_path / "got")
     with pytest.raises(LookonceError, match="no model 'nothing-like-it' is registered in workspace"):
         registry.versions("nothing-like-it")
@@ -67,19 +67,19 @@ def test_the_command(stand_in: StandIn, name: str, tmp_path: Path):
     file(tmp_path, b"weights", "cars.weights")
     missing = run("register", "cars.weights", "--name", name)
     assert missing.returncode == 1
-    assert "no config.json of a workspace" in missing.stderr
+    assert "no config.json in" in missing.stderr
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
     done = run("register", "cars.weights", "--name", f"{name}.h5", "--alias", "base")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"Registered {name}:1, base"
     assert done.stderr == ""
     got = run("download", f"{name}:base", "--output", "got")
-    assert got.stdout.strip() == f"{name}:1 is got/cars.weights", got.stderr
+    assert got.stdout.strip() == f"{name}:1 downloaded to got/cars.weights", got.stderr
     assert (tmp_path / "got" / "cars.weights").read_bytes() == b"weights"
     assert stand_in.tokens.client_secret not in done.stdout + done.stderr + got.stdout + got.stderr
 
 
-def test_check_finds_everything_in_order(stand_in: StandIn, tmp_path: Path):
+def test_check_passes(stand_in: StandIn, tmp_path: Path):
     (tmp_path / "config.json").write_text(stand_in.config.read_text())
     env = {**os.environ, **stand_in.environment}
     old = {"AML_PRINCIPAL_PASS": env.pop("AZURE_CLIENT_SECRET"), "STORAGE_CONNECTION_STRING": ""}

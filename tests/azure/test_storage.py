@@ -1,4 +1,4 @@
-"""`lookonce storage` against a real blob service: what goes, what stays, what a broken network leaves."""
+"""Test `lookonce storage` on a blob service: what is transferred, what is kept, and broken networks."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def through(azurite: Azurite, proxy: FaultyProxy) -> str:
-    """The connection string with the proxy's port for blobs."""
+    """Return the connection string with the proxy's port for blobs."""
     port = urlsplit(azurite.blob_url).port
     return azurite.connection_string.replace(f":{port}/", f":{proxy.port}/")
 
@@ -117,7 +117,7 @@ def test_only_what_differs_goes(folder: Path, container: ContainerClient, tmp_pa
     assert {name for name in after if after[name] != before.get(name)} == {"one.jpg", "new.jpg"}
     target = tmp_path / "back"
     download(container, target)
-    # Same size, other bytes: found by its MD5.
+    # Same size, different bytes: detected by MD5.
     (target / "one.jpg").write_bytes(b"y" * 5000)
     (target / "mine.txt").write_text("not theirs")
     assert download(container, target).count(SENT) == 1
@@ -125,7 +125,7 @@ def test_only_what_differs_goes(folder: Path, container: ContainerClient, tmp_pa
     assert (target / "mine.txt").read_text() == "not theirs"
 
 
-def test_deletes_only_when_asked_and_only_below_the_prefix(folder: Path, container: ContainerClient):
+def test_deletes_only_with_the_option_and_only_below_the_prefix(folder: Path, container: ContainerClient):
     upload(folder, container, prefix="mine")
     container.upload_blob("theirs/kept.jpg", b"kept")
     container.upload_blob("mine2/kept.jpg", b"kept")
@@ -177,7 +177,7 @@ def test_places_outside(name: str, tmp_path: Path):
     assert place_of(name, tmp_path) is None
 
 
-def test_a_name_that_blob_storage_would_change_is_told(container: ContainerClient, folder: Path):
+def test_a_name_that_blob_storage_would_change_is_reported(container: ContainerClient, folder: Path):
     (folder / "dot.").write_text("x")
     (folder / ".hidden").write_text("x")
     (folder / "broken").symlink_to(folder / "nothing")
@@ -186,7 +186,7 @@ def test_a_name_that_blob_storage_would_change_is_told(container: ContainerClien
     assert summary.count(SENT) == 6
 
 
-def test_a_busy_service_and_a_breaking_network_are_borne(azurite: Azurite, name: str, tmp_path: Path):
+def test_a_busy_service_and_a_breaking_network_are_retried(azurite: Azurite, name: str, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
     for index in range(60):
@@ -208,7 +208,9 @@ def test_a_busy_service_and_a_breaking_network_are_borne(azurite: Azurite, name:
     assert files(tmp_path / "back") == files(folder)
 
 
-def test_what_stays_broken_is_named_and_the_rest_goes(azurite: Azurite, name: str, folder: Path, monkeypatch):
+def test_files_that_keep_failing_are_named_and_the_rest_is_sent(
+    azurite: Azurite, name: str, folder: Path, monkeypatch
+):
     monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.01)
     with FaultyProxy(azurite.blob_url) as proxy:
         container = BlobAccount(connection_string=through(azurite, proxy)).container(name)
@@ -224,7 +226,7 @@ def test_what_stays_broken_is_named_and_the_rest_goes(azurite: Azurite, name: st
         assert upload(folder, container).count(SENT) == 1
 
 
-def test_a_killed_upload_goes_on_and_sends_nothing_twice(azurite: Azurite, name: str, tmp_path: Path):
+def test_a_killed_upload_continues_and_sends_nothing_twice(azurite: Azurite, name: str, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
     for index in range(400):
@@ -243,9 +245,9 @@ def test_a_killed_upload_goes_on_and_sends_nothing_twice(azurite: Azurite, name:
     assert len(before) < 400
     done = run(azurite, "upload", folder, "--container", name)
     assert done.returncode == 0, done.stderr
-    went, there = map(int, re.search(r"(\d+) files went.*; (\d+) were there", done.stdout).groups())
+    went, there = map(int, re.search(r"(\d+) files transferred.*; (\d+) unchanged", done.stdout).groups())
     after = {blob.name: blob.etag for blob in client.list_blobs()}
-    # Some were on their way when it was killed.
+    # Some transfers were running at the kill.
     assert len(before) <= there <= len(before) + 8
     assert went + there == len(after) == 400
     assert all(after[one] == etag for one, etag in before.items() if there == len(before))
@@ -269,7 +271,7 @@ def test_a_killed_download_leaves_no_half_file(
     process.wait()
     for path in (path for path in target.glob("*.bin") if not path.name.startswith(".")):
         assert path.read_bytes() == (folder / path.name).read_bytes()
-    # What somebody else may be writing at this moment stays; what nobody has touched for long goes.
+    # Recent temporary files may belong to another process and are kept; old ones are deleted.
     for path in target.glob(".*"):
         os.utime(path, (0, 0))
     assert run(azurite, "download", target, "--container", name).returncode == 0
@@ -278,16 +280,16 @@ def test_a_killed_download_leaves_no_half_file(
 
 def test_messages(azurite: Azurite, name: str, folder: Path, tmp_path: Path):
     wrong = azurite.connection_string_with("d3Jvbmcga2V5")
-    for env, arguments, said in (
-        ({"STORAGE_CONNECTION_STRING": ""}, ("--container", name), "no storage account is named"),
-        ({}, ("--container", "Not_A_Name"), "is no container name"),
+    for env, arguments, printed in (
+        ({"STORAGE_CONNECTION_STRING": ""}, ("--container", name), "no storage account is configured"),
+        ({}, ("--container", "Not_A_Name"), "is not a container name"),
         ({"STORAGE_CONTAINER_NAME_RAWDATA": ""}, (), "STORAGE_CONTAINER_NAME_RAWDATA"),
         ({"STORAGE_CONNECTION_STRING": wrong}, ("--container", name), "no access"),
-        ({"STORAGE_CONNECTION_STRING": "nonsense=secret"}, ("--container", name), "can't be read"),
+        ({"STORAGE_CONNECTION_STRING": "nonsense=secret"}, ("--container", name), "is invalid"),
     ):
         done = run(azurite, "upload", folder, *arguments, **env)
         assert done.returncode == 1
-        assert said in done.stderr
+        assert printed in done.stderr
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert "secret" not in done.stderr
         assert "d3Jvbmcga2V5" not in done.stderr
@@ -297,7 +299,7 @@ def test_messages(azurite: Azurite, name: str, folder: Path, tmp_path: Path):
     assert not (tmp_path / "x").exists()
 
 
-def test_the_command_by_the_predecessors_names(
+def test_the_command_with_the_older_variables(
     azurite: Azurite, name: str, folder: Path, service: BlobServiceClient
 ):
     done = run(
@@ -310,16 +312,16 @@ def test_the_command_by_the_predecessors_names(
         STORAGE_CONTAINER_NAME_RAWDATA=name,
     )
     assert done.returncode == 0, done.stderr
-    assert "6 files went to container" in done.stdout
+    assert "6 files transferred to container" in done.stdout
     assert "created, private" in done.stdout
     assert len(list(service.get_container_client(name).list_blob_names())) == 6
 
 
-def test_a_container_open_to_the_world_is_told(
+def test_a_public_container_is_reported(
     folder: Path, service: BlobServiceClient, name: str, container: ContainerClient
 ):
     service.create_container(name, public_access="container")
-    assert "open to everybody" in " ".join(upload(folder, container).notes)
+    assert "is public" in " ".join(upload(folder, container).notes)
 
 
 def test_a_sas_that_may_not_create_containers(
@@ -346,16 +348,14 @@ def test_a_sas_that_may_not_create_containers(
     assert "sig=" not in str(caught.value)
 
 
-def test_a_stored_file_that_does_not_fit_its_md5_is_not_taken(
-    container: ContainerClient, tmp_path: Path, monkeypatch
-):
+def test_a_stored_file_with_a_wrong_md5_is_refused(container: ContainerClient, tmp_path: Path, monkeypatch):
     monkeypatch.setattr("lookonce.azure.retry._FIRST_SECONDS", 0.001)
     container.create_container()
     settings = ContentSettings(content_md5=bytearray(hashlib.md5(b"other").digest()))
-    # Blocks are committed with whatever MD5 is said; a blob sent whole is compared at once.
+    # Blocks are committed with any MD5; the service checks that of a whole blob.
     blob = container.get_blob_client("one.jpg")
     blob.stage_block("0001", b"these")
     blob.commit_block_list([BlobBlock("0001")], content_settings=settings)
     summary = download(container, tmp_path / "back")
-    assert "not what was stored" in summary.failed["one.jpg"]
+    assert "is wrong" in summary.failed["one.jpg"]
     assert files(tmp_path / "back") == {}

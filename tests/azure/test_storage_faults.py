@@ -1,4 +1,4 @@
-"""`lookonce storage upload` where the account refuses, or can't be reached: one line with the fix."""
+"""Test `lookonce storage upload` for accounts that refuse or are unreachable: one line with the fix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faulty_proxy import FaultyProxy
 
 
 def upload(stand_in: StandIn, folder: Path, **variables: str) -> str:
-    """The one line that a refused upload says."""
+    """Return the one line that a failed upload prints."""
     (folder / "images").mkdir()
     (folder / "images" / "one.jpg").write_bytes(b"one")
     done = subprocess.run(
@@ -39,23 +39,23 @@ def upload(stand_in: StandIn, folder: Path, **variables: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "printed"),
     [
         (
             "AuthorizationPermissionMismatch",
-            "the sign-in has no role for this storage; ask its owner for Storage Blob Data Contributor",
+            "this identity has no role for this storage; ask its owner for Storage Blob Data Contributor",
         ),
         ("AuthenticationFailed", "no access; check the key, its expiry, or your role on the account"),
     ],
 )
-def test_the_account_refuses(stand_in: StandIn, tmp_path: Path, code: str, said: str):
+def test_the_account_refuses(stand_in: StandIn, tmp_path: Path, code: str, printed: str):
     with FaultyProxy("http://127.0.0.1:9") as proxy:
         proxy.fault = lambda method, path, number: ("status", (403, [("x-ms-error-code", code)]))
         line = upload(stand_in, tmp_path, STORAGE_ACCOUNT_NAME=f"http://127.0.0.1:{proxy.port}/account")
-    assert line == f"lookonce: container raw: Azure answered 403 {code}: {said}."
+    assert line == f"lookonce: container raw: Azure answered 403 {code}: {printed}."
 
 
-def test_an_account_that_is_not_there(stand_in: StandIn, tmp_path: Path):
+def test_a_missing_account(stand_in: StandIn, tmp_path: Path):
     name = "nosuchaccount.blob.core.invalid"
     line = upload(
         stand_in,
@@ -66,6 +66,6 @@ def test_an_account_that_is_not_there(stand_in: StandIn, tmp_path: Path):
         no_proxy=name,
     )
     assert line == (
-        f"lookonce: container raw: {name} can't be reached, for its name isn't known; check the name and the "
+        f"lookonce: container raw: {name} is unreachable: its name does not resolve; check the name and the "
         "network."
     )

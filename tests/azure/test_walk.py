@@ -1,4 +1,4 @@
-"""The ten steps of a project, in order, with the commands that a user types, on the stand-in's workspace."""
+"""Run the ten steps of a project in order, with the commands that a user types, on the stand-in."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE = "bccd/JPEGImages/BloodImage_00007.jpg"
 
 @pytest.fixture
 def walk(stand_in: StandIn, shared: Path, tmp_path: Path) -> Iterator[Walk]:
-    """A folder with BCCD, base weights and config.json, and nothing of the walk's names in the workspace."""
+    """A folder with BCCD, base weights and config.json; the names in the walk are unused in the workspace."""
     if not INFERENCE_SERVER.exists():
         missing(f"azureml-inference-server-http is not installed in {INFERENCE_SERVER.parents[1]}")
     folder = tmp_path / "project"
@@ -50,7 +50,7 @@ def walk(stand_in: StandIn, shared: Path, tmp_path: Path) -> Iterator[Walk]:
 
 
 def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
-    # 1 provision, 2 install: the lines that would make the workspace; that all is there.
+    # 1 provision, 2 install: the commands that create the workspace; check it.
     walk.run("lookonce azure provision --subscription ID --resource-group vision --workspace vision")
     checked = walk.run("lookonce azure check")
     assert "--  " not in checked
@@ -59,7 +59,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     walk.run("lookonce storage upload bccd/JPEGImages")
     walk.run("lookonce data check bccd")
     walk.run("lookonce storage upload bccd --container labelled --prefix bccd")
-    # 6 training, watched until its end.
+    # 6 training, watched to its end.
     trained = walk.run(
         "lookonce train bccd --on azure --ds-name labelled --experiment-name cells --gpu-num 0 "
         "--weights yolov3-tiny --size 320 --epochs 4"
@@ -68,7 +68,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     assert "Registered cells:2, the best model" in trained
     job = re.findall(r"Job: (\S+)", trained)[0]
     walk.run("lookonce azure jobs list")
-    # 7 the model here.
+    # 7 the model on this machine.
     walk.run("lookonce models download cells:best --on azure")
     walk.run(f"lookonce azure jobs download {job} --out outputs")
     assert (walk.folder / "outputs" / "model.keras").read_bytes() == (
@@ -81,7 +81,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
     # 10 ONNX, before 9, which serves it.
     walk.run("lookonce export model.keras --output model.onnx")
     walk.run("lookonce benchmark model.onnx")
-    # 9 served here …
+    # 9 served on this machine …
     local = f"http://127.0.0.1:{free_port()}"
     walk.run(f"lookonce deploy local model.onnx --service-name cells --port {local.rpartition(':')[2]}")
     try:
@@ -91,7 +91,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
         assert "WEBSERVICE_KEY" in refused
     finally:
         walk.run("lookonce deploy delete cells")
-    # … and in the cloud.
+    # … and in Azure.
     online = walk.run("lookonce deploy online cells:best --service-name cells-online")
     address = re.findall(r"https://\S+/score\b|https://\S+/inference/\S+", online)[0]
     keys = set(stand_in.deployments.keys.of("onlineEndpoints/cells-online").values())
@@ -107,7 +107,7 @@ def test_ten_steps(walk: Walk, stand_in: StandIn) -> None:
 
 
 def same_boxes(one: Path, other: Path) -> bool:
-    """Whether two answers name the same things in the same places."""
+    """Return whether two responses have the same objects in the same places."""
     found = [
         [
             (box["label"], round(box["score"], 3), *(round(at, 3) for at in box["box"].values()))
@@ -119,7 +119,7 @@ def same_boxes(one: Path, other: Path) -> bool:
 
 
 def check_secrets(walk: Walk, stand_in: StandIn, keys: set[str]) -> None:
-    """None of the walk's secrets in what was printed, written, sent as code, logged or tracked."""
+    """Check that no secret was printed, written, sent as code, logged or tracked."""
     secrets = [
         stand_in.storage.key,
         stand_in.tokens.client_secret,
@@ -127,7 +127,7 @@ def check_secrets(walk: Walk, stand_in: StandIn, keys: set[str]) -> None:
         *keys,
     ]
     assert all(len(secret) > 12 for secret in secrets)
-    printed = "\n".join(said for _, said in walk.said).encode()
+    printed = "\n".join(output for _, output in walk.steps).encode()
     places = {"what was printed": printed}
     for path in walk.folder.parent.rglob("*"):
         if path.is_file():
@@ -138,26 +138,26 @@ def check_secrets(walk: Walk, stand_in: StandIn, keys: set[str]) -> None:
     for container in stand_in.storage.containers():
         for blob in stand_in.storage.names(container, ""):
             places[f"{container}/{blob}"] = stand_in.storage.read(container, blob)
-    for number, asked in enumerate(stand_in.requests):
-        # The key is registered with the datastore, and sent to nobody else.
-        if "/datastores/" not in asked.path and "/oauth2/" not in asked.path:
-            places[f"request {number} {asked.path}"] = asked.sent
+    for number, request in enumerate(stand_in.requests):
+        # The key is registered with the datastore, and sent nowhere else.
+        if "/datastores/" not in request.path and "/oauth2/" not in request.path:
+            places[f"request {number} {request.path}"] = request.sent
     for place, content in places.items():
         for secret in secrets:
             assert secret.encode() not in content, f"a secret is in {place}"
 
 
 def write_or_compare(walk: Walk) -> None:
-    """With LOOKONCE_WRITE_WALK=1 the document's blocks are written anew; else its commands are compared."""
+    """Compare the document's commands; with LOOKONCE_WRITE_WALK=1 rewrite its blocks."""
     text = DOCUMENT.read_text(encoding="utf-8")
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
     commands = [line for block in blocks for line in re.findall(r"^\$ (.*)$", block, flags=re.MULTILINE)]
-    ran = [walk.shown(line) for line, _ in walk.said]
+    ran = [walk.shown(line) for line, _ in walk.steps]
     if os.environ.get("LOOKONCE_WRITE_WALK"):
         for block in blocks:
             lines = re.findall(r"^\$ (.*)$", block, flags=re.MULTILINE)
-            said = [said for said in walk.said if any(similar(said[0], line) for line in lines)]
-            new = "\n\n".join(walk.shown(f"$ {line}\n{text}".rstrip()) for line, text in said)
+            steps = [step for step in walk.steps if any(similar(step[0], line) for line in lines)]
+            new = "\n\n".join(walk.shown(f"$ {line}\n{text}".rstrip()) for line, text in steps)
             text = text.replace(block, f"{new}\n")
         DOCUMENT.write_text(text, encoding="utf-8")
         return
@@ -166,7 +166,7 @@ def write_or_compare(walk: Walk) -> None:
 
 
 def similar(one: str, other: str) -> bool:
-    """Equal but for a job's name and a port."""
+    """Return whether two lines are equal except for job names and ports."""
     plain = [
         re.sub(r"cells-\d{8}-\S+|127\.0\.0\.1:\d+|--port \d+|https://\S+", "*", line) for line in (one, other)
     ]
@@ -174,7 +174,7 @@ def similar(one: str, other: str) -> bool:
 
 
 def free_port() -> int:
-    """One that nobody listens at now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

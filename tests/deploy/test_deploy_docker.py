@@ -1,4 +1,4 @@
-"""`lookonce deploy local --docker`, against a program in docker's place that really runs what it is told."""
+"""Test `lookonce deploy local --docker` with a program in docker's place that really runs the commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from serving_process import fastest
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No services of the user's, no key, no docker."""
+    """Environment without services, key and docker."""
     monkeypatch.setenv("LOOKONCE_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.delenv("WEBSERVICE_KEY", raising=False)
@@ -27,7 +27,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def docker(tmp_path: Path) -> Iterator[Path]:
-    """`docker` on the path; its state's folder."""
+    """Put `docker` on the path; return the folder of its state."""
     state = tmp_path / "docker"
     for folder in (state, tmp_path / "bin"):
         folder.mkdir()
@@ -75,7 +75,7 @@ def test_a_container_from_first_to_last(
     assert len(capsys.readouterr().out.splitlines()) == 2
     for more in ([], ["--docker"]):
         assert main(["deploy", "local", model, "--service-name", "dogs", *more]) == 1
-        assert "dogs is there already, in Docker" in capsys.readouterr().err
+        assert "dogs already exists, in Docker" in capsys.readouterr().err
     calls = [json.loads(line) for line in (docker / "calls").read_text().splitlines()]
     (run,) = [words for words in calls if words[0] == "run"]
     assert {"--read-only", "--detach", "unless-stopped"} <= set(run)
@@ -86,7 +86,7 @@ def test_a_container_from_first_to_last(
     assert main(["deploy", "list"]) == 0
     assert "No services on this machine" in capsys.readouterr().out
     assert not (Path(os.environ["LOOKONCE_STATE"]) / "services" / "dogs").exists()
-    # The same image serves the next model, as long as the code is the same.
+    # The image is reused for the next model as long as the code is the same.
     assert deploy(model, "--service-name", "cats") == 0
     calls = [json.loads(line) for line in (docker / "calls").read_text().splitlines()]
     built = [words[2] for words in calls if words[0] == "build"]
@@ -94,18 +94,18 @@ def test_a_container_from_first_to_last(
     assert main(["deploy", "delete", "cats"]) == 0
 
 
-def test_a_container_that_dies_is_told_and_taken_away(
+def test_a_crashing_container_is_reported_and_removed(
     docker: Path, model: str, capsys: pytest.CaptureFixture[str]
 ):
     broken = Path(model).with_name("broken.onnx")
     broken.write_bytes(Path(model).read_bytes()[:50_000])
     assert deploy(str(broken), "--service-name", "broken") == 1
-    said = capsys.readouterr().err
-    assert "the container of broken did not become ready" in said
-    assert "broken.onnx" in said.partition("The last lines of its log:")[2]
+    printed = capsys.readouterr().err
+    assert "the container of broken did not become ready" in printed
+    assert "broken.onnx" in printed.partition("Last lines of its log:")[2]
     assert not list((docker / "containers").glob("lookonce-*"))
     assert main(["deploy", "logs", "broken"]) == 1
-    assert "Those in Azure: --on azure" in capsys.readouterr().err
+    assert "add --on azure" in capsys.readouterr().err
 
 
 def test_without_an_engine_there_is_one_message(
@@ -116,9 +116,9 @@ def test_without_an_engine_there_is_one_message(
     state = request.getfixturevalue("docker")
     (state / "down").touch()
     assert deploy(model, "--service-name", "dogs") == 1
-    assert "Docker's engine doesn't answer (Cannot connect to the Docker daemon" in capsys.readouterr().err
+    assert "Docker's engine does not respond (Cannot connect to the Docker daemon" in capsys.readouterr().err
     (state / "down").unlink()
     assert deploy(model, "--service-name", "dogs", "--host", "0.0.0.0") == 1
     assert "there is no key. Set WEBSERVICE_KEY" in capsys.readouterr().err
     assert deploy(model, "--service-name", "dogs", "--workers", "2") == 1
-    assert "--workers is for services without --docker" in capsys.readouterr().err
+    assert "--workers works only without --docker" in capsys.readouterr().err

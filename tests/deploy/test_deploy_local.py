@@ -1,4 +1,4 @@
-"""`lookonce deploy local`: a service that outlives its command, comes back when it dies, ends when told."""
+"""Test `lookonce deploy local`: the service outlives its command, is restarted, and stops on request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    """`lookonce deploy …` with services of this test's own, all ended after it."""
+    """Run `lookonce deploy …` with a state folder of its own; delete all services afterwards."""
 
     def deploy(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         clean = {name: value for name, value in os.environ.items() if name != "WEBSERVICE_KEY"}
@@ -76,10 +76,10 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     assert "Our dogs" in listed
     again = run("local", model, "--service-name", "dogs")
     assert again.returncode == 1
-    assert "runs already" in again.stderr
+    assert "is already running" in again.stderr
     assert score(url, image, "s3cret") == 200
     assert '"event": "ready"' in run("logs", "dogs").stdout
-    # The key is in no file.
+    # No file contains the key.
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     family = [supervisor, *supervisor.children(recursive=True)]
@@ -89,7 +89,7 @@ def test_from_start_to_end(run: Run, model: Path, shared: Path, tmp_path: Path):
     assert "No services" in run("list").stdout
 
 
-def test_a_service_that_dies_comes_back_at_the_same_address(
+def test_a_crashed_service_is_restarted_at_the_same_address(
     run: Run, model: Path, shared: Path, tmp_path: Path
 ):
     image = (shared / "images" / "dog.jpg").read_bytes()
@@ -97,24 +97,24 @@ def test_a_service_that_dies_comes_back_at_the_same_address(
     supervisor = psutil.Process(int((tmp_path / "services" / "dogs" / "pid").read_text()))
     supervisor.children()[0].send_signal(signal.SIGKILL)
     wait_until(lambda: score(url, image) == 200)
-    assert "ended with -9; start 2" in run("logs", "dogs").stdout
-    # With its supervisor gone, too, it can be deleted and started anew.
+    assert "exited with -9; start 2" in run("logs", "dogs").stdout
+    # After a crash of its supervisor it can be deployed again.
     for process in [supervisor, *supervisor.children(recursive=True)]:
         process.kill()
     wait_until(lambda: "stopped" in run("list").stdout)
     url_of(run("local", model, "--service-name", "dogs"))
 
 
-def test_a_model_that_cannot_be_served_is_told_and_leaves_nothing(run: Run, tmp_path: Path):
+def test_a_model_that_cannot_be_served_is_reported_and_leaves_nothing(run: Run, tmp_path: Path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     done = run("local", broken, "--service-name", "broken")
     assert done.returncode == 1
-    assert "The last lines of its log" in done.stderr
+    assert "Last lines of its log" in done.stderr
     assert "broken.onnx" in done.stderr
     assert "Traceback" not in done.stderr
     assert "stopped" in run("list").stdout
-    assert "deployed on this machine; there is broken" in run("logs", "other").stderr
+    assert "on this machine; it has broken" in run("logs", "other").stderr
     exposed = run("local", broken, "--service-name", "open-one", "--host", "0.0.0.0")
     assert "there is no key" in exposed.stderr
 
@@ -124,12 +124,12 @@ def test_under_azures_own_server(run: Run, model: Path, shared: Path):
         missing(f"azureml-inference-server-http is not installed in {AZURE_SERVER.parents[1]}")
     image = (shared / "images" / "dog.jpg").read_bytes()
     arguments = ("local", model, "--service-name", "azure-dogs", "--azure-server", AZURE_SERVER)
-    assert "asks for no key" in run(*arguments).stderr
+    assert "requires no key" in run(*arguments).stderr
     url = url_of(run(*arguments, "--insecure"))
     assert score(url, image) == 200
 
 
 @pytest.mark.parametrize("name", ["", "ab", "1abc", "abc-", "a b c", "x" * 33, "ä" * 5])
 def test_names_that_azure_refuses(name: str):
-    with pytest.raises(LookonceError, match="is no service name"):
+    with pytest.raises(LookonceError, match="is not a service name"):
         check_name(name)

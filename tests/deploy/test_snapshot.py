@@ -1,4 +1,4 @@
-"""What travels to a job: the package, the named files, the versions of here; nobody's secrets."""
+"""Test the snapshot and lock of a job: the package, named files, versions; no secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_snapshot_runs_by_itself_and_holds_nothing_else(tmp_path: Path):
     write_snapshot(folder, {"pretrained.weights": weights})
     assert {path.name for path in folder.iterdir()} == {"lookonce", "pretrained.weights", ".amlignore"}
     assert not [path for path in folder.rglob("*") if path.suffix in (".pyc", ".env")]
-    # -I: not the package that is installed here.
+    # -I: do not use the installed package.
     code = (
         f"import sys; sys.path.insert(0, {str(folder)!r}); "
         "import lookonce, lookonce.cli.main; print(lookonce.__file__)"
@@ -54,7 +54,7 @@ def test_amlignore_keeps_secrets_here(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", ".env", ""])
 def test_names_that_a_job_would_not_get(tmp_path: Path, name: str):
-    with pytest.raises(LookonceError, match="is no name for a file of a job"):
+    with pytest.raises(LookonceError, match="is not a file name for a job"):
         write_snapshot(tmp_path, {name: Path(__file__)})
 
 

@@ -1,4 +1,4 @@
-"""Listing services while one of them starts."""
+"""Test that listing services does not disturb one that is starting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_listing_a_service_does_not_stop_its_supervisor_from_starting(
     holding, go_on = threading.Event(), threading.Event()
 
     class SlowLock(FileLock):  # type: ignore[misc, valid-type]
-        """Keep the lock until the test goes on, as a listing that the system interrupts does."""
+        """Hold the lock until the test releases it, like a listing that is preempted."""
 
         def release(self, force: bool = False) -> None:
             if Path(self.lock_file).name == "lock" and not holding.is_set():
@@ -41,7 +41,7 @@ def test_listing_a_service_does_not_stop_its_supervisor_from_starting(
     listing.start()
     assert holding.wait(60)
     supervisor = subprocess.Popen([sys.executable, "-m", "lookonce.deploy.supervisor", str(service.folder)])
-    # A supervisor that gives up has ended by then; one that waits is not judged by the clock.
+    # A supervisor that gives up has exited by then; success does not depend on time.
     until = time.monotonic() + 5
     while supervisor.poll() is None and time.monotonic() < until:
         time.sleep(0.05)

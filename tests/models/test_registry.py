@@ -112,13 +112,13 @@ def test_the_commands(shared: Path, tmp_path: Path):
     assert "by: me" in shown
     assert "dogs-v1" in run(tmp_path, "list").stdout
     got = run(tmp_path, "download", "dogs-v1:champion", "--output", "got")
-    assert got.stdout.strip() == "dogs-v1:1 is got/dogs.v1.onnx"
+    assert got.stdout.strip() == "dogs-v1:1 downloaded to got/dogs.v1.onnx"
     assert (tmp_path / "got" / "dogs.v1.onnx").read_bytes() == (tmp_path / "dogs.v1.onnx").read_bytes()
     for arguments, said in (
         (("register",), "give either FILE or --model-size"),
         (("register", "nothing.onnx"), "no such file"),
         (("register", "dogs.v1.onnx", "--alias", "2"), "is no alias"),
-        (("register", "dogs.v1.onnx", "--tag", "x"), "is no KEY=VALUE"),
+        (("register", "dogs.v1.onnx", "--tag", "x"), "is not KEY=VALUE"),
         (("show", "cats"), "no model 'cats'"),
     ):
         failed = run(tmp_path, *arguments)

@@ -1,4 +1,4 @@
-"""What the tests of `lookonce deploy` in Azure share: a folder to work in, a model, the command."""
+"""Fixtures for tests of `lookonce deploy` in Azure: a working folder, a model, the command."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from serving_process import fastest
 
 @dataclass
 class Ran:
-    """A command's end and what it printed."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
     @property
-    def said(self) -> str:
+    def printed(self) -> str:
         return self.out + self.err
 
 
 class Desk:
-    """A user's folder with config.json, model.onnx and dog.jpg, and `lookonce` run in it, in this process."""
+    """A folder with config.json, model.onnx and dog.jpg, in which `lookonce` runs in this process."""
 
     def __init__(self, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.folder, self._capture = folder, capture
@@ -52,7 +52,7 @@ class Desk:
 
 @pytest.fixture(scope="session")
 def detector_file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small detector that finds dogs."""
+    """Export a small detector that detects dogs."""
     cfg, _, weights, _, classes = fastest(shared)
     return export_onnx(
         cfg, tmp_path_factory.mktemp("detector") / "model.onnx", weights=weights, classes=classes

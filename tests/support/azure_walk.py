@@ -1,4 +1,4 @@
-"""Commands run one after the other as a user would, with what they print, for a test and for a document."""
+"""Run commands one after the other as a user would, and record their output for a document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What a stand-in or a processor says otherwise than Azure and its machines.
+# Output that differs between the stand-in and Azure, or between machines.
 _ELSEWHERE = (
     (
         r"https://127\.0\.0\.1:\d+/inference/([\w-]+)/score",
@@ -34,23 +34,23 @@ _ELSEWHERE = (
 
 @dataclass
 class Walk:
-    """A folder, its surroundings, and all that was run in it.
+    """A folder, its environment variables, and the commands run in it.
 
     Args:
-        hidden: texts that stand for themselves nowhere in the transcript, and what stands there instead.
+        hidden: texts to replace in the transcript, with their replacements.
     """
 
     folder: Path
     environment: Mapping[str, str]
     hidden: Mapping[str, str] = field(default_factory=dict)
-    said: list[tuple[str, str]] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
 
     def run(self, line: str, status: int = 0, without: tuple[str, ...] = (), seconds: float = 900) -> str:
-        """One line that begins with `lookonce`; what it printed on both streams, in order."""
+        """Run a line that begins with `lookonce`; return its output on both streams, in order."""
         words = shlex.split(line)
         assert words[0] == "lookonce"
         surroundings = {**os.environ, **self.environment, "COLUMNS": "110"}
-        # What the SDK leaves in a process that used it; a user's shell has no such thing.
+        # The SDK sets it in a process that used it; a user's shell does not have it.
         for name in (*without, "AZUREML_CURRENT_CLOUD"):
             surroundings.pop(name, None)
         done = subprocess.run(
@@ -63,18 +63,18 @@ class Walk:
             timeout=seconds,
             check=False,
         )
-        self.said.append((line, done.stdout))
+        self.steps.append((line, done.stdout))
         assert done.returncode == status, f"$ {line}\n{done.stdout}"
         assert "Traceback" not in done.stdout, f"$ {line}\n{done.stdout}"
         return done.stdout
 
     def transcript(self, line: str) -> str:
-        """What the document shows of one command."""
-        said = next(text for ran, text in self.said if ran == line)
-        return f"$ {line}\n{self.shown(said)}".rstrip()
+        """Return the document's text for one command."""
+        printed = next(text for ran, text in self.steps if ran == line)
+        return f"$ {line}\n{self.shown(printed)}".rstrip()
 
     def shown(self, text: str) -> str:
-        """`text` with what differs from machine to machine replaced."""
+        """Return `text` with machine-specific parts replaced."""
         for found, instead in self.hidden.items():
             text = text.replace(found, instead)
         for found, instead in _ELSEWHERE:

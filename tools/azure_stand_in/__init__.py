@@ -1,1 +1,1 @@
-"""A stand-in for Azure Machine Learning on this machine that the unmodified SDK speaks to."""
+"""A stand-in for Azure Machine Learning on this machine, for the unmodified SDK."""

@@ -1,4 +1,4 @@
-"""Where things named by `azureml:` addresses, ids and blob URLs lie in the storage account."""
+"""Resolve `azureml:` addresses, asset ids and blob URLs to places in the storage account."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _CONTENT = ("dataUri", "modelUri", "codeUri")
 
 
 class Addresses:
-    """Turns addresses into (container, path), with what the workspace holds."""
+    """Resolver of addresses to (container, path), by the workspace's resources."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
     def canonical(self, address: str) -> str:
-        """The long form that the service answers with, whatever was sent. Raises ArmError."""
+        """Return the long form of an address, as the service returns it. Raises ArmError."""
         if _JOB_OUTPUT.match(address) or datastore_and_path(address):
             name, path = self._datastore(address)
             whole = self._resources.workspace.replace("/providers/Microsoft.MachineLearningServices", "")
@@ -28,7 +28,7 @@ class Addresses:
         return address
 
     def place(self, address: str, kind: str = "") -> tuple[str, str]:
-        """(container, path) of an address or of an asset's id; `kind` is for `azureml:NAME:VERSION`."""
+        """Return (container, path) of an address or asset id; `kind` completes `azureml:NAME:VERSION`."""
         if found := _SHORT_ASSET.match(address):
             address = f"{kind}/{found[1]}/versions/{found[2]}"
         elif address.startswith("azureml:/subscriptions/"):
@@ -44,7 +44,7 @@ class Addresses:
         raise ArmError(400, "UserError", f"The address {address} is not understood.", "InvalidUri")
 
     def container_of(self, datastore: str) -> str:
-        """The container that a datastore leads to."""
+        """Return the container of a datastore."""
         return str(self._resources.get(f"datastores/{datastore}")["properties"]["containerName"])
 
     def _datastore(self, address: str) -> tuple[str, str]:

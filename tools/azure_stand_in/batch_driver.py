@@ -1,9 +1,9 @@
-"""Drives a batch deployment's scoring script over a folder, as a node does: `init()`, then `run(mini_batch)`.
+"""Run a batch deployment's scoring script on a folder, as a node does: `init()`, then `run(mini_batch)`.
 
     python batch_driver.py --script score.py --input FOLDER --output FOLDER --size 10 …
 
-Runs in the folder of the deployment's code. What `run` returns is appended to the output's file: a table's
-rows with a space between the cells, anything else a line for each item.
+Run it in the folder of the deployment's code. It appends what `run` returns to the output file: a table's
+rows with spaces between the cells, anything else as one line per item.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 
 def main() -> int:
-    """The exit code: 0, or 1 when more files failed than the deployment's errorThreshold allows."""
-    # The deployment's code is what the script may import, not what lies beside this file.
+    """Run the script; return 0, or 1 if more files failed than errorThreshold allows."""
+    # The script imports the deployment's code, not the modules beside this file.
     sys.path[0] = os.getcwd()
     parser = argparse.ArgumentParser()
     for name in ("script", "input", "output", "model", "model-name", "file-name", "action"):
@@ -66,12 +66,12 @@ def _load(path: Path) -> Any:
 
 
 def _model_folder(model: Path, name: str) -> Path:
-    """Where AZUREML_MODEL_DIR leads: a model's file lies in it, a model's folder keeps its own name in it."""
+    """Return the folder for AZUREML_MODEL_DIR, with the model's file, or its folder under its name."""
     if model.is_file():
         return model.parent
     folder = model.parent / "model-folder"
     folder.mkdir(exist_ok=True)
-    # Not a link: whoever looks for files below a folder passes links by.
+    # A copy, not a link: searches below a folder skip links.
     model.rename(folder / name)
     return folder
 

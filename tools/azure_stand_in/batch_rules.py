@@ -1,4 +1,4 @@
-"""What is refused of batch endpoints, their deployments, and of what invokes them."""
+"""Rules that batch endpoints, their deployments and invocations must satisfy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from azure_stand_in.resources import Resources
 from azure_stand_in.wire import ArmError
 
 _DATA = ("UriFile", "UriFolder", "MLTable", "Literal", "TritonModel", "MLFlowModel", "CustomModel")
-# Of the interface by which a batch endpoint is invoked; no class of the SDK describes it any more.
+# Properties of an invocation; the SDK has no class for them any more.
 _FIELDS = {
     "inputData": dict,
     "outputData": dict,
@@ -29,7 +29,7 @@ _FIELDS = {
 
 
 def check_endpoint(resources: Resources, place: str, properties: dict[str, Any]) -> None:
-    """A batch endpoint that is put or changed; words are brought into the case of the service."""
+    """Check a batch endpoint that is created or updated; normalise the case of its values."""
     if properties["authMode"].lower() == "aadtoken":
         properties["authMode"] = "AADToken"
     else:
@@ -40,7 +40,7 @@ def check_endpoint(resources: Resources, place: str, properties: dict[str, Any])
 
 
 def check_deployment(resources: Resources, properties: Mapping[str, Any]) -> None:
-    """A batch deployment that is put or changed."""
+    """Check a batch deployment that is created or updated."""
     if not properties.get("compute"):
         raise _bad("A batch deployment needs a compute.")
     found = resources.get(id_of(str(properties["compute"])))
@@ -61,7 +61,7 @@ def check_deployment(resources: Resources, properties: Mapping[str, Any]) -> Non
 
 
 def check_leaving(resources: Resources, place: str) -> None:
-    """What is to be deleted."""
+    """Check whether a resource may be deleted."""
     endpoint, _, name = place.partition("/deployments/")
     if name and endpoint in resources:
         defaults = resources.get(endpoint)["properties"].get("defaults") or {}
@@ -70,7 +70,7 @@ def check_leaving(resources: Resources, place: str) -> None:
 
 
 def check_invocation(body: Any) -> dict[str, Any]:
-    """The properties of what invokes an endpoint. Raises ArmError."""
+    """Check the properties of an invocation. Raises ArmError."""
     if not isinstance(body, dict) or set(body) != {"properties"} or not isinstance(body["properties"], dict):
         raise _invalid("the body must be an object with properties alone")
     properties: dict[str, Any] = body["properties"]

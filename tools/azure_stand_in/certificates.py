@@ -1,4 +1,4 @@
-"""A certificate authority that lives as long as the tests, and one certificate for every name they use."""
+"""A temporary certificate authority, and one certificate for all host names of the stand-in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMES = ("127.0.0.1", "localhost", "*.blob.core.localhost", "*.queue.core.localh
 
 
 class Certificates:
-    """Files in `folder`: `authority` for those who trust, `chain` and `key` for those who serve."""
+    """Certificate files in `folder`: `authority` for clients, `chain` and `key` for servers."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,5 +26,5 @@ class Certificates:
 
     @property
     def served(self) -> tuple[Path, Path]:
-        """What a server presents: its chain and its key."""
+        """The certificate chain and private key for a server."""
         return self.chain, self.key

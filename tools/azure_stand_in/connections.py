@@ -1,4 +1,4 @@
-"""Connections of a workspace: what is secret in them goes in, and comes out by being asked for alone."""
+"""Connections of a workspace; their secrets are returned by listSecrets only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _KIND = Kind(
 
 
 class Connections:
-    """Keeps the credentials of all connections, as the workspace's key vault does."""
+    """The credentials of all connections, as in the workspace's key vault."""
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.secrets: dict[str, Any] = {}
 
     def join(self, management: Management) -> None:
-        """Take over what the management plane is asked about connections."""
+        """Register handlers for connections at the management plane."""
         KINDS["connections"] = _KIND
         prepared, gone = management.prepared, management.gone
 
@@ -48,7 +48,7 @@ class Connections:
 
         def all_answered(place: str, request: Request) -> Answer:
             reply = answer(place, request)
-            # A new one isn't told from a changed one here.
+            # The response is the same for a new and an updated connection.
             return replace(reply, status=200) if place.startswith("connections/") else reply
 
         management.answer = all_answered

@@ -1,4 +1,4 @@
-"""One container group: what may be sent, its containers' processes, and what an answer shows of it."""
+"""One container group: its rules, the processes of its containers, and its description."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.5
 
 
 class Group:
-    """A group that was put; `body` is what was sent."""
+    """A created group; `body` is its request."""
 
     def __init__(
         self, path: str, name: str, body: Resource, images: Mapping[str, Image], folder: Path
@@ -36,7 +36,7 @@ class Group:
         self._begun = now()
 
     def start(self) -> None:
-        """Start every container, and watch over them as the group's restartPolicy says."""
+        """Start every container, and restart them according to the group's restartPolicy."""
         self._ended = threading.Event()
         for one in self.body["properties"]["containers"]:
             container = Container(self._command(one), self._folder / f"{one['name']}.log")
@@ -46,14 +46,14 @@ class Group:
         threading.Thread(target=self._watch, args=(self._ended,), daemon=True).start()
 
     def stop(self) -> None:
-        """End them all; their logs stay."""
+        """Stop all containers; keep their logs."""
         self._ended.set()
         self._state = "Stopped"
         for container in self.containers.values():
             container.stop()
 
     def logs(self, name: str, tail: str | None) -> str:
-        """What a container has said so far. Raises ArmError."""
+        """Return the log of a container so far. Raises ArmError."""
         if name not in [one["name"] for one in self.body["properties"]["containers"]]:
             text = f"The container '{name}' was not found in the container group '{self.name}'."
             raise ArmError(404, "ContainerNotFound", text)
@@ -62,7 +62,7 @@ class Group:
         return "".join(lines[-int(tail) :] if tail else lines)
 
     def description(self) -> Resource:
-        """As an answer shows it: without what is secret, with states, and where it listens."""
+        """Return the group's description: without secrets, with states and addresses."""
         body = copy.deepcopy(self.body)
         properties = body["properties"]
         for one in properties["containers"]:
@@ -72,7 +72,7 @@ class Group:
         for one in properties.get("imageRegistryCredentials") or []:
             one.pop("password", None)
         if address := properties.get("ipAddress"):
-            # A container's own port is taken by somebody here; this is the one that is open.
+            # The container's port may be in use on this machine; this port is open.
             ports = {one["port"]: self._port(one["port"]) for one in address["ports"]}
             address["ports"] = [{**one, "port": ports[one["port"]]} for one in address["ports"]]
             address["ip"] = "127.0.0.1"
@@ -94,11 +94,11 @@ class Group:
             },
         }
 
-    def _port(self, asked: int) -> int:
+    def _port(self, requested: int) -> int:
         for container in self.containers.values():
-            if container.command.inside == asked:
+            if container.command.inside == requested:
                 return container.port
-        return asked
+        return requested
 
     def _command(self, one: Resource) -> Command:
         image, properties = self._images[one["name"]], one["properties"]
@@ -130,7 +130,7 @@ class Group:
         return {"restartCount": restarts, "currentState": state, "events": []}
 
     def _watch(self, ended: threading.Event) -> None:
-        """Start again what has died, with longer and longer pauses, and at last not any more."""
+        """Restart crashed containers with growing pauses, up to a limit."""
         policy = self.body["properties"].get("restartPolicy", "Always")
         while policy != "Never" and not ended.wait(_PAUSE_SECONDS):
             for name, container in self.containers.items():
@@ -144,13 +144,13 @@ class Group:
 
 
 def check_group(name: str, body: Resource) -> None:
-    """What the fields' types alone don't say. Raises ArmError."""
+    """Check rules beyond the fields' types. Raises ArmError."""
     if found := list(_complaints(name, body)):
         raise ArmError(400, found[0][0], found[0][1])
 
 
 def check_change(name: str, before: Resource, body: Resource) -> None:
-    """What can't be changed while a group is there. Raises ArmError."""
+    """Check that an update changes no immutable property. Raises ArmError."""
 
     def fixed(one: Resource) -> Any:
         properties = one["properties"]
@@ -176,8 +176,8 @@ def _complaints(name: str, body: Resource) -> Iterator[tuple[str, str]]:
         if not _NAME.fullmatch(one["name"]):
             yield "InvalidContainerName", f"The container name '{one['name']}' must match {_NAME.pattern}."
         for what, most in _MOST.items():
-            asked = one["properties"]["resources"]["requests"][what]
-            if not 0 < asked <= most:
+            requested = one["properties"]["resources"]["requests"][what]
+            if not 0 < requested <= most:
                 text = f"The {what} of the container '{one['name']}' must be above 0 and at most {most}."
                 yield "InvalidResourceRequest", text
         open_ports |= {port["port"] for port in one["properties"].get("ports") or []}

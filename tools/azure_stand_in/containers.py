@@ -1,4 +1,4 @@
-"""Azure Container Instances: groups whose images run here, each on a port that is really open."""
+"""Azure Container Instances: groups whose images run on this machine, each on an open port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from azure_stand_in.wire import Answer, ArmError, Request
 
 
 class Containers:
-    """All container groups of the resource group at the path `group`."""
+    """The container groups of the resource group with the path `group`."""
 
     def __init__(
         self, folder: Path, group: str, operations: Operations, images: Images, registry: Registry
@@ -36,7 +36,7 @@ class Containers:
         self._count = 0
 
     def answer(self, request: Request) -> Answer | None:
-        """What is asked about container groups; None for anything else."""
+        """Answer requests about container groups; return None for others."""
         path = request.path.rstrip("/")
         found = self._below.match(path)
         if found is None and path.lower() != self._everywhere:
@@ -64,7 +64,7 @@ class Containers:
         return Answer(content=group.description())
 
     def close(self) -> None:
-        """End every group."""
+        """Stop every group."""
         for group in list(self.groups.values()):
             group.stop()
 

@@ -1,4 +1,4 @@
-"""Online endpoints that really serve: processes on this machine behind an address with a key."""
+"""Online endpoints that serve: processes on this machine behind an address with a key."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _READY_SECONDS = 60.0
 
 
 class Deployments:
-    """All online endpoints of a workspace; `url` is where their addresses begin.
+    """The online endpoints of a workspace; their addresses begin with `url`.
 
-    `starting` is called with a deployment's place before its container starts and may raise ArmError.
+    `starting` is called with a deployment's path before its container starts, and may raise ArmError.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Deployments:
         self._count = 0
 
     def join(self, management: Management) -> None:
-        """Take over what the management plane is asked about online endpoints."""
+        """Register handlers for online endpoints at the management plane."""
         prepared, made, gone, leaving = (
             management.prepared,
             management.made,
@@ -93,7 +93,7 @@ class Deployments:
         actions["onlineEndpoints/deployments", "getLogs"] = self._get_logs
 
     def answer(self, request: Request) -> Answer | None:
-        """What is asked of an endpoint's own address; None for anything else."""
+        """Answer requests to an endpoint's address; return None for others."""
         found = _ADDRESS.match(request.path)
         front = self.fronts.get(f"onlineEndpoints/{found[1]}".lower()) if found else None
         if found is None or front is None:
@@ -102,7 +102,7 @@ class Deployments:
         return front.answer(found[2], endpoint.get("traffic") or {}, request)
 
     def close(self) -> None:
-        """End every container, those that are not ready yet as well; none starts any more."""
+        """Stop every container, also those that are starting, and start no more."""
         with self._lock:
             self._closed, started = True, list(self._started)
         _end(started)
@@ -138,13 +138,13 @@ class Deployments:
         return self.keys.refusal(place, self._resources.get(place)["properties"]["authMode"], request)
 
     def _point(self, place: str, path: str) -> None:
-        """Tell an endpoint its address."""
+        """Set an endpoint's address."""
         start = "inference" if self._resources.get(place).get("kind") == "Managed" else "api/v1/endpoint"
         base = f"{self._url}/{start}/{place.split('/')[1]}"
         self._resources.change(place, scoringUri=f"{base}{path}", swaggerUri=f"{base}/swagger.json")
 
     def _deploy(self, place: str) -> None:
-        """New containers first; the old ones end when these are ready, and stay when they aren't."""
+        """Start new containers; stop the old ones once these are ready, keep them otherwise."""
         deployment = self._resources.get(place)
         endpoint, _, name = place.partition("/deployments/")
         with self._lock:

@@ -1,4 +1,4 @@
-"""What stands before an endpoint's containers: its key, its traffic, its limits, and its own status codes."""
+"""The front of an endpoint: it checks the key, splits traffic, limits requests, and maps status codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_SECONDS = {"Managed": 180.0, "Kubernetes": 300.0}
 
 
 class Running:
-    """The containers of one deployment, taken in turn, and how many requests they may have at a time."""
+    """The containers of one deployment, used in turn, with a limit of concurrent requests."""
 
     def __init__(self, name: str, properties: Mapping[str, Any], containers: list[Container]) -> None:
         self.name, self.containers = name, containers
@@ -34,7 +34,7 @@ class Running:
         self._lock = threading.Lock()
 
     def enter(self) -> Container | None:
-        """The next one's turn; None when there are too many inside already."""
+        """Return the next container, or None at the limit."""
         with self._lock:
             if self._inside >= self._most:
                 return None
@@ -43,16 +43,16 @@ class Running:
             return self.containers[self._turn % len(self.containers)]
 
     def leave(self) -> None:
-        """One request is done."""
+        """Count a finished request."""
         with self._lock:
             self._inside -= 1
 
 
 class Front:
-    """Answers requests for one endpoint's scoring address.
+    """Answer requests to the scoring address of one endpoint.
 
-    `authorization` says whether containers see the header that opened the endpoint. `refusal` says why a
-    request isn't let in.
+    `authorization` says whether containers get the Authorization header. `refusal` returns why a
+    request is rejected, or an empty string.
     """
 
     authorization = True
@@ -64,7 +64,7 @@ class Front:
         self._lock = threading.Lock()
 
     def answer(self, below: str, traffic: Mapping[str, int], request: Request) -> Answer:
-        """`below` is the path as the container knows it."""
+        """Answer a request; `below` is the path inside the container."""
         if reason := self._refusal(request):
             return Answer(401, reason.encode(), {"Content-Type": "text/plain", _REASON: reason})
         name = request.headers.get(_CHOICE) or self._next(traffic)
@@ -76,13 +76,13 @@ class Front:
         if container is None:
             return Answer(429, b"", {"Content-Type": "text/plain", _REASON: "too_many_pending_request"})
         try:
-            answer = self._ask(running, container, below, request)
+            answer = self._forward(running, container, below, request)
         finally:
             running.leave()
         return Answer(answer.status, answer.content, {**answer.headers, _CHOICE: running.name})
 
     def _next(self, traffic: Mapping[str, int]) -> str:
-        """Whose turn it is: each deployment as often as its share says, and spread evenly."""
+        """Choose a deployment by its share of the traffic, evenly spread."""
         with self._lock:
             shares = {name: share for name, share in traffic.items() if share > 0}
             if not shares:
@@ -92,7 +92,7 @@ class Front:
             self._credit[name] -= sum(shares.values())
             return name
 
-    def _ask(self, running: Running, container: Container, below: str, request: Request) -> Answer:
+    def _forward(self, running: Running, container: Container, below: str, request: Request) -> Answer:
         managed = running.kind == "Managed"
         if not container.alive:
             threading.Thread(target=container.restart, args=(running.seconds,), daemon=True).start()
@@ -122,6 +122,6 @@ def _passed(response: HTTPResponse, body: bytes, managed: bool) -> Answer:
         headers.pop(name.lower(), None)
     if not managed or response.status == 200:
         return Answer(response.status, body, headers)
-    # Whatever a managed container says but 200, the client gets 424 and finds the code in a header.
+    # A managed endpoint returns 424 for any status but 200, with the container's status in a header.
     own = {_REASON: "model_error", "ms-azureml-model-error-statuscode": str(response.status)}
     return Answer(424, body, {**headers, **own})

@@ -1,4 +1,4 @@
-"""Images by name: what their Dockerfile says is run here as a process, for there is no engine."""
+"""Container images by name; their Dockerfile's command runs as a process, because there is no engine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class BuildError(Exception):
-    """A Dockerfile that can't be built; the message is what the build's log ends with."""
+    """A Dockerfile that cannot be built; the message is the end of the build's log."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """What a built image is: how it starts, its variables, its port, and where its own files lie here."""
+    """A built image: its command, variables, port, and the folder of its files on this machine."""
 
     entry: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Image:
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def words(self, places: Mapping[str, Path], instead: Sequence[str] | None = None) -> list[str]:
-        """The command that starts it here, or the one given `instead`, with {port} for its port."""
+        """Return the command of the image, or `instead`, with {port} in place of its port."""
         words = here(instead or [*self.entry, *self.command], {**self.files, **places})
         words = [word.replace(str(self.port), "{port}") for word in words]
         if words and PurePosixPath(words[0]).name == "lookonce":
@@ -37,7 +37,7 @@ class Image:
         return words
 
     def surroundings(self, added: Mapping[str, str], places: Mapping[str, Path]) -> dict[str, str]:
-        """Its variables and those given to it, with paths of this machine."""
+        """Return the image's variables and the given ones, with paths of this machine."""
         own = {name: value for name, value in self.variables.items() if name not in ("PATH", "HOME")}
         all_of_them = {**own, **added}
         values = here(all_of_them.values(), {**self.files, **places})
@@ -45,7 +45,7 @@ class Image:
 
 
 def here(values: Iterable[str], places: Mapping[str, Path]) -> list[str]:
-    """Paths in a container made paths of this machine: `places` says where its folders and files lie."""
+    """Replace paths of the container by paths of this machine, as mapped by `places`."""
 
     def one(value: str) -> str:
         for inside in sorted(places, key=len, reverse=True):
@@ -57,19 +57,19 @@ def here(values: Iterable[str], places: Mapping[str, Path]) -> list[str]:
 
 
 class Images:
-    """The images that can be pulled: the project's own, and those built in the workspace's registry."""
+    """The images that can be pulled: the project's image, and those built in the workspace's registry."""
 
     def __init__(self) -> None:
         self._built: dict[str, Image] = {}
-        # Servers that hold what was built here, and nothing else.
+        # Registries that hold only images built here.
         self.registries: set[str] = set()
 
     def add(self, reference: str, image: Image) -> None:
-        """Make one known by its whole reference, registry and tag included."""
+        """Add an image under its full reference, including registry and tag."""
         self._built[_tagged(reference)] = image
 
     def find(self, reference: str) -> Image | None:
-        """The one of that reference; every repository that ends in `lookonce` has the project's own."""
+        """Return the image of a reference; repositories that end in `lookonce` have the project's."""
         if image := self._built.get(_tagged(reference)):
             return image
         repository = re.sub(r"(@sha256:\w+|:[\w.-]+)$", "", reference)
@@ -82,7 +82,7 @@ class Images:
     def build(
         self, context: Path, dockerfile: str, files: Path, arguments: Mapping[str, str] | None = None
     ) -> Image:
-        """Build what a context's Dockerfile says; what it copies is put below `files`. Raises BuildError."""
+        """Build the Dockerfile of a context; put copied files below `files`. Raises BuildError."""
         path = context / dockerfile
         if not path.is_file():
             raise BuildError(f"unable to prepare context: the Dockerfile ({dockerfile}) is not in it")
@@ -118,14 +118,14 @@ class Images:
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """(NAME, rest) of each, without comments and with continued lines joined."""
+    """Yield (NAME, rest) of each instruction, without comments and with continued lines joined."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n", " ", "\n".join(lines))
     return [(line.split(None, 1)[0].upper(), line.split(None, 1)[1]) for line in joined.splitlines()]
 
 
 def _with_arguments(text: str, given: Mapping[str, str]) -> str:
-    """Every ${NAME} of an ARG replaced by what was given for it, else by its own default."""
+    """Replace every ${NAME} of an ARG by its given value, else by its default."""
     for name, default in re.findall(r"(?m)^ARG (\w+)(?:=(\S*))?", text):
         value = given.get(name, default)
         plain = value.replace("\\", r"\\")
@@ -142,7 +142,7 @@ def _check(context: Path, source: str) -> None:
 
 
 def _copy(source: Path, files: Path, target: PurePosixPath, into: bool) -> dict[str, Path]:
-    """Copy as COPY does, a folder's content and a file itself; which path in the image lies where."""
+    """Copy like COPY: a folder's content, or a file; return the mapping of image paths to paths here."""
     place = files / str(target).lstrip("/")
     if source.is_dir():
         shutil.copytree(source, place, dirs_exist_ok=True)

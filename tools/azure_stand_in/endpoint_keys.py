@@ -1,4 +1,4 @@
-"""Who may use an endpoint: its two keys, or tokens, as its authMode says."""
+"""Authorization for endpoints: two keys, or tokens, depending on authMode."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SECONDS = 3600
 
 
 class EndpointKeys:
-    """Keys of every endpoint, made when they are first asked for."""
+    """The keys of every endpoint, created on first use."""
 
     def __init__(self, resources: Resources, operations: Operations, tokens: Tokens) -> None:
         self._resources, self._operations, self._tokens = resources, operations, tokens
         self._keys: dict[str, dict[str, str]] = {}
 
     def of(self, place: str) -> dict[str, str]:
-        """Both keys of the endpoint at `place`."""
+        """Return both keys of the endpoint at `place`."""
         made = {"primaryKey": secrets.token_urlsafe(24), "secondaryKey": secrets.token_urlsafe(24)}
         return self._keys.setdefault(place.lower(), made)
 
     def given(self, place: str, keys: dict[str, str]) -> None:
-        """Keys that came with the endpoint; both must."""
+        """Set keys that were sent with the endpoint; both are required."""
         if {name for name, value in keys.items() if value} != {"primaryKey", "secondaryKey"}:
             raise ArmError(
                 400, "BadArgument", "Both primaryKey and secondaryKey must be given.", "BadArgument"
@@ -40,16 +40,16 @@ class EndpointKeys:
         self._keys[place.lower()] = dict(keys)
 
     def forget(self, place: str) -> None:
-        """Of an endpoint that is gone; a later one of its name has others."""
+        """Delete the keys of a deleted endpoint; a new endpoint of its name gets others."""
         self._keys.pop(place.lower(), None)
 
     def list(self, place: str, request: Request) -> Answer:
-        """POST listKeys."""
+        """Answer POST listKeys."""
         self._mode(place, "Key")
         return Answer(content=self.of(place))
 
     def regenerate(self, place: str, request: Request) -> Answer:
-        """POST regenerateKeys: a new one, or that which is given and isn't the one before."""
+        """Answer POST regenerateKeys with a new key, or a given one that differs from the old one."""
         self._mode(place, "Key")
         body = request.json()
         rules.check_body(_REGENERATE, body)
@@ -62,7 +62,7 @@ class EndpointKeys:
         return Answer(202, headers=self._operations.begin(change))
 
     def token(self, place: str, request: Request) -> Answer:
-        """POST token, for those endpoints that take the workspace's own tokens."""
+        """Answer POST token, for endpoints that use the workspace's tokens."""
         self._mode(place, "AMLToken")
         now = int(time.time())
         content = {
@@ -74,7 +74,7 @@ class EndpointKeys:
         return Answer(content=content)
 
     def refusal(self, place: str, mode: str, request: Request) -> str:
-        """Why a request for scoring is refused; "" when it isn't."""
+        """Return why a scoring request is rejected, or an empty string."""
         kind, _, shown = request.headers.get("authorization", "").partition(" ")
         if mode == "Key":
             right = [key for key in self.of(place).values() if secrets.compare_digest(key, shown)]

@@ -1,4 +1,4 @@
-"""What a deployment's container is made of: its model and code from the storage, its image, its variables."""
+"""Collect what a deployment's container needs: model and code from storage, image, variables."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from azure_stand_in.resources import Resource, Resources
 from azure_stand_in.storage import Storage
 from azure_stand_in.wire import ArmError
 
-# It wants other versions than everything else here, and has an environment of its own (see the Makefile).
+# It needs other package versions, and has a virtual environment of its own (see the Makefile).
 INFERENCE_SERVER = Path(sys.prefix) / "azure-server" / "bin" / "azmlinfsrv"
 _MOUNT = "/var/azureml-app"
 _INFERENCE_PORT = 5001
 
 
 class DeploymentError(ArmError):
-    """How a deployment's operation ends that failed: no code, and the word for it in the message."""
+    """The error of a failed deployment: without code, with the code's word in the message."""
 
     def __init__(self, word: str, text: str) -> None:
         super().__init__(400, word, f"{word}: {text}")
 
     def body(self) -> dict[str, Any]:
-        """The service leaves the outer code out."""
+        """Return the error's body; the service omits the outer code."""
         return {"error": {"code": None, "message": self.message, "details": [], "additionalInfo": []}}
 
 
 class Places:
-    """Fills folders for deployments, with what the workspace and its storage hold."""
+    """Fill folders for deployments from the workspace and its storage."""
 
     def __init__(self, resources: Resources, storage: Storage, addresses: Addresses, images: Images) -> None:
         self._resources, self._storage = resources, storage
         self._addresses, self._images = addresses, images
 
     def fill(self, deployment: Resource, folder: Path) -> Command:
-        """Fetch all that the deployment names into `folder`; what is to be run there. Raises ArmError."""
+        """Download what the deployment names to `folder`; return the command to run. Raises ArmError."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         properties = deployment["properties"]
@@ -57,7 +57,7 @@ class Places:
         return self._image(environment, variables, places, folder)
 
     def fetch_model(self, model: str, below: Path) -> str:
-        """A model's files into `below`, laid out as the service does; the path of its folder there."""
+        """Download a model's files below `below` in the service's layout; return the path of its folder."""
         found = self._resources.get(id_of(model))
         container, path = self._addresses.place(found["properties"]["modelUri"])
         parts = found["id"].split("/")
@@ -67,13 +67,13 @@ class Places:
             raise DeploymentError(
                 "BadArgument", f"Unable to download the user model {model}: there is nothing."
             )
-        # A folder keeps its own name below the version's; a file lies there itself.
+        # A model folder keeps its name below the version's folder; a model file is in the latter.
         whole = below / inside / (Path(path).name if names != [path] else "")
         self._storage.fetch(container, path, whole)
         return inside
 
     def scoring_path(self, deployment: Resource) -> str:
-        """Where its container answers requests."""
+        """Return the scoring path of the container."""
         if deployment["properties"].get("codeConfiguration"):
             return "/score"
         routes = self._environment(deployment["properties"]).get("inferenceConfig") or {}
@@ -93,7 +93,7 @@ class Places:
         places: dict[str, Path],
         folder: Path,
     ) -> Command:
-        """The entry script under Azure's own inference server."""
+        """Return the command that runs the entry script in Azure's inference server."""
         if not code.get("codeId"):
             raise DeploymentError("BadArgument", "codeConfiguration has no codeId.")
         place = folder / "code"
@@ -107,7 +107,10 @@ class Places:
         script = place / code["scoringScript"]
         return Command(
             [str(INFERENCE_SERVER), "--entry_script", str(script), "--port", "{port}"],
-            _here({"AZUREML_ENTRY_SCRIPT": code["scoringScript"], **variables}, places),
+            # The deployment's code comes first: in Azure no other lookonce is installed.
+            _here(
+                {"AZUREML_ENTRY_SCRIPT": code["scoringScript"], "PYTHONPATH": str(place), **variables}, places
+            ),
             place,
             _INFERENCE_PORT,
             "/",
@@ -118,7 +121,7 @@ class Places:
     def _image(
         self, environment: dict[str, Any], variables: dict[str, str], places: dict[str, Path], folder: Path
     ) -> Command:
-        """The image itself, reached by the routes that its environment names."""
+        """Return the command of an image with the routes of its environment."""
         routes = environment.get("inferenceConfig")
         if not routes:
             text = "A deployment without codeConfiguration needs an environment with inferenceConfig."
@@ -153,7 +156,7 @@ class Places:
 
 
 def _failing(text: str, folder: Path) -> Command:
-    """A container that says why it can't, and ends."""
+    """Return the command of a container that prints an error and exits."""
     return Command(["sh", "-c", 'echo "$1"; exit 1', "sh", text], {}, folder, 0, "/", "/", 0)
 
 
@@ -162,5 +165,5 @@ def _here(variables: dict[str, str], places: dict[str, Path]) -> dict[str, str]:
 
 
 def id_of(given: str) -> str:
-    """An asset's id from what a deployment names it by."""
+    """Return an asset's id from a deployment's reference to it."""
     return given.removeprefix("azureml:")

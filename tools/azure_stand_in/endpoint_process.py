@@ -1,4 +1,4 @@
-"""A container's stand-in: one process on a port of this machine, with a log, probes, and an end."""
+"""A process in place of a container, with a port, a log and probes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from azure_stand_in.launch import free_port
 
-# All that a container has of this machine; the rest of the tests' surroundings would help it to work.
+# Variables that a container inherits; others of this process could hide its errors.
 _KEPT = ("HOME", "LANG", "TMPDIR", "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "LOOKONCE_CACHE")
 _TICK = 0.05
 _GRACE_SECONDS = 10.0
@@ -24,7 +24,7 @@ _GRACE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Command:
-    """What runs: `words` with {port} where the port goes; `inside` is the port as the container sees it."""
+    """A command: `words` with {port} in place of the port; `inside` is the port inside the container."""
 
     words: Sequence[str]
     variables: Mapping[str, str]
@@ -36,7 +36,7 @@ class Command:
 
 
 class Container:
-    """One instance of a deployment. `log` is kept when the process has ended."""
+    """One instance of a deployment. `log` is kept after the process has exited."""
 
     def __init__(self, command: Command, log: Path) -> None:
         self.command, self.log = command, log
@@ -46,14 +46,14 @@ class Container:
         self._ended = False
 
     def start(self) -> None:
-        """Start it; nothing is ready yet. One that was stopped stays so."""
+        """Start the process without waiting; do nothing after `stop`."""
         with self._lock:
             if not self._ended:
                 self._start()
 
     def _start(self) -> None:
         if self.process is not None:
-            # A container dies as a whole; here its first process may leave others behind.
+            # A container stops as a whole; a process here may leave children behind.
             _signal(self.process.pid, signal.SIGKILL)
         self.port = free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -72,11 +72,11 @@ class Container:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self.process is not None and self.process.poll() is None
 
     def wait_ready(self, seconds: float) -> str:
-        """Until its readiness route answers 200: "" then, else the reason why it never will."""
+        """Wait until the readiness route returns 200; return "", or the reason why it never will."""
         until, said = time.monotonic() + seconds, "no answer"
         while time.monotonic() < until:
             if not self.alive:
@@ -89,18 +89,18 @@ class Container:
         return f"User container has crashed or terminated: Readiness probe failed: {said}."
 
     def healthy(self) -> bool:
-        """Whether its liveness route answers 200."""
+        """Whether the liveness route returns 200."""
         return self.alive and self._probe(self.command.live) == "200"
 
     def restart(self, seconds: float) -> None:
-        """Start it anew after its death, as an orchestrator does; whoever asks while that goes on, waits."""
+        """Restart a crashed process, as an orchestrator does; requests wait meanwhile."""
         with self._starting:
             if not self.alive:
                 self.start()
                 self.wait_ready(seconds)
 
     def stop(self) -> None:
-        """End it and all that it started."""
+        """Stop the process and its children."""
         with self._lock:
             self._ended, process = True, self.process
         if process is None:
@@ -111,7 +111,7 @@ class Container:
                 process.wait(_GRACE_SECONDS)
 
     def _probe(self, path: str) -> str:
-        """The status as text, or what went wrong."""
+        """Return the status as text, or the error."""
         if self.command.ready_port != self.command.inside:
             return f"dial tcp 127.0.0.1:{self.command.ready_port}: connect: connection refused"
         connection = HTTPConnection("127.0.0.1", self.port, timeout=2)

@@ -1,4 +1,4 @@
-"""What is refused of endpoints and deployments for what else there is in the workspace."""
+"""Rules for endpoints and deployments that depend on other resources of the workspace."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _BUSY = ("Creating", "Updating", "Deleting")
 
 
 class InferencingError(ArmError):
-    """What the service behind the management plane refuses: in a JSON text within the error."""
+    """An error of the service behind the management plane: a JSON text within the error."""
 
     def __init__(self, text: str) -> None:
         super().__init__(400, "BadRequest", "The request is invalid.", "InferencingClientCallFailed")
         self.inner = {"errors": {"": [text]}, "title": "One or more validation errors occurred."}
 
     def body(self) -> dict[str, Any]:
-        """The inner message is what was refused and why."""
+        """Return the error's body; the inner message holds the reason."""
         body = super().body()
         body["error"]["details"][0]["message"] = json.dumps(self.inner)
         return body
 
 
 def check_endpoint(resources: Resources, place: str, properties: dict[str, Any]) -> None:
-    """An endpoint that is put or changed."""
+    """Check an endpoint that is created or updated."""
     _check_idle(resources, place)
     compute = properties.get("compute")
     if compute:
@@ -42,7 +42,7 @@ def check_endpoint(resources: Resources, place: str, properties: dict[str, Any])
 
 
 def check_deployment(resources: Resources, place: str, properties: dict[str, Any], runs: bool) -> None:
-    """A deployment that is put or changed; `runs` when containers of it do."""
+    """Check a deployment that is created or updated; `runs` says whether it has running containers."""
     endpoint = resources.get(place.partition("/deployments/")[0])
     _check_idle(resources, place)
     wanted = "Kubernetes" if endpoint["properties"].get("compute") else "Managed"

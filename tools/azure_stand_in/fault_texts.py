@@ -1,4 +1,4 @@
-"""What refusals say, with the words in them by which people and clients know the real service's."""
+"""Texts of error responses, with the key words of the real service's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults on demand: what networks, clouds and their limits do to a client, in the real service's words."""
+"""Inject faults of networks and clouds, with the real service's status codes and words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Fault:
     answer: Callable[[Request], Answer]
 
     def fits(self, request: Request) -> bool:
-        """Whether this request is one of those. Tokens are spared unless they are what is named."""
+        """Return whether the fault applies to a request; token requests only if `ending` names them."""
         if self.method not in (None, request.method):
             return False
         if self.ending is None:
@@ -41,10 +41,10 @@ class _Fault:
 
 
 class Faults:
-    """Each method makes something go wrong from now on; `clear` ends all of it.
+    """Each method injects a fault from now on; `clear` removes all faults.
 
-    `times` is how many requests meet it. `method` and `ending` choose them: GET, PUT, …, and how their paths
-    end.
+    `times` is the number of affected requests. `method` and `ending` select them by GET, PUT, … and the end
+    of their paths.
     """
 
     def __init__(self, stand_in: StandIn) -> None:
@@ -64,7 +64,7 @@ class Faults:
         stand_in.deployments.starting = self._building_for_deployment
 
     def clear(self) -> None:
-        """All is well again."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
         self._quota.clear()
@@ -78,7 +78,7 @@ class Faults:
         self._stand_in.tokens.seconds = 3600.0
 
     def answer(self, request: Request) -> Answer | None:
-        """What goes wrong with this request, if anything does. Raises ArmError."""
+        """Return the faulty answer to a request, or None. Raises ArmError."""
         if getattr(self._within, "fault", False):
             return None
         with self._lock:
@@ -91,7 +91,7 @@ class Faults:
     def throttle(
         self, times: int, retry_after: float | None = 1, method: str | None = None, ending: str | None = None
     ) -> None:
-        """429, with the seconds after which to ask again."""
+        """Answer 429 with a Retry-After of so many seconds."""
         text = "Received too many requests in a short amount of time. Retry again after some seconds."
         self._refuse(times, method, ending, 429, "TooManyRequests", text, retry_after)
 
@@ -102,16 +102,16 @@ class Faults:
         method: str | None = None,
         ending: str | None = None,
     ) -> None:
-        """503."""
+        """Answer 503."""
         text = "The service is unavailable. Please try again later."
         self._refuse(times, method, ending, 503, "ServiceUnavailable", text, retry_after)
 
     def hang_up(self, times: int, method: str | None = None, ending: str | None = None) -> None:
-        """The connection ends without an answer."""
+        """Close the connection without an answer."""
         self._add(times, method, ending, lambda request: HANG_UP)
 
     def forbid(self, times: int = 1000, method: str | None = None, ending: str | None = None) -> None:
-        """403: the role that the client has doesn't allow it."""
+        """Answer 403: the client's role does not allow the action."""
 
         def refuse(request: Request) -> Answer:
             who = self._stand_in.tokens.client_id
@@ -124,7 +124,7 @@ class Faults:
         self._add(times, method, ending, refuse)
 
     def lose_answers(self, times: int, method: str | None = None, ending: str | None = None) -> None:
-        """What was asked for is done, and the connection ends before the client hears of it."""
+        """Process the request, and close the connection without an answer."""
 
         def lose(request: Request) -> Answer:
             self._answered(request)
@@ -133,7 +133,7 @@ class Faults:
         self._add(times, method, ending, lose)
 
     def expire_tokens(self, method: str | None = None, ending: str | None = None) -> None:
-        """All given so far, now, or when such a request comes; the client believes in them."""
+        """Expire all tokens early, now or at a selected request; clients still consider them valid."""
 
         def expire(request: Request) -> Answer:
             self._stand_in.tokens.end_all()
@@ -145,7 +145,7 @@ class Faults:
             self._add(1, method, ending, expire)
 
     def short_tokens(self, seconds: float) -> None:
-        """New tokens live so long."""
+        """Set the lifetime of new tokens."""
         self._stand_in.tokens.seconds = seconds
 
     def slow_operations(self, seconds: float) -> None:
@@ -153,33 +153,33 @@ class Faults:
         self._seconds = seconds
 
     def slow_uploads(self, bytes_per_second: float) -> None:
-        """To the storage, for each connection."""
+        """Limit the upload rate of each connection to the storage."""
         self._stand_in.names.bytes_per_second = bytes_per_second
 
     def drop_uploads(self, times: int, after_bytes: int) -> None:
-        """So many connections to the storage break when so much has been sent through them."""
+        """Break `times` connections to the storage after so many bytes."""
         self._stand_in.names.drop_after = after_bytes
         self._stand_in.names.drops = times
 
     def quota(self, *kinds: str) -> None:
-        """No cores are left: the operation of "computes" fails, "onlineEndpoints" refuse deployments.
+        """Exhaust the quota: creating "computes" fails, "onlineEndpoints" refuse deployments.
 
-        "jobs" stay queued while a cluster says why.
+        "jobs" stay queued, and their cluster reports the reason.
         """
         self._quota.update(kinds)
 
     def image_build_failure(
         self, log: str = "ERROR: No matching distribution found for nothing==0\n"
     ) -> None:
-        """Images of jobs and deployments can't be built, and the build's log says why."""
+        """Fail image builds of jobs and deployments, with a build log."""
         self._build_log = log
 
     def name_taken(self, *names: str) -> None:
-        """Somebody else in the region has endpoints of these names."""
+        """Let endpoint names be taken by others in the region."""
         self._taken.update(name.lower() for name in names)
 
     def _answered(self, request: Request) -> Answer:
-        """What is answered where this request meets no further fault. Raises ArmError."""
+        """Return the answer to a request without further faults. Raises ArmError."""
         self._within.fault = True
         try:
             return self._stand_in.answer(request)

@@ -1,4 +1,4 @@
-"""Run history: a run's state, where its logs and artifacts are, signed addresses to put more there."""
+"""Run history: states of runs, addresses of logs and artifacts, signed addresses for uploads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASSET = (
 
 
 class History:
-    """Answers below `/history/v1.0` and `/data/v1.0`; `place` is the path below the workspace."""
+    """Answer requests below `/history/v1.0` and `/data/v1.0`; `place` is the path below the workspace."""
 
     def __init__(self, resources: Resources, storage: Storage, jobs: Jobs) -> None:
         self._resources, self._storage, self._jobs = resources, storage, jobs
@@ -33,7 +33,7 @@ class History:
         }
 
     def answer(self, place: str, request: Request) -> Answer:
-        """One answer. Raises ArmError."""
+        """Answer a request. Raises ArmError."""
         if found := _DETAILS.match(place):
             return Answer(content=self._details(found[1]))
         if found := _ARTIFACTS.match(place):

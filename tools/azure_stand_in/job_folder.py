@@ -1,4 +1,4 @@
-"""A job's node: a folder with its code, inputs and outputs, filled from the storage and emptied into it."""
+"""The folder of a job on its node: code, inputs and outputs, downloaded from and uploaded to storage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACEHOLDER = re.compile(r"\$\{\{\s*(inputs|outputs)\.([\w.]+?)\s*\}\}")
 
 
 class JobFolder:
-    """The files of one job's run on a node below `folder`. A new node has only what is in the storage."""
+    """The files of one job on a node, below `folder`. A new node has only what is in storage."""
 
     def __init__(
         self, folder: Path, name: str, job: dict[str, Any], storage: Storage, addresses: Addresses
@@ -29,11 +29,11 @@ class JobFolder:
 
     @property
     def artifacts(self) -> str:
-        """Where logs and `./outputs` lie in the container of artifacts."""
+        """The path of logs and `./outputs` in the container of artifacts."""
         return f"ExperimentRun/dcid.{self._name}"
 
     def fill(self) -> None:
-        """Fetch code and inputs; what is in a mounted output is seen again."""
+        """Download code, inputs, and the content of mounted outputs."""
         (self.code / "outputs").mkdir(parents=True)
         (self.code / "logs").mkdir()
         if self._job.get("codeId"):
@@ -56,7 +56,7 @@ class JobFolder:
             self._places["outputs", name] = str(place)
 
     def command(self) -> str:
-        """The command with its places. Raises ArmError where it names one that isn't declared."""
+        """Return the command with paths filled in. Raises ArmError for an undeclared input or output."""
 
         def place(found: re.Match[str]) -> str:
             try:
@@ -68,11 +68,11 @@ class JobFolder:
         return _PLACEHOLDER.sub(place, self._job["command"])
 
     def variables(self) -> dict[str, str]:
-        """Where the outputs lie, for those who don't take it from the command."""
+        """Environment variables with the paths of the outputs."""
         return {f"AZURE_ML_OUTPUT_{name}": str(self.folder / "outputs" / name) for name in self._outputs()}
 
     def save(self, ended: bool) -> None:
-        """Bring outputs into the storage: mounted ones as they are now, the others when the job has ended."""
+        """Upload outputs: mounted ones at any time, the others once the job has ended."""
         for name, output in self._outputs().items():
             if ended or output.get("mode", _MOUNTED) == _MOUNTED:
                 self._storage.push(self.folder / "outputs" / name, *self._addresses.place(output["uri"]))

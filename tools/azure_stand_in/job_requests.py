@@ -1,4 +1,4 @@
-"""What is asked of jobs on the management plane: put, cancel; what the service makes of one that is put."""
+"""Requests about jobs at the management plane: create and cancel; defaults of a new job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RESOURCES = {
 
 
 class JobRequests:
-    """Checks a job before it is kept, and completes it as the service does."""
+    """Check a new job, and complete it as the service does."""
 
     def __init__(
         self, base: str, resources: Resources, addresses: Addresses, jobs: Jobs, operations: Operations
@@ -31,12 +31,12 @@ class JobRequests:
         self._jobs, self._operations = jobs, operations
 
     def cancel(self, place: str, request: Request) -> Answer:
-        """202; the job is canceled some time later."""
+        """Answer 202; the job is canceled some time later."""
         name = str(self._resources.get(place)["name"])
         return Answer(202, headers=self._operations.begin(lambda: self._jobs.cancel(name)))
 
     def prepared(self, name: str, body: Resource) -> Resource:
-        """A command job with all that it names looked up. Raises ArmError."""
+        """Return a command job with its references resolved. Raises ArmError."""
         job = body["properties"]
         if job["jobType"] != "Command":
             text = f"Jobs of type {job['jobType']} are not run here."

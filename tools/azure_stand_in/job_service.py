@@ -1,4 +1,4 @@
-"""All that has to do with jobs, in one: requests, running, run history, and the workspace's MLflow."""
+"""Everything about jobs: requests, execution, run history, and the workspace's MLflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDS = {"Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED"}
 
 
 class JobService:
-    """Jobs of one workspace; `url` is where all of it is reached, `trust` what a node needs to get there."""
+    """The jobs of one workspace; nodes reach it at `url` with the variables `trust`."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class JobService:
         self._url, self._tokens = url, tokens
         self.jobs = Jobs(folder / "jobs", resources, storage, addresses, trust)
         self.jobs.variables = self._variables
-        self.jobs.told = self._told
+        self.jobs.status_changed = self._status_changed
         self.mlflow = MlflowProxy(folder / "mlflow", url.removeprefix("https://"))
         self._requests = JobRequests(url, resources, addresses, self.jobs, operations)
         self._history = History(resources, storage, self.jobs)
 
     def join(self, management: Management) -> None:
-        """Take over what the management plane is asked about jobs."""
+        """Register handlers for jobs at the management plane."""
         before = management.prepared
 
         def prepared(resource: str, body: Resource) -> Resource:
@@ -60,7 +60,7 @@ class JobService:
         management.actions["jobs", "cancel"] = self._requests.cancel
 
     def answer(self, request: Request) -> Answer | None:
-        """What is asked of run history and MLflow; None for anything else."""
+        """Answer requests to run history and MLflow; return None for others."""
         if (below := self.mlflow.address_below(request.path)) is not None:
             return self.mlflow.answer(below, request)
         if found := _HISTORY.match(request.path):
@@ -68,7 +68,7 @@ class JobService:
         return None
 
     def close(self) -> None:
-        """End what runs."""
+        """Stop running jobs."""
         self.jobs.close()
         self.mlflow.close()
 
@@ -89,6 +89,6 @@ class JobService:
             "MLFLOW_RUN_ID": name,
         }
 
-    def _told(self, name: str, status: str) -> None:
+    def _status_changed(self, name: str, status: str) -> None:
         if status in _ENDS:
             self.mlflow.end_run(name, _ENDS[status])

@@ -1,4 +1,4 @@
-"""Command jobs, really run: processes here, code and data from the storage, a log that grows there."""
+"""Run command jobs as processes, with code and data from storage, and logs that grow there."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MOST_SECONDS = 600.0
 
 
 class Jobs:
-    """Runs what the workspace's jobs say; each has a thread, and its state is in the job's resource.
+    """Run the workspace's jobs; each has a thread, and its state is in the job's resource.
 
-    `variables(name, job)` gives what the service sets beside the job's own. `told(name, status)` hears of
-    changes. A job is queued as long as it `waits`. `image_build` may raise ArmError.
+    `variables(name, job)` returns the variables that the service adds. `status_changed(name, status)` is
+    called at every change. A job is queued as long as it `waits`. `image_build` may raise ArmError.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Jobs:
         self._room = threading.Semaphore(4)
         self.errors: dict[str, dict[str, Any]] = {}
         self.variables: Callable[[str, dict[str, Any]], dict[str, str]] = lambda name, job: {}
-        self.told: Callable[[str, str], None] = lambda name, status: None
+        self.status_changed: Callable[[str, str], None] = lambda name, status: None
         self.waits: Callable[[str], bool] = lambda name: False
         self.image_build: Callable[[str], None] = lambda name: None
         self.at_start: Callable[[str], None] = lambda name: None
 
     def start(self, name: str) -> None:
-        """Queue a job that was put."""
+        """Queue a new job."""
         threading.Thread(target=self._run, args=(name,), daemon=True, name=f"job-{name}").start()
 
     def cancel(self, name: str) -> None:
-        """Ask its processes to end, and wait until it is canceled; ended jobs stay as they are."""
+        """Stop the processes of a job and wait until it is canceled; do nothing for one that has ended."""
         if self.status(name) in ("Completed", "Failed", "Canceled"):
             return
         self._canceled.add(name)
@@ -70,16 +70,16 @@ class Jobs:
         self.wait(name, _GRACE_SECONDS)
 
     def preempt(self, name: str) -> None:
-        """Take the node away without a word; the job is queued again and starts anew on another one."""
+        """Take the node away without notice; the job is queued again and restarts on another one."""
         self._preempted.add(name)
         self._signal(name, signal.SIGKILL)
 
     def status(self, name: str) -> str:
-        """The job's state now."""
+        """Return the job's current state."""
         return str(self._resources.get(f"jobs/{name}")["properties"]["status"])
 
     def wait(self, name: str, seconds: float = 60.0) -> str:
-        """Until it has ended, or so long; its state."""
+        """Wait until the job has ended, or so many seconds; return its state."""
         until = time.monotonic() + seconds
         while (now := self.status(name)) not in (
             "Completed",
@@ -90,7 +90,7 @@ class Jobs:
         return now
 
     def close(self) -> None:
-        """Kill what runs."""
+        """Kill running jobs."""
         for name in list(self._running):
             self._canceled.add(name)
             self._signal(name, signal.SIGKILL)
@@ -107,7 +107,7 @@ class Jobs:
             self._fail(name, "SystemError", f"{type(error).__name__}: {error}")
 
     def _once(self, name: str) -> bool:
-        """One node's life with the job; False when it was taken away."""
+        """Run the job on one node; return False if the node was taken away."""
         job = self._resources.get(f"jobs/{name}")["properties"]
         while self.waits(name) and name not in self._canceled:
             time.sleep(_TICK)
@@ -143,7 +143,7 @@ class Jobs:
         return True
 
     def _processes(self, name: str, job: dict[str, Any], place: JobFolder) -> list[int]:
-        """Start them all, bring their logs to the storage while they run; their exit codes."""
+        """Start all processes, upload their logs while they run, and return their exit codes."""
         command = place.command()
         count = (job.get("resources") or {}).get("instanceCount") or 1
         started = processes(job.get("distribution"), count)
@@ -190,7 +190,7 @@ class Jobs:
                     sent[log] = len(content)
             if not alive:
                 return
-            # One that fails takes the others with it, as the launcher does; and so does the job's time.
+            # A failed process stops the others, as with the launcher; so does the job's time limit.
             if any(process.poll() for process in running) or time.monotonic() > until:
                 self._signal(name, signal.SIGKILL)
             if name in self._canceled:
@@ -205,8 +205,8 @@ class Jobs:
     def _set(self, name: str, status: str) -> None:
         if name in self._canceled and status in ("Queued", "Preparing", "Running"):
             return
-        # First its run: who waits for the state finds that ended, too.
-        self.told(name, status)
+        # End the run first: clients that wait for the job's state expect it to have ended.
+        self.status_changed(name, status)
         self._resources.change(f"jobs/{name}", status=status)
 
     def _fail(self, name: str, code: str, message: str, detail: str = "") -> None:
@@ -222,5 +222,5 @@ def _log_name(number: int, of: int) -> str:
 
 
 def _seconds(duration: str) -> float:
-    """Of "PT5M", as the SDK writes a job's time limit."""
+    """Parse a duration such as "PT5M", the SDK's format of a job's time limit."""
     return float(isodate.parse_duration(duration).total_seconds())

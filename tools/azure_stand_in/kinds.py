@@ -1,4 +1,4 @@
-"""The kinds of resources below a workspace: what may be sent, how they may be called, what is added."""
+"""The kinds of resources below a workspace: their bodies, names and defaults."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _VERSION = r"[a-zA-Z0-9][a-zA-Z0-9\-_.]{0,254}"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind.
+    """A kind of resource.
 
     Args:
-        noun: as the service calls it in its errors.
-        body: the SDK's class of what is sent and answered.
-        name: what a name must match as a whole.
-        added: properties that an answer has when they weren't sent.
-        fixed: properties that can't be changed once they are there.
-        slow: creating and deleting are operations that go on after the answer.
-        tracked: answers have location, tags, kind and identity beside the properties.
-        changes: the SDK's class of what a PATCH may send, where there is one.
+        noun: its name in the service's errors.
+        body: the SDK's class of its requests and responses.
+        name: the pattern of its names.
+        added: defaults of properties in responses.
+        fixed: immutable properties.
+        slow: creating and deleting are long-running operations.
+        tracked: responses have location, tags, kind and identity beside the properties.
+        changes: the SDK's class of PATCH requests, if there is one.
     """
 
     noun: str
@@ -41,7 +41,7 @@ class Kind:
     changes: type[Model] | None = None
 
     def fits(self, name: str) -> bool:
-        """Whether a resource may be called so."""
+        """Return whether a name is valid for the kind."""
         return re.fullmatch(self.name, name) is not None
 
 

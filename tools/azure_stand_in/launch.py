@@ -1,4 +1,4 @@
-"""What a job's processes find in their environment: who they are, and who else there is."""
+"""Environment variables of a job's processes: their rank, and the other processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Of the tests' own surroundings; a node of a cluster has none of them.
+# Variables of this process that a node of a cluster does not have.
 _PRIVATE = (
     "AZUREML_",
     "AZURE_",
@@ -26,14 +26,14 @@ _PRIVATE = (
 
 
 def node(trust: Mapping[str, str]) -> dict[str, str]:
-    """The environment of an empty node, with `python` of these tests, and `trust` in our TLS."""
+    """Return the environment of a node, with this Python on the PATH, and the variables `trust` for TLS."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(_PRIVATE)}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**clean, **trust, "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def processes(distribution: Mapping[str, Any] | None, nodes: int) -> list[dict[str, str]]:
-    """The launcher's variables of every process of a job, on all its nodes; one without a launcher."""
+    """Return the launcher's variables for every process of a job; one process without a launcher."""
     kind = (distribution or {}).get("distributionType")
     if distribution is None or kind is None:
         return [{} for _ in range(nodes)] if nodes == 1 else [_plain(rank, nodes) for rank in range(nodes)]
@@ -86,7 +86,7 @@ def _tensorflow(distribution: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def free_port() -> int:
-    """One that nobody listens at now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

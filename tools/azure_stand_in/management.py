@@ -1,4 +1,4 @@
-"""The management plane: resources made, read, listed, changed and deleted as the resource manager does it."""
+"""The management plane: create, read, list, update and delete resources like the resource manager."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _ANSWERED = ("id", "name", "type", "systemData")
 
 
 class Management:
-    """Answers all below the workspace.
+    """Answer requests below the workspace.
 
-    `made` is called in an operation after a slow resource was put, `leaving` before one is deleted and may
-    refuse it, `gone` with the ids of deleted ones.
-    `started` is called with a new job's name. `actions` are POSTs: {(kind, last part of the path): answers}.
+    `made` is called in the operation that creates a slow resource, `leaving` before a deletion, which it may
+    refuse, `gone` with the ids of deleted resources. `started` is called with a new job's name. `actions`
+    handle POSTs: {(kind, last part of the path): handler}.
     """
 
     def __init__(self, resources: Resources, operations: Operations, addresses: Addresses) -> None:
@@ -38,7 +38,7 @@ class Management:
         self.started: Callable[[str], None] = lambda name: None
 
     def answer(self, place: str, request: Request) -> Answer:
-        """`place` is the path below the workspace. Raises ArmError."""
+        """Answer a request; `place` is the path below the workspace. Raises ArmError."""
         parts = place.split("/")
         if request.method == "POST":
             action = self.actions.get(("/".join(parts[:-1][::2]), parts[-1]))
@@ -51,7 +51,7 @@ class Management:
         if len(parts) % 2:
             return self._list(place, request)
         if request.method == "GET":
-            return Answer(content=_told(place, self._resources.get(place)))
+            return Answer(content=_response(place, self._resources.get(place)))
         if request.method in ("PUT", "PATCH"):
             return self._put(place, kind, request)
         if request.method == "DELETE":
@@ -95,7 +95,7 @@ class Management:
             body["properties"]["provisioningState"] = "Updating" if before else "Creating"
         elif parts[0] not in _STATELESS:
             body["properties"]["provisioningState"] = "Succeeded"
-        answer = _told(place, self._resources.put(place, body))
+        answer = _response(place, self._resources.put(place, body))
         location = f"https://{request.headers.get('host', '')}{request.path}"
         headers = {"Location": location} if before is None else {}
         if len(parts) == 4 and parts[2] == "versions":
@@ -115,7 +115,7 @@ class Management:
         self._resources.change(place, provisioningState="Succeeded")
 
     def _count_version(self, parts: list[str], kind: Kind) -> None:
-        """A version makes its container, which knows the latest and the next."""
+        """Create the container of a version, with the latest and the next version."""
         container = "/".join(parts[:2])
         if container not in self._resources:
             added = dict(KINDS[parts[0]].added)
@@ -149,7 +149,7 @@ class Management:
         parent, _, _ = place.rpartition("/")
         if parent and parent not in self._resources and "hash" not in request.query:
             raise not_found(parent)
-        found = [_told(place, one) for one in self._resources.below(place) if _wanted(one, request.query)]
+        found = [_response(place, one) for one in self._resources.below(place) if _wanted(one, request.query)]
         first, size = int(request.query.get("$skip", 0)), int(request.query.get("$top", _PAGE))
         content: dict[str, Any] = {"value": found[first : first + size]}
         if "$top" not in request.query and first + size < len(found):
@@ -174,26 +174,26 @@ class Management:
 
 ENDED = ("Completed", "Failed", "Canceled")
 _STATELESS = ("jobs", "datastores", "data")
-# What there is of systemData in the answers of some kinds.
+# The parts of systemData in responses of some kinds.
 _MADE = ("createdAt", "createdBy", "createdByType")
 _CHANGED = ("createdAt", "createdBy", "lastModifiedAt")
 _SYSTEM = {"jobs": _MADE, "data": (*_MADE, "lastModifiedAt"), "onlineEndpoints": _CHANGED}
 _SYSTEM |= {"batchEndpoints": _CHANGED, "computes": ()}
 
 
-def _told(place: str, resource: Resource) -> Resource:
-    """A resource as it is answered."""
+def _response(place: str, resource: Resource) -> Resource:
+    """Return a resource as a response."""
     names = _SYSTEM.get(place.partition("/")[0])
     if names is None:
         return resource
-    told = {name: resource["systemData"][name] for name in names}
+    system_data = {name: resource["systemData"][name] for name in names}
     return {key: value for key, value in resource.items() if key != "systemData"} | (
-        {"systemData": told} if told else {}
+        {"systemData": system_data} if system_data else {}
     )
 
 
 def _completed(added: Mapping[str, Any], sent: Resource) -> Resource:
-    """With what is added where nothing was sent, also within objects."""
+    """Return properties with defaults filled in, also within objects."""
     completed = {**added, **sent}
     for name, default in added.items():
         if isinstance(default, dict) and default:
@@ -203,7 +203,7 @@ def _completed(added: Mapping[str, Any], sent: Resource) -> Resource:
 
 
 def _tracked(kind: str, body: Resource) -> Resource:
-    """An endpoint or deployment with location and tags, its identity and machines in full."""
+    """Return an endpoint or deployment with location, tags, identity and machine size."""
     body = {"tags": {}, "location": LOCATION, **body}
     if kind == "onlineEndpoints":
         body = {"kind": "Managed", **body}
@@ -227,7 +227,7 @@ def _wanted(one: Resource, query: Any) -> bool:
 
 
 def _merged(old: Any, new: Any) -> Any:
-    """RFC 7396: what is null goes, objects are merged, all else is replaced."""
+    """Merge by RFC 7396: remove nulls, merge objects, replace everything else."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     merged = {key: value for key, value in old.items() if key not in new or new[key] is not None}

@@ -1,4 +1,4 @@
-"""MLflow's own REST handlers over one file's database: python mlflow_process.py DATABASE. Says its port."""
+"""Serve MLflow's REST interface on a database file: python mlflow_process.py DATABASE. Prints its port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workspace's MLflow: MLflow's own server, with run ids and addresses as the workspace has them."""
+"""The workspace's MLflow: MLflow's server, with the workspace's run ids and addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTS = ("run_ids",)
 
 
 class MlflowProxy:
-    """Starts the server when it is first asked. A job's name is its run's id, unlike MLflow's own ids."""
+    """Start the server on first use. A job's name is its run's id, unlike MLflow's ids."""
 
     def __init__(self, folder: Path, host: str) -> None:
         self._folder, self._host = folder, host
@@ -31,19 +31,19 @@ class MlflowProxy:
         self._lock, self._beginning = threading.Lock(), threading.Lock()
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._closed = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def address_below(self, path: str) -> str | None:
-        """The path for MLflow itself, if it is a request to it."""
+        """Return MLflow's path of a request to it, or None."""
         found = _BELOW.match(path)
         return found[1] if found else None
 
     def answer(self, below: str, request: Request) -> Answer:
-        """Pass one on."""
+        """Forward a request."""
         content = request.body
         if content and request.headers.get("content-type", "").startswith("application/json"):
             content = json.dumps(self._translated(json.loads(content), self._inside)).encode()
@@ -57,16 +57,16 @@ class MlflowProxy:
         if not headers.get("content-type", "").startswith("application/json"):
             return Answer(status, body, {"Content-Type": headers.get("content-type", "text/plain")})
         outside = {inside: name for name, inside in self._inside.items()}
-        return Answer(status, self._told(self._translated(json.loads(body), outside)))
+        return Answer(status, self._rewritten(self._translated(json.loads(body), outside)))
 
     def begin_run(self, name: str, experiment: str) -> str:
-        """A run for a job; the experiment's id."""
+        """Create a run for a job; return the experiment's id."""
         with self._beginning:
             return self._begun(name, experiment)
 
     def _begun(self, name: str, experiment: str) -> str:
-        asked = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + experiment
-        status, found = self._json("GET", asked)
+        path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=" + experiment
+        status, found = self._json("GET", path)
         if status == 200:
             number = found["experiment"]["experiment_id"]
         else:
@@ -79,27 +79,27 @@ class MlflowProxy:
         return str(number)
 
     def run(self, name: str) -> dict[str, Any]:
-        """What MLflow holds of a job's run, in the form of its REST interface."""
+        """Return a job's run as in MLflow's REST interface."""
         status, found = self._json("GET", f"/api/2.0/mlflow/runs/get?run_id={self._inside[name]}")
         assert status == 200, found
         return dict(found["run"])
 
     def end_run(self, name: str, status: str) -> None:
-        """What became of a job's run: FINISHED, FAILED or KILLED."""
+        """Set the state of a job's run: FINISHED, FAILED or KILLED."""
         if (inside := self._inside.get(name)) and not self._closed:
             self._json("POST", "/api/2.0/mlflow/runs/update", {"run_id": inside, "status": status})
 
-    def _told(self, value: Any) -> Any:
-        """Addresses of artifacts as the workspace's own."""
+    def _rewritten(self, value: Any) -> Any:
+        """Replace addresses of artifacts by the workspace's."""
         if isinstance(value, list):
-            return [self._told(one) for one in value]
+            return [self._rewritten(one) for one in value]
         if not isinstance(value, dict):
             return value
-        told = {key: self._told(one) for key, one in value.items()}
-        if "artifact_uri" in told and "run_id" in told:
-            below = f"experiments/{told['experiment_id']}/runs/{told['run_id']}/artifacts"
-            told["artifact_uri"] = f"azureml://{self._host}/mlflow/v2.0{PATH}/{below}"
-        return told
+        rewritten = {key: self._rewritten(one) for key, one in value.items()}
+        if "artifact_uri" in rewritten and "run_id" in rewritten:
+            below = f"experiments/{rewritten['experiment_id']}/runs/{rewritten['run_id']}/artifacts"
+            rewritten["artifact_uri"] = f"azureml://{self._host}/mlflow/v2.0{PATH}/{below}"
+        return rewritten
 
     def _translated(self, value: Any, names: dict[str, str]) -> Any:
         if isinstance(value, list):

@@ -1,9 +1,9 @@
-"""A proxy that knows where names ending in `.localhost` live: here, whatever the machine's resolver thinks.
+"""A proxy that resolves names ending in `.localhost` to this machine.
 
 Azure's SDK builds a storage account's address from its name, `https://ACCOUNT.blob.SUFFIX`, and the
-C library of many systems doesn't resolve `*.localhost`. Every HTTP client that reads HTTPS_PROXY asks
-this one for a tunnel instead; TLS goes through it end to end. A name that isn't known is refused and
-noted: tests reach nothing outside.
+C library of many systems doesn't resolve `*.localhost`. Every HTTP client that reads HTTPS_PROXY requests
+a tunnel from this one instead; TLS goes through it end to end. An unknown name is refused and
+recorded: tests reach nothing outside.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _AT_ONCE = 16 * 1024
 
 
 class NameProxy:
-    """Leads each host name that ends in a key of `places` to a port of 127.0.0.1.
+    """Connect host names that end in a key of `places` to a port of 127.0.0.1.
 
-    `strangers` holds the names that were refused; `bytes_per_second` slows all that clients send down. So
-    many tunnels as `drops` says break when `drop_after` bytes have been sent through them.
+    `strangers` holds refused names; `bytes_per_second` limits what clients send. `drops` tunnels
+    break after `drop_after` bytes.
     """
 
     def __init__(self, places: Mapping[str, int]) -> None:
@@ -57,14 +57,14 @@ class NameProxy:
             request_queue_size = 64
 
             def handle_error(self, *_: Any) -> None:
-                """Clients that hang up are not news."""
+                """Ignore clients that close the connection."""
 
         self._server = Tunnels(("127.0.0.1", 0), Tunnel)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """No further tunnels."""
+        """Stop accepting tunnels."""
         self._server.shutdown()
         self._server.server_close()
 

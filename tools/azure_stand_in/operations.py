@@ -1,4 +1,4 @@
-"""What goes on after the answer: an address where its state can be asked, and the work in a thread."""
+"""Long-running operations: an address for their state, and the work in a thread."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from azure_stand_in.resources import PROVIDER, now
 from azure_stand_in.wire import Answer, ArmError, not_found
 
 LOCATION = "westeurope"
-# The real service lets clients wait for seconds.
+# The real service makes clients wait for seconds.
 _NOT_YET = "0001-01-01T00:00:00+00:00"
 _SOON = {"x-ms-retry-after-ms": "50"}
 
 
 class Operations:
-    """The operations of a subscription, running and ended."""
+    """The operations of a subscription, running and finished."""
 
     def __init__(self, base: str, subscription: str) -> None:
         self._states: dict[str, dict[str, Any]] = {}
@@ -28,7 +28,7 @@ class Operations:
         self._base = base
 
     def begin(self, work: Callable[[], None]) -> dict[str, str]:
-        """Start it; the headers that tell a client where to ask."""
+        """Start an operation; return the headers with the address of its state."""
         name = uuid.uuid4().hex
         self._states[name] = {
             "id": f"{self._address}{name}",
@@ -55,7 +55,7 @@ class Operations:
         return {"Azure-AsyncOperation": f"{self._base}{self._address}{name}?api-version=2024-10-01", **_SOON}
 
     def answer(self, path: str) -> Answer | None:
-        """The state of one, if that is what the path asks for."""
+        """Return the state of an operation, or None for other paths."""
         if not path.lower().startswith(self._address.lower()):
             return None
         name = path.rpartition("/")[2]

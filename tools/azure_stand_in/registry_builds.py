@@ -1,4 +1,4 @@
-"""The workspace's container registry: images built from an uploaded context, by its own service."""
+"""The workspace's container registry, which builds images from an uploaded context."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MOST_BYTES = 2**30
 
 
 class Registry:
-    """One registry below `group`, a resource group's path.
+    """A registry below `group`, a resource group's path.
 
-    `at_build` is called with a run's id before it builds, and may raise BuildError; `admin` is whether the
-    registry's user and password may be used.
+    `at_build` is called with a run's id before the build, and may raise BuildError; `admin` says whether the
+    registry's user and password are enabled.
     """
 
     def __init__(self, folder: Path, group: str, name: str, storage: Storage, images: Images) -> None:
@@ -46,22 +46,22 @@ class Registry:
         images.registries.add(self.server)
 
     def answer(self, request: Request) -> Answer | None:
-        """What is asked of the registry; None for anything else."""
+        """Answer requests to the registry; return None for others."""
         found = self._below.match(request.path.rstrip("/"))
         if found is None:
             return None
-        asked = (request.method, found[1] or "")
-        if asked == ("GET", ""):
+        route = (request.method, found[1] or "")
+        if route == ("GET", ""):
             return Answer(content=self.description())
-        if asked == ("POST", "listCredentials"):
+        if route == ("POST", "listCredentials"):
             return Answer(content=self._credentials())
-        if asked == ("POST", "listBuildSourceUploadUrl"):
+        if route == ("POST", "listBuildSourceUploadUrl"):
             return Answer(content=self._upload_place())
-        if asked == ("POST", "scheduleRun"):
+        if route == ("POST", "scheduleRun"):
             return Answer(content=self._schedule(request.json()))
-        if asked == ("GET", "runs"):
+        if route == ("GET", "runs"):
             return Answer(content={"value": [self._described(name) for name in reversed(list(self._runs))]})
-        _, _, rest = asked[1].partition("runs/")
+        _, _, rest = route[1].partition("runs/")
         name, _, action = rest.partition("/")
         if name in self._runs and (request.method, action) == ("GET", ""):
             return Answer(content=self._described(name))
@@ -72,7 +72,7 @@ class Registry:
         raise ArmError(404, "ResourceNotFound", text)
 
     def description(self) -> Resource:
-        """The registry as a resource."""
+        """Return the registry as a resource."""
         return {
             "id": self.path,
             "name": self.name,
@@ -89,7 +89,7 @@ class Registry:
         }
 
     def opens(self, username: str | None, password: str | None) -> bool:
-        """Whether these credentials do."""
+        """Return whether these credentials are valid."""
         return self.admin and username == self.name and password in self.passwords
 
     def _credentials(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Registry:
         def tell(line: str, complete: str = "") -> None:
             said.append(line)
             text = "\n".join(said) + "\n"
-            # Whoever follows the log knows by this that it has ended.
+            # Clients that follow the log detect its end by this.
             known = {"Complete": complete} if complete else None
             client = self._storage.container(_LOGS)
             client.upload_blob(f"{name}.log", text.encode(), overwrite=True, metadata=known)
@@ -168,7 +168,7 @@ class Registry:
             self._set(name, status="Error", finishTime=now(), runErrorMessage=str(error))
 
     def _build(self, name: str, body: dict[str, Any], tell: Callable[[str], None]) -> list[dict[str, str]]:
-        """Unpack, check and keep the image under its names."""
+        """Unpack and check the context, and add the image under its names."""
         context, files = self._folder / name / "context", self._folder / name / "files"
         packed = self._storage.read(_SOURCES, body["sourceLocation"])
         try:

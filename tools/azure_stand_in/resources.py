@@ -1,4 +1,4 @@
-"""What the workspace holds: resources as the resource manager writes them, by ids without case."""
+"""The workspace's resources, as the resource manager writes them, by case-insensitive ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Resource = dict[str, Any]
 
 
 class Resources:
-    """Every resource of one workspace. What goes in and out is copied; `change` alters one in its place."""
+    """All resources of one workspace. They are copied in and out; `change` updates one in place."""
 
     def __init__(self, workspace: str) -> None:
         self.workspace = workspace
@@ -26,7 +26,7 @@ class Resources:
         return self._key(place) in self._all
 
     def get(self, place: str) -> Resource:
-        """The resource at a place below the workspace ("models/cars/versions/1") or with a whole id."""
+        """Return the resource at a path below the workspace ("models/cars/versions/1") or with a full id."""
         with self._lock:
             try:
                 return copy.deepcopy(self._all[self._key(place)])
@@ -34,7 +34,7 @@ class Resources:
                 raise not_found(place.removeprefix(self.workspace)) from None
 
     def put(self, place: str, body: Mapping[str, Any]) -> Resource:
-        """Make or replace one. The first time of making stays."""
+        """Create or replace a resource; keep its creation time."""
         parts = place.split("/")
         with self._lock:
             before = self._all.get(self._key(place), {})
@@ -56,20 +56,20 @@ class Resources:
             return self.get(place)
 
     def change(self, place: str, **properties: Any) -> None:
-        """Set properties of one, if it is still there."""
+        """Update properties of a resource, if it still exists."""
         with self._lock:
             if (found := self._all.get(self._key(place))) is not None:
                 found["properties"].update(copy.deepcopy(properties))
 
     def delete(self, place: str) -> list[str]:
-        """Take one and all below it away; the ids of those that went."""
+        """Delete a resource and everything below it; return the deleted ids."""
         key = self._key(place)
         with self._lock:
             gone = [one for one in self._all if one == key or one.startswith(f"{key}/")]
             return [str(self._all.pop(one)["id"]) for one in gone]
 
     def below(self, collection: str) -> Iterator[Resource]:
-        """The members of "models" or "models/cars/versions", the newest first."""
+        """Return the members of "models" or "models/cars/versions", newest first."""
         start = f"{self._key(collection)}/"
         with self._lock:
             found = [
@@ -84,5 +84,5 @@ class Resources:
 
 
 def now() -> str:
-    """As Azure writes times."""
+    """Return the current time in Azure's format."""
     return datetime.now(UTC).isoformat(timespec="microseconds")

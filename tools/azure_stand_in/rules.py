@@ -1,4 +1,4 @@
-"""What the service refuses before it does anything, each with the status and words of a refusal."""
+"""Rules that every request must satisfy, with the service's status codes and words."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _CUTS = ("Standard_", "Basic_")
 
 
 def check_name(kind: Kind, name: str) -> None:
-    """Names that don't match the kind's pattern."""
+    """Refuse names that do not match the kind's pattern."""
     if not kind.fits(name):
         text = f"The {kind.noun} name '{name}' is invalid: it must match {kind.name}."
         raise ArmError(400, "UserError", text, "InvalidName")
 
 
 def check_body(kind: Kind, body: Any) -> None:
-    """Unknown fields, missing ones, read-only ones, wrong types and words, all of them named."""
+    """Refuse unknown, missing and read-only fields, and wrong types and values; name all of them."""
     if found := list(schema.complaints(body, kind.body)):
         raise ArmError(400, "UserError", "\n".join(one.lstrip(".") for one in found), "RequestInvalid")
 
 
 def check_unchanged(kind: Kind, before: dict[str, Any], body: dict[str, Any]) -> None:
-    """A version's content is for ever; tags, description and archiving aren't."""
+    """Refuse changes to a version's content; tags, description and archiving may change."""
     old, new = before["properties"], body["properties"]
     for name in kind.fixed:
         if name in new and _same(old.get(name)) != _same(new[name]):
@@ -37,7 +37,7 @@ def check_unchanged(kind: Kind, before: dict[str, Any], body: dict[str, Any]) ->
 
 
 def check_meaning(place: str, body: dict[str, Any]) -> None:
-    """What the fields' types alone don't say."""
+    """Check rules beyond the fields' types."""
     properties = body["properties"]
     if place.startswith("computes/") and properties["computeType"] == "AmlCompute":
         _check_cluster(properties.get("properties") or {})

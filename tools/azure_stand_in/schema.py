@@ -1,7 +1,7 @@
-"""What a request's body may hold, read from the SDK's own classes of Azure's published interface.
+"""Validate request bodies by the SDK's classes of Azure's published interface.
 
-Each class knows its fields' names on the wire, their types, and which are required or only ever answered.
-Enumerations there are open ("Known values are"); the service refuses others all the same, and so does this.
+Each class knows its fields' names on the wire, their types, and which are required or read-only.
+Enumerations there are open ("Known values are"); the service refuses other values, and so does this.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PLAIN: dict[Any, tuple[type, ...]] = {
 
 @functools.cache
 def fields(kind: type[Model]) -> dict[str, tuple[Any, bool, bool]]:
-    """Of each name on the wire: the field's type, whether it may be sent, and whether it must be."""
+    """Return by name on the wire: the field's type, whether it may be sent, and whether it is required."""
     known = kind({})._attr_to_rest_field
     package = sys.modules[kind.__module__.rpartition(".")[0]]
     names = {**vars(sys.modules[kind.__module__]), "_models": package}
@@ -46,7 +46,7 @@ def fields(kind: type[Model]) -> dict[str, tuple[Any, bool, bool]]:
 
 
 def complaints(value: Any, kind: Any, place: str = "", answer: bool = False) -> Iterator[str]:
-    """What is wrong with a JSON value that should be of `kind`. An answer may hold all fields and nulls."""
+    """Yield what is wrong with a JSON value of class `kind`. A response may hold all fields and nulls."""
     options = _options(kind)
     if value is None:
         if not answer and not _optional(kind):
@@ -112,7 +112,7 @@ def _dict(value: Any, kind: Any, place: str, answer: bool) -> Iterator[str]:
         yield f"{place}: {value!r} is not an object"
         return
     for name, item in value.items():
-        # A null takes an entry away. A number among texts is taken as text: the SDK itself sends one.
+        # A null removes an entry. A number among texts is accepted as text: the SDK sends one.
         number = typing.get_args(kind)[1] is str and isinstance(item, int | float)
         if item is not None and not number:
             yield from complaints(item, typing.get_args(kind)[1], f"{place}.{name}", answer)
@@ -130,7 +130,7 @@ def _word(value: Any, options: tuple[Any, ...], place: str) -> Iterator[str]:
 
 
 def _options(kind: Any) -> tuple[Any, ...]:
-    """The alternatives of a type without None; `str | Enum` is the Enum."""
+    """Return the alternatives of a type without None; `str | Enum` is the Enum."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         some = tuple(one for one in typing.get_args(kind) if one is not type(None))
         words = tuple(one for one in some if isinstance(one, type) and issubclass(one, enum.Enum))
@@ -139,7 +139,7 @@ def _options(kind: Any) -> tuple[Any, ...]:
 
 
 def _is_model(kind: Any) -> bool:
-    """The SDK has the same base class in each of its clients."""
+    """Return whether this is a model class; each of the SDK's clients has its own base class."""
     return isinstance(kind, type) and any(base.__name__ == "Model" for base in kind.__mro__[1:])
 
 

@@ -1,4 +1,4 @@
-"""Azure Machine Learning on this machine: management plane, tokens and storage behind one TLS address."""
+"""The stand-in: management plane, tokens and storage behind one TLS address."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 _WORKSPACE = re.compile(re.escape(place.PATH) + r"(?:/(.*))?$", re.IGNORECASE)
-# What a job's node needs of `environment` to reach this cloud.
+# Variables of `environment` that a job's node needs to reach this cloud.
 _TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """One request and how it was answered; what either held is in `sent` and `got`."""
+    """A request and its response, with their contents in `sent` and `got`."""
 
     method: str
     path: str
@@ -54,7 +54,7 @@ class RecordedRequest:
 
 
 class StandIn:
-    """A workspace that the unmodified SDK works with. Everything lies below `folder`."""
+    """A workspace for the unmodified SDK. All its files are below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ class StandIn:
         self.faults = Faults(self)
 
     def close(self) -> None:
-        """End all of it."""
+        """Stop everything."""
         self.service.close()
         self.deployments.close()
         self.containers.close()
@@ -113,11 +113,11 @@ class StandIn:
 
     @property
     def cloud_name(self) -> str:
-        """The cloud's name for the SDK, which remembers a name's addresses as long as its process lives."""
+        """The cloud's name; the SDK caches the addresses of a name for the lifetime of its process."""
         return f"StandIn{self._server.port}"
 
     def client(self) -> MLClient:
-        """The SDK's client, as the service principal of `environment`, which must be set in this process."""
+        """Return the SDK's client, signed in with `environment`, which must be set in this process."""
         from azure.ai.ml import MLClient
         from azure.identity import DefaultAzureCredential
 
@@ -126,20 +126,20 @@ class StandIn:
         who = DefaultAzureCredential(disable_instance_discovery=True)
         where = (place.SUBSCRIPTION, place.GROUP, place.WORKSPACE)
         cloud: dict[str, Any] = {"cloud": name, "cloud_metadata": metadata}
-        # The SDK takes a cloud's description once in a process, and knows its name from then on.
+        # The SDK accepts a cloud's description once per process, and afterwards only its name.
         with contextlib.suppress(AttributeError):
             return MLClient(who, *where, enable_telemetry=False, **cloud)
         return MLClient(who, *where, enable_telemetry=False, cloud=name)
 
     def requests_to(self, method: str, ending: str) -> list[RecordedRequest]:
-        """The requests so far of one method whose paths end so."""
+        """Return the requests so far with this method and end of their path."""
         return [one for one in self.requests if one.method == method and one.path.endswith(ending)]
 
     def _write_environment(self) -> dict[str, str]:
-        """Variables for a process that is to find this cloud and nothing else.
+        """Write config.json and the cloud's description; return the variables of a process that uses them.
 
-        LOOKONCE_AZURE_CLOUD names a JSON file with `name` and what the SDK's `cloud_metadata` takes. Host
-        names below `core.localhost` are found by HTTPS_PROXY. Take the AZURE_CLIENT_… variables out, and the
+        LOOKONCE_AZURE_CLOUD names a JSON file with `name` and the keys of the SDK's `cloud_metadata`. Host
+        names below `core.localhost` are resolved by HTTPS_PROXY. Without the AZURE_CLIENT_… variables, the
         managed identity signs in.
         """
         cloud = {
@@ -175,7 +175,7 @@ class StandIn:
             "AZURE_CLIENT_SECRET": self.tokens.client_secret,
             "IDENTITY_ENDPOINT": f"{self.url}/msi/token",
             "IDENTITY_HEADER": self.tokens.identity_header,
-            # Nobody's statistics, and no look at the machine for Azure's own.
+            # Disable telemetry.
             "AZURE_CORE_COLLECT_TELEMETRY": "0",
         }
 
@@ -189,7 +189,7 @@ class StandIn:
             )
 
     def answer(self, request: Request) -> Answer:
-        """To whatever is asked of this cloud. Raises ArmError."""
+        """Answer any request to this cloud. Raises ArmError."""
         if (answer := self.faults.answer(request)) is not None:
             return answer
         if (answer := self.tokens.answer(request, self.url)) is not None:

@@ -1,4 +1,4 @@
-"""The workspace's storage account, a real Azurite over TLS: containers, signatures, folders in and out."""
+"""The workspace's storage account, Azurite over TLS: containers, signatures, folder transfers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _EVERYTHING = {"read": True, "create": True, "write": True, "delete": True, "lis
 
 
 class Storage:
-    """What the service itself does in the account, with its key."""
+    """The service's access to the account, with its key."""
 
     def __init__(self, azurite: Azurite, authority: Path) -> None:
         self.account, self.key = azurite.account, azurite.key
         self.url = f"https://{azurite.account}.blob.{SUFFIX}"
-        # The service itself needs no proxy to find its storage.
+        # The service itself needs no proxy to reach its storage.
         self._service = BlobServiceClient(
             azurite.blob_url,
             credential=azurite.key,
@@ -46,7 +46,7 @@ class Storage:
             self.container(name)
 
     def container(self, name: str) -> ContainerClient:
-        """A container, made when it isn't there."""
+        """Return a container; create a missing one."""
         client = self._service.get_container_client(name)
         with self._lock:
             if name not in self._known:
@@ -56,7 +56,7 @@ class Storage:
         return client
 
     def container_signature(self, name: str) -> str:
-        """A signature (SAS) for one container."""
+        """Return a signature (SAS) for one container."""
         return generate_container_sas(
             self.account,
             name,
@@ -66,7 +66,7 @@ class Storage:
         )
 
     def account_signature(self) -> str:
-        """A signature for the account, as `listSecrets` gives one that expires."""
+        """Return a signature for the account that expires, as from `listSecrets`."""
         return generate_account_sas(
             self.account,
             self.key,
@@ -76,23 +76,23 @@ class Storage:
         )
 
     def containers(self) -> list[str]:
-        """All of the account."""
+        """Return the names of all containers."""
         return [str(one.name) for one in self._service.list_containers()]
 
     def write(self, container: str, name: str, content: bytes) -> None:
-        """One blob, as a whole."""
+        """Write one blob."""
         self.container(container).upload_blob(name, content, overwrite=True)
 
     def read(self, container: str, name: str) -> bytes:
-        """One blob's content."""
+        """Return one blob's content."""
         return self.container(container).download_blob(name).readall()
 
     def names(self, container: str, prefix: str) -> list[str]:
-        """Blobs whose names begin so."""
+        """Yield the names of blobs with this prefix."""
         return [str(name) for name in self.container(container).list_blob_names(name_starts_with=prefix)]
 
     def fetch(self, container: str, prefix: str, folder: Path) -> Path:
-        """What lies at `prefix` into `folder`; the file itself where it is one file, else the folder."""
+        """Download what is at `prefix` to `folder`; return the file if it is one, else the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         prefix = prefix.rstrip("/")
         for name in self.names(container, prefix):
@@ -107,19 +107,19 @@ class Storage:
         return folder
 
     def push(self, folder: Path, container: str, prefix: str) -> None:
-        """All files below `folder`, under `prefix`."""
+        """Upload all files below `folder`, under `prefix`."""
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             self.write(container, f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
 def container_and_path(address: str) -> tuple[str, str]:
-    """Of a blob's URL: its container and the path in it."""
+    """Return the container and path of a blob's URL."""
     container, _, path = unquote(urlsplit(address).path).lstrip("/").partition("/")
     return container, path.rstrip("/")
 
 
 def datastore_and_path(address: str) -> tuple[str, str] | None:
-    """Of `azureml://…/datastores/NAME/paths/PATH`: the two; None for another kind of address."""
+    """Return NAME and PATH of `azureml://…/datastores/NAME/paths/PATH`, or None for other addresses."""
     found = re.search(r"/datastores/([^/]+)/(?:paths/)?(.*)$", address)
     return (found[1], found[2].rstrip("/")) if found else None
 

@@ -1,4 +1,4 @@
-"""Entra's token service and the managed identity's: signed tokens that end, if the secret is right."""
+"""The token services of Entra and the managed identity: signed tokens that expire."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TENANT = "11111111-2222-3333-4444-555555555555"
 
 
 class Tokens:
-    """Issues and checks tokens.
+    """Issue and check tokens.
 
-    `seconds` is how long new ones live. `end_all()` makes those given so far expired at once. `given` counts.
+    `seconds` is the lifetime of new tokens. `end_all()` expires all tokens so far. `given` counts tokens.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Tokens:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def end_all(self) -> None:
-        """Every token so far has expired."""
+        """Expire every token so far."""
         self._ended = time.time()
 
     def make(self, audience: str, seconds: float | None = None) -> str:
-        """A token for one audience."""
+        """Return a token for one audience."""
         self.given += 1
         now = time.time()
         claims: dict[str, Any] = {
@@ -54,7 +54,7 @@ class Tokens:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": "stand-in"})
 
     def check(self, request: Request) -> dict[str, Any]:
-        """The claims of a request's token. Raises ArmError 401."""
+        """Return the claims of a request's token. Raises ArmError 401."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         challenge = {
             "WWW-Authenticate": 'Bearer authorization_uri="https://127.0.0.1/", error="invalid_token"'
@@ -76,7 +76,7 @@ class Tokens:
         return dict(claims)
 
     def answer(self, request: Request, base: str) -> Answer | None:
-        """What is asked of the token services; None for anything else. They want no token, of course."""
+        """Answer requests to the token services, which need no token; return None for others."""
         parts = request.path.strip("/").split("/")
         if request.path.endswith("/.well-known/openid-configuration"):
             tenant = f"{base}/{parts[0]}"

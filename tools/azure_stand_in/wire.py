@@ -1,4 +1,4 @@
-"""Requests in, answers out, over TLS on a free port; errors look as Azure's resource manager writes it."""
+"""An HTTPS server on a free port, with errors in the format of Azure's resource manager."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from azure_stand_in.certificates import Certificates
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked: the path without its query and without percent signs, header names in lower case."""
+    """A request: the path without its query and percent encoding, header names in lower case."""
 
     method: str
     path: str
@@ -27,7 +27,7 @@ class Request:
     raw_query: str = ""
 
     def json(self) -> Any:
-        """The body; nothing at all is an empty object."""
+        """Return the body as JSON; an empty body is an empty object."""
         try:
             return json.loads(self.body) if self.body else {}
         except ValueError as error:
@@ -38,14 +38,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and its content: bytes as they are, None for nothing, anything else as JSON."""
+    """A response: a status and its content, as bytes, None, or anything else as JSON."""
 
     status: int = 200
     content: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def encoded(self) -> tuple[bytes, dict[str, str]]:
-        """The body and all headers."""
+        """Return the body and all headers."""
         if self.content is None:
             return b"", dict(self.headers)
         if isinstance(self.content, bytes):
@@ -60,7 +60,7 @@ HANG_UP = Answer(0)
 
 
 class ArmError(Exception):
-    """An error that the service answers with; `code` is Azure's word for it."""
+    """An error response; `code` is Azure's error code."""
 
     def __init__(
         self, status: int, code: str, message: str, detail: str = "", headers: Mapping[str, str] | None = None
@@ -70,15 +70,16 @@ class ArmError(Exception):
         self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
-        """Azure's envelope; with a `detail`, the narrower code inside it, as machine learning does it."""
+        """Return Azure's error envelope; a `detail` is the narrower code inside it."""
         if not self.detail:
             return {"error": {"code": self.code, "message": self.message}}
         details = [
             {"code": self.detail, "message": line, "details": [], "additionalInfo": []}
             for line in self.message.split("\n")
         ]
-        told = {"ComponentName": "managementfrontend", "Environment": "westeurope", "Location": "westeurope"}
-        infos = [{"type": name, "info": {"value": value}} for name, value in told.items()]
+        region = "westeurope"
+        values = {"ComponentName": "managementfrontend", "Environment": region, "Location": region}
+        infos = [{"type": name, "info": {"value": value}} for name, value in values.items()]
         general = _GENERAL.get(self.detail, _NOT_FOUND if self.status == 404 else self.message)
         return {
             "error": {
@@ -90,17 +91,17 @@ class ArmError(Exception):
         }
 
     def answer(self) -> Answer:
-        """The same as an answer."""
+        """Return the error as a response."""
         return Answer(self.status, self.body(), self.headers)
 
 
 def not_found(what: str, code: str = "NotFound") -> ArmError:
-    """404 as the machine learning resource provider says it."""
+    """Return the 404 of the machine learning resource provider."""
     return ArmError(404, "UserError", f"The specified resource was not found: {what}.", code)
 
 
 class Server:
-    """Serves `handle` with one thread for each connection; `log` gets (request, answer) of each."""
+    """Serve `handle` with one thread per connection; `log` gets every (request, answer)."""
 
     def __init__(
         self,
@@ -137,12 +138,12 @@ class Server:
             do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _serve  # noqa: N815 (http.server's names)
 
             def log_message(self, *_: Any) -> None:
-                """Quiet."""
+                """Log nothing."""
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*map(str, certificates.served))
         self._server = _QuietServer(("127.0.0.1", 0), Handler)
-        # The handshake belongs to the connection's own thread: a silent client must not stop the others.
+        # Handshake in the connection's thread: a silent client must not block others.
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -151,7 +152,7 @@ class Server:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
 

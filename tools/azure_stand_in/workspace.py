@@ -1,4 +1,4 @@
-"""The workspace itself: its description, its own datastores, and where a code snapshot is to be put."""
+"""The workspace: its description, its default datastores, and places for code snapshots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OWN_DATASTORES = {"workspaceblobstore": BLOBS, "workspaceartifactstore": ARTIFA
 
 
 class Workspace:
-    """Describes the workspace, and hands out what opens its storage."""
+    """The workspace's description, and the credentials of its storage."""
 
     def __init__(self, base: str, resources: Resources, storage: Storage) -> None:
         self._base, self._resources, self._storage = base, resources, storage
@@ -31,13 +31,13 @@ class Workspace:
             resources.put(f"datastores/{name}", {"properties": self._datastore(name, container)})
 
     def join(self, management: Management) -> None:
-        """Take over the requests that are this class's business."""
+        """Register handlers at the management plane."""
         management.actions["datastores", "listSecrets"] = self._secrets
         management.actions["codes/versions", "startPendingUpload"] = self._pending_upload
         management.prepared, management.made = self._prepared, self._made_compute
 
     def description(self) -> Resource:
-        """The workspace as a resource."""
+        """Return the workspace as a resource."""
         host = self._base.removeprefix("https://")
         group = f"{GROUP_PATH}/providers"
         return {
@@ -95,7 +95,7 @@ class Workspace:
         }
 
     def discovery(self) -> dict[str, str]:
-        """Where the workspace's other services are: all here."""
+        """Return the addresses of the workspace's other services, which are all here."""
         services = ("api", "history", "modelmanagement", "experimentation", "mlflow", "data")
         return {"studio": "https://ml.azure.localhost", **dict.fromkeys(services, self._base)}
 
@@ -144,13 +144,13 @@ class Workspace:
         return Answer(content=content)
 
     def _prepared(self, place: str, body: Resource) -> Resource:
-        """What the service makes of what was sent before it keeps it."""
+        """Return a resource as the service stores it."""
         properties = body["properties"]
         if place.startswith("datastores/"):
             properties = {"subscriptionId": None, "resourceGroup": None, **properties}
             properties.setdefault("serviceDataAccessAuthIdentity", "None")
             if properties.get("credentials"):
-                # A secret goes in and never comes out by a mere look.
+                # A secret is stored, and not returned by a read.
                 kind = properties["credentials"]["credentialsType"]
                 properties["credentials"] = {"credentialsType": kind}
                 self._storage.container(str(properties["containerName"]))
@@ -182,7 +182,7 @@ _NODE_STATES = ("preparing", "running", "idle", "unusable", "leaving", "preempte
 
 
 def _cluster(sent: Resource) -> Resource:
-    """A cluster that is being made: nothing is known of its nodes yet."""
+    """Return a cluster that is being created, without information on nodes."""
     unknown = dict.fromkeys(
         ("subnet", "currentNodeCount", "targetNodeCount", "nodeStateCounts", "allocationState", "errors")
     )
@@ -202,7 +202,7 @@ def _cluster(sent: Resource) -> Resource:
 
 
 def _environment(sent: Resource) -> Resource:
-    """Without what wasn't sent; conda's file as JSON, whatever it was sent as."""
+    """Return an environment without unset fields, and with conda's file as JSON."""
     kept = {key: value for key, value in sent.items() if value is not None or key not in _MAY_MISS}
     if kept.get("condaFile"):
         kept["condaFile"] = json.dumps(yaml.safe_load(kept["condaFile"]), indent=2)
@@ -216,7 +216,7 @@ _MAY_MISS = ("image", "condaFile", "build", "inferenceConfig")
 
 
 def elsewhere(path: str) -> ArmError:
-    """What the resource manager says of a path that doesn't lead to this workspace."""
+    """Return the resource manager's error for a path outside this workspace."""
     parts = path.strip("/").split("/")
     if len(parts) > 1 and parts[1].lower() != SUBSCRIPTION.lower():
         return ArmError(404, "SubscriptionNotFound", f"The subscription '{parts[1]}' could not be found.")

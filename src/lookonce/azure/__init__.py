@@ -1,4 +1,4 @@
-"""Azure: blob storage, and Azure Machine Learning's workspace, jobs, registry and endpoints.
+"""Azure: blob storage, and the workspace, jobs, model registry and endpoints of Azure Machine Learning.
 
-Nothing here is imported by other parts but the command line, and that only when a command needs it.
+Only the command line imports this part, and only for commands that need it.
 """

@@ -28,13 +28,13 @@ _FIX = (
 )
 # Of a stored log, at most this much is read for its last lines.
 _TAIL_BYTES = 2**20
-# One connection a thread, and none that a dead network holds for minutes.
+# Short enough that a dead network does not hold a connection for minutes.
 _CONNECT_SECONDS, _READ_SECONDS = 20, 120
 
 
 @dataclass(frozen=True)
 class BlobAccount:
-    """How the storage account is reached; never shown, for it holds the key."""
+    """Address and credentials of a storage account; its repr hides them."""
 
     connection_string: str | None = None
     account_url: str | None = None
@@ -43,26 +43,26 @@ class BlobAccount:
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> BlobAccount:
-        """By the variables that the predecessor used, too. Raises LookonceError."""
+        """Read the account from STORAGE_… variables. Raises LookonceError."""
         given = dict(os.environ) if environment is None else environment
         text = given.get("STORAGE_CONNECTION_STRING", "").strip()
         name, key = (given.get(f"STORAGE_ACCOUNT_{part}", "").strip() for part in ("NAME", "KEY"))
         if text:
             return cls(connection_string=text)
         if not name:
-            raise LookonceError(f"no storage account is named. {_FIX}.")
+            raise LookonceError(f"no storage account is configured. {_FIX}.")
         suffix = given.get("STORAGE_ENDPOINT_SUFFIX", "").strip() or "core.windows.net"
         url = name if "://" in name else f"https://{name}.blob.{suffix}"
         return cls(account_url=url, key=key or None)
 
     def container(self, name: str, connections: int = 8) -> ContainerClient:
-        """The client of one container, which needn't exist yet. Raises LookonceError."""
+        """Return a client of one container, which need not exist yet. Raises LookonceError."""
         from azure.storage.blob import BlobServiceClient, ContainerClient
         from requests import Session
         from requests.adapters import HTTPAdapter
 
         check_container_name(name)
-        # The default pool keeps ten connections, and opens one anew for every further thread's request.
+        # The default pool keeps ten connections, and opens a new one for each request of further threads.
         session = Session()
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_connections=connections, pool_maxsize=connections))
@@ -70,7 +70,7 @@ class BlobAccount:
             "session": session,
             "connection_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
-            # `attempts` does it, where 429 counts, too.
+            # `with_retries` retries, including 429.
             "retry_total": 0,
         }
         try:
@@ -88,23 +88,22 @@ class BlobAccount:
 
                 credential = DefaultAzureCredential()
             return ContainerClient(self.account_url, name, credential=credential, **options)
-        # Not the text of it: it may repeat the connection string.
+        # Hide the error's text: it may repeat the connection string.
         except (ValueError, KeyError, TypeError) as error:
             raise LookonceError(
-                f"the storage account's connection string or key can't be read "
-                f"({type(error).__name__}). {_FIX}."
+                f"the storage account's connection string or key is invalid ({type(error).__name__}). {_FIX}."
             ) from None
 
     def __repr__(self) -> str:
-        """Without what opens the account."""
+        """Return a text without credentials."""
         return "BlobAccount(…)"
 
 
 def container_name(given: str | None, variable: str) -> str:
-    """The container that --container or the variable names. Raises LookonceError."""
+    """Return `given`, or the container that the environment variable names. Raises LookonceError."""
     name = (given or os.environ.get(variable, "")).strip()
     if not name:
-        raise LookonceError(f"no container is named. Give --container NAME, or set {variable}.")
+        raise LookonceError(f"no container is named. Name one, or set {variable}.")
     check_container_name(name)
     return name
 
@@ -113,14 +112,14 @@ def check_container_name(name: str) -> None:
     """Raise LookonceError for a name that Azure would refuse."""
     if not _CONTAINER.match(name):
         raise LookonceError(
-            f"{name[:80]!r} is no container name; expected 3 to 63 small letters, digits and single hyphens, "
-            "a letter or digit at both ends."
+            f"{name[:80]!r} is not a container name; expected 3 to 63 lowercase letters, digits and single "
+            "hyphens, with a letter or digit at both ends."
         )
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One stored file; `md5` is None where whoever wrote it gave none."""
+    """One stored file; `md5` is None where the writer stored none."""
 
     name: str
     size: int
@@ -129,12 +128,12 @@ class Blob:
 
 
 def list_blobs(container: ContainerClient, prefix: str = "") -> dict[str, Blob]:
-    """All files below `prefix` by name. Raises LookonceError when the container is missing or closed."""
+    """Return the files below `prefix` by name. Raises LookonceError for a missing or closed container."""
 
     def request() -> dict[str, Blob]:
         found = {}
         for blob in container.list_blobs(name_starts_with=prefix or None, include=["metadata"]):
-            # Data Lake's folders stand in the list as empty blobs.
+            # Data Lake lists folders as empty blobs.
             if blob.name.endswith("/") or (blob.metadata or {}).get("hdi_isfolder") == "true":
                 continue
             md5 = blob.content_settings.content_md5
@@ -173,7 +172,7 @@ SENT, THERE, DELETED, STRAY = "sent", "there", "deleted", "stray"
 
 @dataclass
 class Summary:
-    """What came of every file: counts and bytes by result, and the reasons of those that failed."""
+    """The results of a transfer: counts and bytes by result, and why files failed."""
 
     counts: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -181,17 +180,17 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
     def add(self, result: str, size: int) -> None:
-        """One more file."""
+        """Count one more file."""
         self.counts[result] = self.counts.get(result, 0) + 1
         self.sizes[result] = self.sizes.get(result, 0) + size
 
     def count(self, result: str) -> int:
-        """Files with this result."""
+        """Return the number of files with this result."""
         return self.counts.get(result, 0)
 
 
 Progress = Callable[[Summary, int, int], None]
-"""Called after each file with the summary so far, the bytes dealt with, and all bytes known."""
+"""Called after each file with the summary so far, the bytes processed, and the total bytes."""
 
 
 def in_parallel(
@@ -202,9 +201,9 @@ def in_parallel(
     progress: Progress | None = None,
     total_bytes: int = 0,
 ) -> None:
-    """`work` on each (name, size, item), `at_once` at a time; it answers a result, or its error is noted.
+    """Run `work` on each (name, size, item), `at_once` at a time; add its results and errors to `summary`.
 
-    Ctrl-C stops: what has begun is finished or fails, the rest stays undone, and KeyboardInterrupt goes on.
+    On Ctrl-C, running transfers finish or fail, the rest is skipped, and KeyboardInterrupt is raised.
     """
     stop = threading.Event()
     done_bytes = 0

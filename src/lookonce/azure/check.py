@@ -1,4 +1,4 @@
-"""`lookonce azure check`: is everything there that the other commands need, and what to do if not."""
+"""Check what the Azure commands need: config.json, sign-in, workspace, compute, storage."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Line:
-    """One finding: what was looked at, whether it is in order, and what was seen or is to be done."""
+    """One finding: what was checked, whether it is in order, and its state or the fix."""
 
     what: str
     ok: bool
@@ -36,10 +36,10 @@ class Line:
 
 
 def check(config: Path | None = None) -> Iterator[Line]:
-    """Look at one thing after the other; what needs something that is missing isn't looked at."""
+    """Yield one line per check; skip checks whose preconditions failed."""
     if old := adopt_old_names():
         names = ", ".join(f"{name} (now {OLD_NAMES[name]})" for name in old)
-        yield Line("variables", True, f"old names understood: {names}")
+        yield Line("variables", True, f"older names are used: {names}")
     place: WorkspaceConfig | None = None
     try:
         place = find_config(config)
@@ -66,9 +66,9 @@ def _workspace(client: MLClient, place: WorkspaceConfig) -> Iterator[Line]:
         "compute": lambda: _computes(client),
         "datastore": lambda: _datastore(client),
     }
-    for what, look in steps.items():
+    for what, describe in steps.items():
         try:
-            yield Line(what, True, look())
+            yield Line(what, True, describe())
         except Exception as error:
             yield Line(what, False, explain(error))
             if what == "workspace":
@@ -82,7 +82,7 @@ def _described(client: MLClient, place: WorkspaceConfig) -> str:
 
 def _computes(client: MLClient) -> str:
     found = [f"{one.name} ({getattr(one, 'size', None) or one.type})" for one in client.compute.list()]
-    return ", ".join(found) if found else "none yet; the first training makes one"
+    return ", ".join(found) if found else "none yet; the first training creates one"
 
 
 def _datastore(client: MLClient) -> str:
@@ -91,7 +91,7 @@ def _datastore(client: MLClient) -> str:
 
 
 def _storage() -> Iterator[Line]:
-    """The account of `lookonce storage`, where one is named."""
+    """Check the account and containers of `lookonce storage`."""
     try:
         account = BlobAccount.from_environment()
     except LookonceError as error:
@@ -100,13 +100,15 @@ def _storage() -> Iterator[Line]:
     for variable in (RAW, TRAINING):
         name = os.environ.get(variable, "").strip()
         if not name:
-            yield Line("storage", False, f"{variable} is not set; it names the container for its images")
+            yield Line("storage", False, f"{variable} is not set; it names a container for images")
             continue
         try:
             check_container_name(name)
-            there = account.container(name).exists()
+            exists = account.container(name).exists()
             yield Line(
-                "storage", True, f"container {name} {'is there' if there else 'is made by the first upload'}"
+                "storage",
+                True,
+                f"container {name} {'exists' if exists else 'will be created by the first upload'}",
             )
         except LookonceError as error:
             yield Line("storage", False, str(error))

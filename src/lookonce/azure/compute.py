@@ -1,4 +1,4 @@
-"""The cluster that jobs run on: the one that is there, or a new one that costs nothing while it waits."""
+"""The cluster that jobs run on: an existing one, or a new one that costs nothing while idle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?!.*-\d+\Z)[a-zA-Z][a-zA-Z0-9-]{1,22}[a-zA-Z0-9]\Z")
 
 @dataclass(frozen=True)
 class ComputeSpec:
-    """What a job needs. `name` and `size` None: by the number of GPUs."""
+    """The cluster for a job. Without `name` and `size`, both follow from the number of GPUs."""
 
     gpus: int = 1
     name: str | None = None
@@ -39,40 +39,40 @@ class ComputeSpec:
             )
         if self.name is not None and self.name != SERVERLESS and not _NAME.match(self.name):
             raise LookonceError(
-                f"--compute {self.name[:60]!r} is no name for a cluster; expected 3 to 24 letters, digits "
+                f"{self.name[:60]!r} is not a cluster name; expected 3 to 24 letters, digits "
                 "and hyphens, a letter first, no hyphen and number at the end."
             )
 
     @property
     def vm_size(self) -> str:
-        """Of the machines."""
+        """Size of the machines."""
         return self.size or SIZES[self.gpus]
 
     @property
     def cluster(self) -> str:
-        """The name to look for. The one for one GPU is that of `lookonce azure provision`."""
+        """The cluster's name; for one GPU, the one that `lookonce azure provision` creates."""
         if self.name is not None:
             return self.name
         parts = ["lookonce", "" if self.gpus else "cpu"]
         return "-".join(part for part in (*parts, "low" if self.low_priority else "") if part)
 
 
-def ensure(client: MLClient, wanted: ComputeSpec) -> tuple[str, str]:
-    """The cluster's name and a sentence about it; made where there is none. Raises LookonceError.
+def ensure(client: MLClient, spec: ComputeSpec) -> tuple[str, str]:
+    """Return the cluster's name and a sentence about it; create a missing one. Raises LookonceError.
 
-    A cluster that could not be made is taken away again.
+    A cluster whose creation fails is deleted again.
     """
-    if wanted.cluster == SERVERLESS:
-        return SERVERLESS, f"serverless, one {wanted.vm_size}"
+    if spec.cluster == SERVERLESS:
+        return SERVERLESS, f"serverless, one {spec.vm_size}"
     try:
-        found = call(client, lambda: client.compute.get(wanted.cluster))
+        found = call(client, lambda: client.compute.get(spec.cluster))
     except ResourceNotFoundError:
-        return wanted.cluster, _make(client, wanted)
-    return wanted.cluster, _use(client, wanted, found)
+        return spec.cluster, _create(client, spec)
+    return spec.cluster, _use(client, spec, found)
 
 
 def check_compute(client: MLClient, name: str, kind: str) -> None:
-    """Raises LookonceError when the workspace has no compute of that name and kind."""
+    """Raise LookonceError where the workspace has no compute of this name and kind."""
     try:
         found = call(client, lambda: client.compute.get(name))
     except ResourceNotFoundError:
@@ -80,65 +80,63 @@ def check_compute(client: MLClient, name: str, kind: str) -> None:
             one.name for one in call(client, lambda: list(client.compute.list())) if str(one.type) == kind
         )
         raise LookonceError(
-            f"no compute {name[:60]!r} in workspace {client.workspace_name}; of the kind {kind} there is "
-            f"{', '.join(known) or 'none'}. az ml compute attach, or create, adds one."
+            f"no compute {name[:60]!r} in workspace {client.workspace_name}; of kind {kind} it has "
+            f"{', '.join(known) or 'none'}. Add one with az ml compute attach or create."
         ) from None
     if str(found.type) != kind:
-        raise LookonceError(f"compute {name} is of the kind {found.type}; needed is one of the kind {kind}.")
+        raise LookonceError(f"compute {name} is of kind {found.type}; expected {kind}.")
 
 
-def _use(client: MLClient, wanted: ComputeSpec, found: Any) -> str:
+def _use(client: MLClient, spec: ComputeSpec, found: Any) -> str:
     size = str(getattr(found, "size", "") or "")
-    if wanted.size and size and size.lower() != wanted.size.lower():
+    if spec.size and size and size.lower() != spec.size.lower():
         raise LookonceError(
-            f"cluster {wanted.cluster} is there with {size}, not {wanted.size}. Choose another --compute "
-            "name, or leave --vm-size out."
+            f"cluster {spec.cluster} exists with {size}, not {spec.size}. Choose another cluster name, or "
+            "leave the machine size out."
         )
     tier = str(getattr(found, "tier", "") or "").lower().replace("_", "")
-    if wanted.low_priority and tier == "dedicated":
+    if spec.low_priority and tier == "dedicated":
         raise LookonceError(
-            f"cluster {wanted.cluster} is there with dedicated machines, which can't be changed. Choose "
-            "another --compute name for --low-priority."
+            f"cluster {spec.cluster} exists with dedicated machines, which cannot be changed. Choose another "
+            "cluster name for low priority."
         )
     most = getattr(found, "max_instances", None)
     if most is not None and most < 1:
         raise LookonceError(
-            f"cluster {wanted.cluster} has {most} nodes at most. Raise it: az ml compute update --name "
-            f"{wanted.cluster} --max-instances 1; or choose another --compute name."
+            f"cluster {spec.cluster} allows {most} nodes. Raise the limit: az ml compute update --name "
+            f"{spec.cluster} --max-instances 1; or choose another cluster."
         )
-    return f"{wanted.cluster} ({size or found.type}), which was there"
+    return f"{spec.cluster} ({size or found.type}), existing"
 
 
-def _make(client: MLClient, wanted: ComputeSpec) -> str:
+def _create(client: MLClient, spec: ComputeSpec) -> str:
     from azure.ai.ml.entities import AmlCompute
 
     cluster = AmlCompute(
-        name=wanted.cluster,
-        size=wanted.vm_size,
+        name=spec.cluster,
+        size=spec.vm_size,
         min_instances=0,
         max_instances=1,
-        idle_time_before_scale_down=wanted.idle_seconds,
-        tier="low_priority" if wanted.low_priority else "dedicated",
+        idle_time_before_scale_down=spec.idle_seconds,
+        tier="low_priority" if spec.low_priority else "dedicated",
     )
     try:
         call(client, lambda: client.compute.begin_create_or_update(cluster).result())
     except LookonceError as error:
-        raise LookonceError(f"{error} {_take_away(client, wanted.cluster)}") from error
-    price = "low priority, " if wanted.low_priority else ""
+        raise LookonceError(f"{error} {_remove_failed(client, spec.cluster)}") from error
+    price = "low priority, " if spec.low_priority else ""
     return (
-        f"{wanted.cluster} made: {wanted.vm_size}, {price}0 to 1 nodes, none after "
-        f"{wanted.idle_seconds // 60} idle minutes"
+        f"{spec.cluster} created: {spec.vm_size}, {price}0 to 1 nodes, scaled to zero after "
+        f"{spec.idle_seconds // 60} idle minutes"
     )
 
 
-def _take_away(client: MLClient, name: str) -> str:
+def _remove_failed(client: MLClient, name: str) -> str:
     try:
         with sdk_silenced():
             client.compute.begin_delete(name).result()
     except ResourceNotFoundError:
         pass
     except Exception as error:
-        return (
-            f"The cluster {name} stays behind in a failed state ({explain(error)}); delete it in the portal."
-        )
+        return f"Cluster {name} is left behind in a failed state ({explain(error)}); delete it in the portal."
     return "Nothing was left behind."

@@ -28,18 +28,18 @@ _ADDRESS = re.compile(r"/datastores/([^/]+)/paths/(.*)\Z")
 
 @dataclass(frozen=True)
 class Datastore:
-    """One, with a client of its container."""
+    """A datastore of the workspace, with a client of its container."""
 
     name: str
     container: ContainerClient
 
     def address(self, path: str) -> str:
-        """Of a path in it, as jobs and assets take it."""
+        """Return the azureml:// address of a path in the datastore."""
         return f"azureml://datastores/{self.name}/paths/{path}"
 
 
 def find_datastore(client: MLClient, name: str | None = None) -> Datastore:
-    """The one called so, or the workspace's own. Raises LookonceError, ResourceNotFoundError."""
+    """Return a datastore, or the workspace's default one. Raises LookonceError, ResourceNotFoundError."""
     found: Any = call(
         client,
         lambda: (
@@ -50,35 +50,31 @@ def find_datastore(client: MLClient, name: str | None = None) -> Datastore:
     )
     account, container = getattr(found, "account_name", None), getattr(found, "container_name", None)
     if not account or not container:
-        raise LookonceError(
-            f"datastore {found.name} is of type {found.type}; expected one of a blob container."
-        )
+        raise LookonceError(f"datastore {found.name} is of type {found.type}; expected a blob container.")
     url = f"{found.protocol or 'https'}://{account}.blob.{storage_suffix(found.endpoint)}"
-    # Of these, what the workspace gives out; none where it goes by identities.
-    opens = found.credentials
+    # The workspace returns a key or a signature, or neither where it uses identities.
+    secrets = found.credentials
     account_of = BlobAccount(
         account_url=url,
-        key=getattr(opens, "account_key", None),
-        signature=getattr(opens, "sas_token", None),
+        key=getattr(secrets, "account_key", None),
+        signature=getattr(secrets, "sas_token", None),
     )
     return Datastore(str(found.name), account_of.container(str(container), 16))
 
 
 def datastore_of(client: MLClient, address: str) -> tuple[Datastore, str]:
-    """Datastore and path that a long `azureml://` address names. Raises LookonceError."""
+    """Return the datastore and path in a long `azureml://` address. Raises LookonceError."""
     found = _ADDRESS.search(address)
     if found is None:
-        raise LookonceError(
-            f"{address}: names no datastore; expected azureml://…/datastores/NAME/paths/PATH."
-        )
+        raise LookonceError(f"{address} names no datastore; expected azureml://…/datastores/NAME/paths/PATH.")
     return find_datastore(client, found[1]), found[2].strip("/")
 
 
 def ensure_datastore(client: MLClient, name: str) -> tuple[Datastore, bool]:
-    """The one called so, registered from the variables of `lookonce storage` where there is none yet."""
+    """Return a datastore and whether it is new: a missing one is registered from the STORAGE_… variables."""
     if not _NAME.match(name):
         raise LookonceError(
-            f"--ds-name {name[:60]!r} is no name for a datastore; expected letters, digits and underscores."
+            f"{name[:60]!r} is not a datastore name; expected letters, digits and underscores."
         )
     try:
         return find_datastore(client, name), False
@@ -88,7 +84,7 @@ def ensure_datastore(client: MLClient, name: str) -> tuple[Datastore, bool]:
 
     account = BlobAccount.from_environment()
     container = container_name(None, TRAINING)
-    # The account's name and key, wherever they were given.
+    # The account's name and key may come from the connection string.
     opened = account.container(container)
     key = getattr(opened.credential, "account_key", None)
     store = AzureBlobDatastore(
@@ -108,7 +104,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class JobData:
-    """What the job's input is: the asset's `name:version`, or an address."""
+    """The input of a job: an address, and `name:version` of the data asset, if there is one."""
 
     address: str
     asset: str = ""
@@ -121,23 +117,26 @@ def resolve_data(
     say: Callable[[str], None],
     progress: Progress | None = None,
 ) -> JobData:
-    """Where the job finds `data`: a local folder, a path in the datastore `ds_name`, or `azureml:…`.
+    """Return the input for `data`: a local folder, a path in the datastore `ds_name`, or `azureml:…`.
 
-    A folder goes into `ds_name` under its own name, or else into the workspace's own datastore under its
-    name and its content's fingerprint, where the same content is never sent twice. Raises LookonceError.
+    A folder is uploaded: to `ds_name` under its own name, else to the workspace's default datastore under its
+    name and a fingerprint of its content, so that the same content is never sent twice. Raises LookonceError.
     """
     if data.startswith("azureml:"):
         return JobData(data)
     folder = Path(data)
     name = _OTHER.sub("-", folder.resolve().name if folder.is_dir() else folder.name).strip("-_") or "data"
     if ds_name is not None:
-        store, made = ensure_datastore(client, ds_name)
-        say(f"Datastore {store.name}: container {store.container.container_name}{', registered now' * made}.")
+        store, is_new = ensure_datastore(client, ds_name)
+        say(
+            f"Datastore {store.name}: container {store.container.container_name}"
+            f"{', newly registered' * is_new}."
+        )
         path = folder.resolve().name if folder.is_dir() else data.strip("/")
         if not folder.is_dir():
             if not path or not list_blobs(store.container, f"{path}/"):
                 raise LookonceError(
-                    f"{data}: neither a folder here nor one in container {store.container.container_name}. "
+                    f"{data}: no such folder here, and none in container {store.container.container_name}. "
                     "Check the path, or upload it: lookonce storage upload."
                 )
             return _asset(client, store, path, name, None)
@@ -154,7 +153,7 @@ def resolve_data(
 
 
 def fingerprint(folder: Path) -> str:
-    """Twelve hexadecimal digits of all names and contents in a folder."""
+    """Return twelve hexadecimal digits that identify the names and contents in a folder."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
@@ -169,13 +168,13 @@ def _send(
     if summary.failed:
         lines = [f"{name}: {reason}" for name, reason in sorted(summary.failed.items())[:_SHOWN]]
         raise LookonceError(
-            f"{len(summary.failed)} files did not reach datastore {store.name}, so no job was made. The same "
-            "command goes on from there.\n  " + "\n  ".join(lines)
+            f"{len(summary.failed)} files did not reach datastore {store.name}, so no job was started. "
+            "The same command continues the upload.\n  " + "\n  ".join(lines)
         )
     size = summary.sizes.get(SENT, 0) / 2**20
     say(
-        f"Data: {summary.count(SENT)} files ({size:.1f} MiB) went to datastore {store.name}, "
-        f"{summary.count(THERE)} were there."
+        f"Data: {summary.count(SENT)} files ({size:.1f} MiB) sent to datastore {store.name}, "
+        f"{summary.count(THERE)} unchanged."
     )
 
 
@@ -188,10 +187,10 @@ def _asset(client: MLClient, store: Datastore, path: str, name: str, version: st
             found: Any = call(client, lambda: client.data.get(name, version))
             if str(found.path).rstrip("/").endswith(f"/{path}"):
                 return JobData(f"azureml:{name}:{version}", f"{name}:{version}")
-            # The same images in another place; the version can't be moved.
+            # The same images are registered at another path, and a version cannot be moved.
             return JobData(address)
         except ResourceNotFoundError:
             pass
-    wanted = Data(name=name, version=version, type="uri_folder", path=address)
-    made: Any = call(client, lambda: client.data.create_or_update(wanted))
-    return JobData(f"azureml:{name}:{made.version}", f"{name}:{made.version}")
+    asset = Data(name=name, version=version, type="uri_folder", path=address)
+    created: Any = call(client, lambda: client.data.create_or_update(asset))
+    return JobData(f"azureml:{name}:{created.version}", f"{name}:{created.version}")

@@ -1,4 +1,4 @@
-"""A blob container into a folder: what is missing or differs, whole or not at all, and nowhere else."""
+"""Download a blob container to a folder: what is missing or differs, atomically, never outside the folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookonce.io.hashing import file_md5
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
-# What no system takes, and what Windows reads as a drive, a stream or a folder.
+# Characters that no file system takes, and those that Windows reads as a drive, a stream or a folder.
 _FOREIGN = re.compile(r'[\x00-\x1f\x7f]|[\\:*?"<>|]' if os.name == "nt" else r"[\x00-\x1f\x7f\\]")
 
 
@@ -32,16 +32,16 @@ def download(
     at_once: int = 16,
     progress: Progress | None = None,
 ) -> Summary:
-    """Bring `folder` to hold the container's files below `prefix`, by what follows it in their names.
+    """Download the container's files below `prefix`, under their names relative to it.
 
-    Files of the same size and MD5 stay; others are replaced in one step, so that no file is ever half there.
-    Nothing is deleted. Raises LookonceError for what stops it all; a single file's failure is in the summary.
+    Files with the same size and MD5 are kept; others are replaced atomically. Nothing is deleted. Raises
+    LookonceError for an error that stops the whole download; the failure of a single file is in the summary.
     """
     start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     blobs = list_blobs(container, start)
     if not blobs:
         below = f" below {start}" if start else ""
-        raise LookonceError(f"container {container.container_name} holds no files{below}. Check the names.")
+        raise LookonceError(f"container {container.container_name} has no files{below}. Check the names.")
     summary = Summary()
     folder = Path(folder)
     places = {name: place_of(name[len(start) :], folder) for name in blobs}
@@ -49,10 +49,12 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(filter(None, places.values()))
     for name in _shadowed(places):
-        summary.failed[name] = "its name is also a folder's, or another's but for capitals; rename it there"
+        summary.failed[name] = (
+            "its name is also that of a folder, or differs from another only in case; rename the blob"
+        )
     for name, place in places.items():
         if place is None:
-            summary.failed[name] = "its name would lie outside the folder, or no file can have it"
+            summary.failed[name] = "its name leads out of the folder, or is invalid for a file"
     wanted = [
         (name, blob.size, (blob, place))
         for name, blob in blobs.items()
@@ -68,7 +70,7 @@ def download(
 
 
 def place_of(name: str, folder: Path) -> Path | None:
-    """Where a blob of this name goes below `folder`; None if that would be elsewhere, or nowhere."""
+    """Return the path of a blob below `folder`, or None for a name that leads out of it or is invalid."""
     parts = PurePosixPath(name).parts
     if not name or name.startswith("/") or name != "/".join(parts) or _FOREIGN.search(name):
         return None
@@ -80,7 +82,7 @@ def place_of(name: str, folder: Path) -> Path | None:
 
 
 def _shadowed(places: dict[str, Path | None]) -> set[str]:
-    """Names that can't all be files: `a` beside `a/b`, and `A` beside `a` where capitals don't count."""
+    """Return names that collide: `a` with `a/b`, and `A` with `a` where case is ignored."""
     folders = {parent for place in places.values() if place for parent in place.parents}
     found = {name for name, place in places.items() if place in folders}
     if os.name == "nt":
@@ -94,10 +96,10 @@ def _shadowed(places: dict[str, Path | None]) -> set[str]:
 def _fetch(
     container: ContainerClient, blob: Blob, place: Path, folder: Path, dry_run: bool, stop: threading.Event
 ) -> str:
-    # A link that somebody put into the folder may point out of it.
+    # A link in the folder may point out of it.
     if not place.parent.resolve().is_relative_to(folder.resolve()) or place.is_symlink():
-        raise LookonceError("its place in the folder is a link to elsewhere; remove the link")
-    # Without an MD5 a size says nothing, but for an empty file.
+        raise LookonceError("its path is a link that leads out of the folder; remove the link")
+    # Without an MD5, equal sizes prove nothing, except for empty files.
     same_size = place.is_file() and place.stat().st_size == blob.size
     if same_size and (blob.size == 0 or (blob.md5 is not None and blob.md5 == file_md5(place))):
         return THERE
@@ -116,7 +118,7 @@ def _fetch(
                 digest.update(chunk)
                 size += len(chunk)
             if size != blob.size or blob.md5 not in (None, digest.digest()):
-                raise ConnectionError("what arrived is not what was stored")
+                raise ConnectionError("size or MD5 of the downloaded file is wrong")
 
     with_retries(get, stop)
     return SENT

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from azure.ai.ml.entities import Environment
 
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
-# The job reads and writes mounted folders; it asks the workspace for nothing but its MLflow.
+# A job reads and writes mounted folders; of the workspace it uses MLflow only.
 _NOT_THERE = ("azure-ai-ml", "azure-mgmt-containerinstance", "azure-mgmt-containerregistry", "adlfs")
-# Packages whose builds for NVIDIA's GPUs have another name here.
+# Packages whose builds for NVIDIA's GPUs have another name.
 _ON_GPU = {
     "tensorflow-cpu": "tensorflow[and-cuda]",
     "tensorflow": "tensorflow[and-cuda]",
@@ -33,7 +33,7 @@ _ON_GPU = {
 
 
 def training_conda(backend: str, gpu: bool) -> dict[str, Any]:
-    """What conda installs: this Python, and lookonce's packages in their versions here."""
+    """Return conda's specification for a job: this Python, and lookonce's dependencies as installed here."""
     packages = locked(("azure", backend), _NOT_THERE)
     if gpu:
         split = (package.split("==") for package in packages)
@@ -49,7 +49,7 @@ def training_conda(backend: str, gpu: bool) -> dict[str, Any]:
 def ensure_training_environment(
     client: MLClient, backend: str, gpu: bool, image: str = IMAGE
 ) -> tuple[str, int]:
-    """`name:version` of the environment, made if it isn't there, and how many packages it pins."""
+    """Return a job's environment as `name:version`, and its number of packages; register a missing one."""
     from azure.ai.ml.entities import Environment
 
     content = training_conda(backend, gpu)
@@ -59,16 +59,16 @@ def ensure_training_environment(
     try:
         call(client, lambda: client.environments.get(name, version))
     except ResourceNotFoundError:
-        wanted = Environment(name=name, version=version, image=image, conda_file=content)
-        call(client, lambda: client.environments.create_or_update(wanted))
+        environment = Environment(name=name, version=version, image=image, conda_file=content)
+        call(client, lambda: client.environments.create_or_update(environment))
     return f"{name}:{version}", count
 
 
-# It brings another web server, and its own pins of what that needs.
+# It brings another web server, with its own pins.
 SERVER = "azureml-inference-server-http==1.5.1"
-# Nothing of these is used behind it: the entry script is tried without them before anything is sent.
+# The entry script does not use these; the local check runs without them.
 UNUSED = ("fastapi", "uvicorn", "matplotlib", "pycocotools", "rich")
-# Batch deployments are driven by these; they want other versions of two packages than run here.
+# Azure's driver of batch deployments; it needs other versions of two packages than run here.
 _DRIVER = ("azureml-core==1.61.0.post4", "azureml-dataset-runtime[fuse]==1.62.0.post1")
 _DRIVERS_OWN = ("numpy", "packaging")
 PORT = 8080
@@ -81,12 +81,13 @@ ROUTES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class ServingMode:
-    """How a deployment serves.
+    """How a deployment serves: by an entry script in Azure's inference server, or by an image.
 
     Args:
-        script: our entry script's name in the code that travels; None for an image that serves by itself.
-        image: an image that is there, with ROUTES; None for Azure's own, or one that is built.
-        variables: of the container.
+        script: name of the entry script in the code snapshot; None for an image that serves by itself.
+        image: an existing image that serves ROUTES; None for Azure's own image, or one built from this
+            package.
+        variables: environment variables of the container.
     """
 
     script: str | None = None
@@ -95,7 +96,7 @@ class ServingMode:
 
 
 def ensure_serving_environment(client: MLClient, mode: ServingMode, batch: bool = False) -> str:
-    """`name:version` of the environment, registered if it isn't there. Raises LookonceError."""
+    """Return a deployment's environment as `name:version`; register a missing one. Raises LookonceError."""
     from azure.ai.ml.entities import BuildContext, Environment
 
     if mode.script is not None:
@@ -106,14 +107,14 @@ def ensure_serving_environment(client: MLClient, mode: ServingMode, batch: bool 
         named = Environment(name="lookonce-image", image=mode.image, inference_config=ROUTES)
         return _ensure(client, named, mode.image)
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
-        # Whoever reaches the container has passed the endpoint, which asks for the key.
+        # The endpoint in front of the container checks the key.
         digest = write_context(Path(folder), None, ("--insecure",))
         built = Environment(name="lookonce-serve", build=BuildContext(path=folder), inference_config=ROUTES)
         return _ensure(client, built, digest)
 
 
 def serving_conda(batch: bool) -> dict[str, Any]:
-    """What conda installs for the entry script: this Python, and the versions that run here."""
+    """Return conda's specification for the entry script: this Python, and the versions installed here."""
     left_out = (*UNUSED, *_DRIVERS_OWN) if batch else UNUSED
     packages = [*locked((), left_out), *(_DRIVER if batch else (SERVER,))]
     python = f"python={sys.version_info.major}.{sys.version_info.minor}"
@@ -124,12 +125,12 @@ def serving_conda(batch: bool) -> dict[str, Any]:
     }
 
 
-def _ensure(client: MLClient, wanted: Environment, content: Any) -> str:
-    """The version says what is in it: what was built once is taken again."""
-    text = json.dumps([content, str(wanted.image), ROUTES], sort_keys=True)
-    wanted.version = hashlib.sha256(text.encode()).hexdigest()[:12]
+def _ensure(client: MLClient, environment: Environment, content: Any) -> str:
+    """Register the environment under a version that is a digest of its content, so that a build is reused."""
+    text = json.dumps([content, str(environment.image), ROUTES], sort_keys=True)
+    environment.version = hashlib.sha256(text.encode()).hexdigest()[:12]
     try:
-        call(client, lambda: client.environments.get(wanted.name, wanted.version))
+        call(client, lambda: client.environments.get(environment.name, environment.version))
     except ResourceNotFoundError:
-        call(client, lambda: client.environments.create_or_update(wanted))
-    return f"{wanted.name}:{wanted.version}"
+        call(client, lambda: client.environments.create_or_update(environment))
+    return f"{environment.name}:{environment.version}"

@@ -17,77 +17,77 @@ from azure.core.exceptions import (
 
 _ACTION = re.compile(r"perform action '(?:Microsoft\.)?([^']+)'")
 _LOG = re.compile(r"under the path \"?([^\"\s]+)\"?")
-# Where the services' own sentences begin to speak of their documentation.
+# Where the services' sentences turn to their documentation.
 _ADVICE = re.compile(r" (Please see troubleshooting|Talk to your|For more details|If access was recently).*$")
 _ROLE = "AzureML Data Scientist (for clusters also AzureML Compute Operator)"
 _QUOTA = (
-    "choose a smaller machine size or fewer machines, or ask for more in the Azure portal, under Quotas > "
+    "choose a smaller machine size or fewer machines, or request more in the Azure portal, under Quotas > "
     "Machine Learning"
 )
 _BUSY = "try again later, or with fewer at once"
 _SIGN_IN = "run az login again, or check the service principal's secret and this machine's clock"
-# What is searched for in the codes, the narrowest first, and in the reason; what to say. {reason} is Azure's.
+# A pattern that is searched for in the error codes, narrowest first, and in the reason; then the advice.
 _FIXES = (
     (r"quota", "{reason}; " + _QUOTA),
-    (r"imagebuildfail|image build fail", "the environment's image can't be built{log}"),
+    (r"imagebuildfail|image build fail", "the environment's image failed to build{log}"),
     (
         r"resourcenotready",
-        "{reason}; the container's log says why (lookonce deploy logs), and lookonce deploy local runs the "
-        "same on this machine",
+        "{reason}; read the container's log (lookonce deploy logs), or run the same model on this machine "
+        "(lookonce deploy local)",
     ),
     (r"endpoint with this name", "the name is taken by another endpoint in the region; choose another"),
     (
         r"immutablepropertychanged|version already exists",
-        "this name and version are there with other content; choose another name or version",
+        "this name and version exist with other content; choose another name or version",
     ),
     (r"^(expired\w*token)", "the sign-in has expired; " + _SIGN_IN),
     (r"^(invalid\w*token\w*|authenticationfailed|authenticationfailedinvalid\w*)$", "{credential}"),
     (r"^authorizationfailed$", "{role}"),
     (
         r"authorizationpermissionmismatch",
-        "the sign-in has no role for this storage; ask its owner for Storage Blob Data Contributor",
+        "this identity has no role for this storage; ask its owner for Storage Blob Data Contributor",
     ),
     (r"throttl|toomanyrequests", "too many requests{wait}; " + _BUSY),
-    (r"operation in progress", "{reason}; wait for its end, then run the command again"),
+    (r"operation in progress", "{reason}; wait until it finishes, then run the command again"),
 )
 _BY_STATUS = {
-    401: "the credential isn't taken; sign in again or check the key",
+    401: "the credential was rejected; sign in again or check the key",
     403: "no access; check the key, its expiry, or your role on the account",
-    404: "there is no such thing ({reason})",
-    409: "something else has the name, or is working on it; try again in a minute",
-    412: "it was changed by someone else meanwhile; run the command again",
+    404: "not found ({reason})",
+    409: "the name is taken, or another operation is running; try again in a minute",
+    412: "it was changed by someone else; run the command again",
     429: "too many requests{wait}; " + _BUSY,
     503: "the service is busy; " + _BUSY,
 }
-# They all mean that config.json leads nowhere.
+# These codes mean that config.json names no existing workspace.
 _PLACES = ("subscriptionnotfound", "invalidsubscriptionid", "resourcegroupnotfound", "resourcenotfound")
 
 
 def refusal(error: HttpResponseError) -> str:
-    """Code, meaning and fix, in one line that may hold what the service repeated of the request."""
+    """Return code, meaning and fix in one line; it may repeat secrets of the request."""
     known = [*codes(error)]
-    said = _ADVICE.sub("", " ".join(reason(error).partition("\n")[0].split()))
-    said = said.removeprefix(f"{known[0]}: " if known else "").strip().rstrip(".")
-    searched = [*(code.lower() for code in known), said.lower()]
+    sentence = _ADVICE.sub("", " ".join(reason(error).partition("\n")[0].split()))
+    sentence = sentence.removeprefix(f"{known[0]}: " if known else "").strip().rstrip(".")
+    searched = [*(code.lower() for code in known), sentence.lower()]
     fix = next((text for pattern, text in _FIXES if any(re.search(pattern, one) for one in searched)), None)
     if workspace_missing(error):
-        fix = "{reason}; check config.json, and that the sign-in is for its tenant"
+        fix = "{reason}; check config.json, and that you are signed in to its tenant"
     fix = fix or _BY_STATUS.get(error.status_code or 0, "{reason}")
     words = {
-        "reason": said,
-        "log": _log(said),
+        "reason": sentence,
+        "log": _log(sentence),
         "wait": _wait(error),
-        "role": _role(said),
+        "role": _role(sentence),
         "credential": _BY_STATUS[403 if error.status_code == 403 else 401],
     }
     code = known[0] if known else str(error.reason or "")
-    # The answer to "how did it end" is 200, whatever the end.
+    # The state of a failed operation comes with status 200.
     status = error.status_code or 0
     return f"Azure answered {f'{status} ' if status >= 400 else ''}{code}: {fix.format(**words)}"
 
 
 def codes(error: HttpResponseError) -> Iterator[str]:
-    """The service's words for what is wrong, the narrowest first."""
+    """Yield the error codes of a response, the narrowest first."""
     inner = getattr(error, "error", None)
     found = [*_codes(inner)] if inner is not None else []
     code = getattr(error, "error_code", None)
@@ -99,7 +99,7 @@ def codes(error: HttpResponseError) -> Iterator[str]:
 
 
 def reason(error: HttpResponseError) -> str:
-    """The service's sentence about it, without the wrapping."""
+    """Return the service's sentence about the error, without its JSON wrapping."""
     inner = getattr(error, "error", None)
     for detail in getattr(inner, "details", None) or ():
         if text := _unwrapped(str(getattr(detail, "message", "") or "")):
@@ -109,7 +109,7 @@ def reason(error: HttpResponseError) -> str:
 
 
 def workspace_missing(error: BaseException) -> bool:
-    """Whether subscription, resource group or workspace is missing, not something in the workspace."""
+    """Return whether the subscription, resource group or workspace is missing, not something in it."""
     if not isinstance(error, HttpResponseError) or error.status_code != 404:
         return False
     known = [code.lower() for code in codes(error)]
@@ -129,13 +129,13 @@ def _codes(inner: Any) -> Iterator[str]:
     yield from _codes(getattr(inner, "innererror", None))
     for detail in getattr(inner, "details", None) or ():
         yield from _codes(detail)
-    # A deployment's operation has no code, but begins its sentence with one.
+    # A deployment's operation has no code, but its message begins with one.
     word = re.match(r"([A-Z][a-z]+(?:[A-Z][a-z]+)+): ", str(getattr(inner, "message", "") or ""))
     yield str(getattr(inner, "code", "") or "") or (word[1] if word else "")
 
 
 def _unwrapped(text: str) -> str:
-    """What stands in the JSON that one service puts into another's message."""
+    """Return the text inside the JSON that one service puts into another's message."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -151,22 +151,22 @@ def _unwrapped(text: str) -> str:
 def _wait(error: HttpResponseError) -> str:
     headers = getattr(error.response, "headers", None) or {}
     seconds = str(headers.get("Retry-After", ""))
-    return f", and Azure asks to wait {seconds} s" if seconds.isdigit() else ""
+    return f"; retry after {seconds} s" if seconds.isdigit() else ""
 
 
-def _log(said: str) -> str:
-    if found := _LOG.search(said):
+def _log(sentence: str) -> str:
+    if found := _LOG.search(sentence):
         return f"; the log is in the workspace's storage, at {found[1].rstrip('.')}"
-    return "; its build log says why"
+    return "; see its build log"
 
 
-def _role(said: str) -> str:
-    found = _ACTION.search(said)
-    what = f"the sign-in may not do {found[1]}" if found else "the sign-in may not do this"
-    return f"{what}; ask the workspace's owner for the role {_ROLE}, which holds some minutes later"
+def _role(sentence: str) -> str:
+    found = _ACTION.search(sentence)
+    what = f"this identity may not do {found[1]}" if found else "this identity may not do this"
+    return f"{what}; ask the workspace's owner for the role {_ROLE}; it takes effect after some minutes"
 
 
-# Signatures, keys and tokens as they stand in addresses, connection strings and headers.
+# Signatures, keys and tokens in addresses, connection strings and headers.
 _SECRETS = re.compile(
     r"(?i)((?:sig|se|sp|sv|accountkey|sharedaccesskey|client_secret|password|code)=)[^&;\s\"']+"
     r"|(Bearer\s+|SharedKey\s+)\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*"
@@ -174,25 +174,25 @@ _SECRETS = re.compile(
 _MOST = 400
 _HOST = re.compile(r"host='([^']+)'")
 _CERTIFICATE = (
-    "the certificate isn't trusted; behind a proxy that opens TLS, name its authority's file in "
-    "REQUESTS_CA_BUNDLE"
+    "the certificate is not trusted; behind a proxy that intercepts TLS, set REQUESTS_CA_BUNDLE to its "
+    "authority's file"
 )
-# Entra's numbers, and what they mean for a person.
+# Entra's error numbers, their meaning and their fix.
 _ENTRA = {
     "7000215": "the client secret is wrong; check AZURE_CLIENT_SECRET (its value, not its id)",
-    "7000222": "the client secret has expired; make a new one, and set AZURE_CLIENT_SECRET",
+    "7000222": "the client secret has expired; create a new one, and set AZURE_CLIENT_SECRET",
     "700016": "there is no such application in the tenant; check AZURE_CLIENT_ID and AZURE_TENANT_ID",
     "90002": "there is no such tenant; check AZURE_TENANT_ID",
     "900023": "there is no such tenant; check AZURE_TENANT_ID",
     "70043": "the sign-in has expired; run az login",
     "700082": "the sign-in has expired; run az login",
     "50173": "the sign-in has expired; run az login",
-    "50076": "a second factor is asked for; run az login",
+    "50076": "a second factor is required; run az login",
 }
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong and, where it is known, what to do: for a person, in one line."""
+    """Return in one line what went wrong and, where it is known, how to fix it."""
     if isinstance(error, ClientAuthenticationError) and not error.status_code:
         return _not_signed_in(error)
     if isinstance(error, ServiceRequestError | ServiceResponseError):
@@ -207,7 +207,7 @@ def explain(error: BaseException) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with keys, signatures and tokens struck out."""
+    """Return `text` with keys, signatures and tokens replaced by ***."""
     return _SECRETS.sub(lambda found: f"{found[1] or found[2] or ''}***", text)
 
 
@@ -216,20 +216,19 @@ def _not_signed_in(error: BaseException) -> str:
     if number := re.search(r"AADSTS(\d+)", text):
         meaning = _ENTRA.get(number[1])
         if meaning is None:
-            said = re.search(rf"AADSTS{number[1]}: ([^\n]+)", text)
-            meaning = (
-                f"{said[1].rstrip('.') if said else 'refused'}; run az login, or check the AZURE_… variables"
-            )
+            found = re.search(rf"AADSTS{number[1]}: ([^\n]+)", text)
+            reason = found[1].rstrip(".") if found else "refused"
+            meaning = f"{reason}; run az login, or check the AZURE_… variables"
         return f"not signed in (AADSTS{number[1]}): {meaning}"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"signing in failed: {_CERTIFICATE}"
     if found := re.search(r"HTTP Error: (5\d\d|429)", text):
-        return f"the sign-in service answered {found[1]}; it is busy or down, try again later"
+        return f"the sign-in service returned {found[1]}: it is busy or down; try again later"
     if found := re.search(
         r"Failed to resolve '([^']+)'|Failed to establish a new connection|timed out", text
     ):
         host = f" {found[1]}" if found[1] else ""
-        return f"the sign-in service{host} can't be reached; check the network and the proxy"
+        return f"the sign-in service{host} is unreachable; check the network and the proxy"
     return (
         f"not signed in ({_first_line(error).rstrip('.')}); run az login, or set AZURE_TENANT_ID, "
         "AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
@@ -241,18 +240,18 @@ def _unreachable(error: BaseException) -> str:
     found = _HOST.search(text)
     host = found[1] if found else "the service"
     if "Failed to resolve" in text or "NameResolution" in text:
-        return f"{host} can't be reached, for its name isn't known; check the name and the network"
+        return f"{host} is unreachable: its name does not resolve; check the name and the network"
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{host} can't be reached: {_CERTIFICATE}"
+        return f"{host} is unreachable: {_CERTIFICATE}"
     if "aborted" in text.lower() or "reset" in text.lower() or "closed connection" in text:
-        return f"the connection to {host} broke; check the network, then run the command again"
+        return f"the connection to {host} was lost; check the network, then run the command again"
     if "proxy" in text.lower():
-        return f"{host} can't be reached, for the proxy doesn't lead there; check HTTPS_PROXY and NO_PROXY"
+        return f"{host} is unreachable through the proxy; check HTTPS_PROXY and NO_PROXY"
     if "refused" in text:
-        return f"{host} can't be reached, for nobody listens there; check the address and the network"
+        return f"{host} is unreachable: connection refused; check the address and the network"
     if "timed out" in text.lower():
-        return f"{host} can't be reached, for it doesn't answer in time; check the network, then try again"
-    return f"{host} can't be reached ({_first_line(error)}); check the network and the address"
+        return f"{host} is unreachable: timed out; check the network, then try again"
+    return f"{host} is unreachable ({_first_line(error)}); check the network and the address"
 
 
 def _first_line(error: BaseException) -> str:

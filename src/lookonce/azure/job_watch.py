@@ -35,7 +35,7 @@ _CLUSTERS = "2024-10-01"
 
 @dataclass(frozen=True)
 class Details:
-    """A run now: its state, the signed addresses of its logs by name, why it failed, and its cluster."""
+    """The state of a run, the signed addresses of its logs by name, its error, and its cluster."""
 
     status: str
     logs: dict[str, str]
@@ -44,7 +44,7 @@ class Details:
 
 
 class RunHistory:
-    """Asks about the runs of one workspace."""
+    """Query the run history of one workspace."""
 
     def __init__(self, client: MLClient, who: TokenCredential) -> None:
         self._client = client
@@ -53,7 +53,7 @@ class RunHistory:
             found = call(client, lambda: _json(plain, workspace.discovery_url))
         host = found.get("history") or found.get("api")
         if not host:
-            raise LookonceError(f"workspace {client.workspace_name} names no address of its run history.")
+            raise LookonceError(f"workspace {client.workspace_name} has no address for its run history.")
         self._host = str(host).rstrip("/")
         self._workspace = _WORKSPACE.format(
             subscription=client.subscription_id,
@@ -64,7 +64,7 @@ class RunHistory:
         self._pipeline = self._signed_in()
 
     def details(self, run: str) -> Details:
-        """Of one run. Raises LookonceError."""
+        """Return the details of one run. Raises LookonceError."""
         address = f"{self._host}/history/v1.0{self._workspace}/runs/{run}/details"
         try:
             found = call(self._client, lambda: self._get(address))
@@ -75,9 +75,9 @@ class RunHistory:
         return Details(str(found.get("status")), dict(found.get("logFiles") or {}), str(error), cluster)
 
     def trouble(self, cluster: str) -> str:
-        """What a cluster says of why it has no machines; "" for nothing, or where it can't be asked.
+        """Return why a cluster has no machines; "" for no reason, or where the cluster cannot be queried.
 
-        The SDK's own view of a cluster leaves these errors out.
+        The SDK's description of a cluster leaves these errors out.
         """
         management = management_scope().removesuffix("/.default")
         address = f"{management}{self._workspace}/computes/{cluster}?api-version={_CLUSTERS}"
@@ -94,7 +94,7 @@ class RunHistory:
         except HttpResponseError as error:
             if error.status_code != 401:
                 raise
-            # The token has ended before its time; who has it kept it, so we sign in as if for the first time.
+            # The token expired early and the credential has cached it: sign in with a new credential.
             self._who = credential()
             self._pipeline = self._signed_in()
             return _json(self._pipeline, address)
@@ -113,22 +113,22 @@ def _json(pipeline: PipelineClient[Any, Any], address: str) -> Any:
     return json.loads(response.text())
 
 
-# What a person wants to know of a state; the others speak for themselves or last for a moment.
+# Explanations of states; the others are clear or last for a moment.
 _MEANINGS = {
-    "Provisioning": "a machine is started",
-    "Preparing": "the machine gets image, code and images; a new image takes about ten minutes",
-    "Queued": "it waits for a machine",
-    "Running": "the log follows",
-    "Finalizing": "outputs are saved",
-    "CancelRequested": "it is asked to end",
-    "NotResponding": "its machine doesn't answer",
+    "Provisioning": "starting a machine",
+    "Preparing": "the machine fetches image, code and data; building a new image takes about ten minutes",
+    "Queued": "waiting for a machine",
+    "Running": "showing its log",
+    "Finalizing": "saving outputs",
+    "CancelRequested": "stopping",
+    "NotResponding": "its machine does not respond",
 }
 _BEFORE = ("NotStarted", "Starting", "Provisioning", "Preparing", "Queued")
 _MAIN_LOGS = ("user_logs/std_log.txt", "user_logs/std_log_process_00.txt", "user_logs/std_log_process_0.txt")
 _BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 _SHORTEST, _LONGEST = 0.5, 5.0
 _LAST_LINES = 20
-# Seconds in the queue after which the cluster is asked why, and asked again.
+# Query the cluster for the reason after so many seconds in the queue, and again after as many.
 _PATIENCE = 10.0
 
 
@@ -139,83 +139,83 @@ def follow(
     note: Callable[[str], None],
     stop: threading.Event,
 ) -> Details:
-    """Until the job has ended: `line` gets its log, `note` what becomes of it; its details then.
+    """Follow a job until it ends; pass its log to `line` and its states to `note`; return its last details.
 
-    Raises KeyboardInterrupt once `stop` is set, LookonceError when the workspace can't be asked any more; the
-    job goes on then.
+    Raises KeyboardInterrupt once `stop` is set, and LookonceError where the workspace cannot be queried any
+    more; the job continues.
     """
-    log, status, wait, asked, said = _Log(line), "", _SHORTEST, 0.0, ""
+    log, status, wait, since, reason = _Log(line), "", _SHORTEST, 0.0, ""
     while True:
         details = history.details(name)
         if details.status != status:
             if status == "Running" and details.status in _BEFORE:
-                note("The machine was taken back. The job goes on from its last epoch on the next one.")
-                log.begin_again()
+                note("The machine was preempted. The job continues from its last epoch on the next one.")
+                log.restart()
             meaning = _MEANINGS.get(details.status)
             note(f"{details.status}{f': {meaning}' if meaning else ''}")
-            status, wait, asked = details.status, _SHORTEST, time.monotonic()
-        if status == "Queued" and time.monotonic() - asked > _PATIENCE:
-            said, asked = _said_anew(history.trouble(details.cluster), said, note), time.monotonic()
+            status, wait, since = details.status, _SHORTEST, time.monotonic()
+        if status == "Queued" and time.monotonic() - since > _PATIENCE:
+            reason, since = _note_once(history.trouble(details.cluster), reason, note), time.monotonic()
         grown = log.read(details)
         if status in ENDED:
-            log.end()
-            if not log.seen and _BUILD_LOG in details.logs:
-                _show_end_of(details.logs[_BUILD_LOG], line)
+            log.finish()
+            if not log.size and _BUILD_LOG in details.logs:
+                _show_tail(details.logs[_BUILD_LOG], line)
             return details
         wait = _SHORTEST if grown else min(_LONGEST, wait * 1.3)
         if stop.wait(wait):
             raise KeyboardInterrupt
 
 
-def _said_anew(trouble: str, said: str, note: Callable[[str], None]) -> str:
-    """Tell what a cluster says, once; what it said last."""
-    if trouble and trouble != said:
-        note(f"The cluster has no machine for it: {without_secrets(trouble)}")
+def _note_once(trouble: str, before: str, note: Callable[[str], None]) -> str:
+    """Note a cluster's trouble unless it was the same `before`; return it."""
+    if trouble and trouble != before:
+        note(f"The cluster has no machine for the job: {without_secrets(trouble)}")
     return trouble
 
 
 class _Log:
-    """The first process's log, read from where the last look ended."""
+    """The log of a job's first process, read on from the last position."""
 
     def __init__(self, line: Callable[[str], None]) -> None:
         self._line = line
-        self.seen = 0
-        self.begin_again()
+        self.size = 0
+        self.restart()
 
-    def begin_again(self) -> None:
-        """Another machine writes it anew."""
+    def restart(self) -> None:
+        """Read from the beginning: another machine writes the log anew."""
         self._read, self._rest = 0, ""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read(self, details: Details) -> bool:
-        """Hand on what is new; whether there was any."""
+        """Pass on new lines; return whether the log has grown."""
         name = next((one for one in _MAIN_LOGS if one in details.logs), None)
         if name is None:
             return False
         blob = BlobClient.from_blob_url(details.logs[name])
         size = with_retries(lambda: blob.get_blob_properties().size)
         if size < self._read:
-            self.begin_again()
+            self.restart()
         if size == self._read:
             return False
         content = with_retries(
             lambda: blob.download_blob(offset=self._read, length=size - self._read).readall()
         )
         self._read += len(content)
-        self.seen += len(content)
+        self.size += len(content)
         *lines, self._rest = (self._rest + self._decoder.decode(content)).split("\n")
         for text in lines:
             self._line(without_secrets(text.rstrip("\r")))
         return True
 
-    def end(self) -> None:
-        """The last line may have no end."""
+    def finish(self) -> None:
+        """Pass on a last line without a line end."""
         if self._rest:
             self._line(without_secrets(self._rest))
             self._rest = ""
 
 
-def _show_end_of(address: str, line: Callable[[str], None]) -> None:
+def _show_tail(address: str, line: Callable[[str], None]) -> None:
     content = with_retries(lambda: BlobClient.from_blob_url(address).download_blob().readall())
     for text in content.decode("utf-8", "replace").splitlines()[-_LAST_LINES:]:
         line(without_secrets(text))

@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from lookonce.models.registry import Registered
 
 ENDED = ("Completed", "Failed", "Canceled")
-# The output that holds the run's folder.
+# Name of the output that is the run's folder.
 RUN = "run"
 _NAME = re.compile(r"[a-zA-Z0-9][\w-]{0,200}\Z")
 
 
 @dataclass(frozen=True)
 class Training:
-    """One job.
+    """A training job.
 
     Args:
-        experiment: its name in the workspace; the job's begins with it.
-        options: the words after `lookonce train DATA`, without --out and --resume.
-        files: files that the words name, by the names they have there.
-        inputs: of each option such as "--weights", the address of what it takes.
+        experiment: name of the experiment; the job's name begins with it.
+        options: the arguments after `lookonce train DATA`, without --out and --resume.
+        files: files that `options` names, by their names in the job's folder.
+        inputs: options such as "--weights", with the addresses of their files.
         data: address of the labelled images.
     """
 
@@ -60,27 +60,27 @@ class Training:
 
 
 def check_experiment(name: str) -> str:
-    """`name`, if the workspace takes it. Raises LookonceError."""
+    """Return `name` if it is valid for an experiment. Raises LookonceError."""
     if not _NAME.match(name):
         raise LookonceError(
-            f"--experiment-name {name[:60]!r} is no name for an experiment; expected up to 201 letters, "
-            "digits, _ and -, a letter or digit first."
+            f"{name[:60]!r} is not an experiment name; expected up to 201 letters, digits, _ and -, with a "
+            "letter or digit first."
         )
     return name
 
 
 def submit(client: MLClient, training: Training) -> Any:
-    """Start the job; the workspace's description of it. Raises LookonceError.
+    """Submit the job; return the workspace's description of it. Raises LookonceError.
 
-    The command says --resume: a machine that is taken back leaves its folder in the mounted output, and the
-    next one goes on from there.
+    The command has --resume: a preempted machine leaves its folder in the mounted output, and the next
+    machine continues from there.
     """
     from azure.ai.ml import Input, Output, command
 
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     name = f"{check_experiment(training.experiment)}-{stamp}-{secrets.token_hex(2)}"
     words = ["python -m lookonce train ${{inputs.data}}", shlex.join(training.options)]
-    # A download, for every epoch reads every image.
+    # Download the images, because every epoch reads all of them.
     inputs = {"data": Input(type="uri_folder", path=training.data, mode="download")}
     for option, address in training.inputs.items():
         key = option.strip("-").replace("-", "_")
@@ -115,23 +115,23 @@ def submit(client: MLClient, training: Training) -> Any:
 
 
 def find_job(client: MLClient, name: str) -> Any:
-    """The job called so. Raises LookonceError."""
+    """Return the job of this name. Raises LookonceError."""
     try:
         return call(client, lambda: client.jobs.get(name))
     except ResourceNotFoundError:
         raise LookonceError(
             f"no job {name[:80]!r} in workspace {client.workspace_name}; lookonce azure jobs list shows "
-            "those that are."
+            "its jobs."
         ) from None
 
 
 def newest_jobs(client: MLClient, most: int = 20) -> list[Any]:
-    """The last ones, whoever made them."""
+    """Return the newest jobs of the workspace."""
     return call(client, lambda: list(itertools.islice(client.jobs.list(), most)))
 
 
 def cancel(client: MLClient, name: str) -> str:
-    """Ask a job to end, and wait until it has; its state then. Raises LookonceError."""
+    """Cancel a job, wait until it has stopped, and return its state. Raises LookonceError."""
     if (status := status_of(find_job(client, name))) in ENDED:
         return status
     call(client, lambda: client.jobs.begin_cancel(name).result())
@@ -139,7 +139,7 @@ def cancel(client: MLClient, name: str) -> str:
 
 
 def status_of(job: Any) -> str:
-    """Its state's word, which the SDK gives as an enumeration or as text."""
+    """Return the job's state as text; the SDK has an enum or text."""
     return str(getattr(job.status, "value", job.status) or "")
 
 
@@ -148,16 +148,16 @@ _FILES = {FINAL: "last/model.keras", BEST: "model.keras"}
 
 
 def run_place(client: MLClient, name: str) -> tuple[Datastore, str]:
-    """Datastore and path of a training job's folder. Raises LookonceError."""
+    """Return the datastore and path of a training job's folder. Raises LookonceError."""
     job: Any = find_job(client, name)
     output = (job.outputs or {}).get(RUN) if hasattr(job, "outputs") else None
     if output is None or not output.path:
-        raise LookonceError(f"job {name} is no training of lookonce: it has no output {RUN!r}.")
+        raise LookonceError(f"job {name} is not a lookonce training: it has no output {RUN!r}.")
     return datastore_of(client, str(output.path))
 
 
 def read_rows(client: MLClient, name: str) -> list[dict[str, str]]:
-    """metrics.csv of a job, the newest state of it; no rows where there is none yet."""
+    """Return the rows of a job's metrics.csv so far; none where it does not exist yet."""
     store, path = run_place(client, name)
     try:
         content = with_retries(lambda: store.container.download_blob(f"{path}/metrics.csv").readall())
@@ -167,9 +167,9 @@ def read_rows(client: MLClient, name: str) -> list[dict[str, str]]:
 
 
 def register_models(client: MLClient, name: str, model: str) -> list[Registered]:
-    """The best and the final model of a job as versions of `model`, with their metrics as tags.
+    """Register the best and final model of a job as versions of `model`, with their metrics as tags.
 
-    Twice is once: what is registered already stays. Raises LookonceError where the job left no model.
+    Models that are registered already are kept. Raises LookonceError where the job left no model.
     """
     store, path = run_place(client, name)
     rows = read_rows(client, name)
@@ -190,6 +190,6 @@ def register_models(client: MLClient, name: str, model: str) -> list[Registered]
 
 
 def fetch(client: MLClient, name: str, folder: Path, progress: Progress | None = None) -> Summary:
-    """A job's folder into `folder`, checked; files that are there and equal stay."""
+    """Download a job's folder to `folder`; files that exist and are equal are kept."""
     store, path = run_place(client, name)
     return download(store.container, folder, prefix=path, progress=progress)

@@ -1,4 +1,4 @@
-"""The commands that make a workspace: for reading first, and for running on demand."""
+"""The `az` commands that create a workspace: print them, or run them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GROUP = re.compile(r"[\w.()-]{0,89}[\w()-]\Z")
 
 @dataclass(frozen=True)
 class WorkspaceSpec:
-    """What to make. `vm_size` "" makes no cluster."""
+    """The workspace to create. An empty `vm_size` creates no cluster."""
 
     subscription: str
     group: str
@@ -31,66 +31,64 @@ class WorkspaceSpec:
     low_priority: bool = False
 
 
-def commands(wanted: WorkspaceSpec) -> list[list[str]]:
-    """The `az` lines that make it, each as its words. Raises LookonceError for names that Azure refuses."""
-    if not _NAME.match(wanted.workspace):
+def commands(spec: WorkspaceSpec) -> list[list[str]]:
+    """Return the `az` commands as lists of words. Raises LookonceError for names that Azure refuses."""
+    if not _NAME.match(spec.workspace):
         raise LookonceError(
-            f"--workspace {wanted.workspace[:60]!r} is no name for a workspace; expected 3 to 33 "
-            "letters, digits and hyphens."
+            f"{spec.workspace[:60]!r} is not a workspace name; expected 3 to 33 letters, digits and hyphens."
         )
-    if not _GROUP.match(wanted.group):
+    if not _GROUP.match(spec.group):
         raise LookonceError(
-            f"--resource-group {wanted.group[:60]!r} is no name for a resource group; expected up to 90 "
-            "letters, digits, _ - . ( )."
+            f"{spec.group[:60]!r} is not a resource group name; expected up to 90 letters, digits, _ - . ( )."
         )
     parameters = [
-        f"name={wanted.workspace}",
-        f"vmSize={wanted.vm_size}",
-        f"maxNodes={wanted.max_nodes}",
-        f"lowPriority={str(wanted.low_priority).lower()}",
+        f"name={spec.workspace}",
+        f"vmSize={spec.vm_size}",
+        f"maxNodes={spec.max_nodes}",
+        f"lowPriority={str(spec.low_priority).lower()}",
     ]
     return [
-        ["az", "account", "set", "--subscription", wanted.subscription],
-        ["az", "group", "create", "--name", wanted.group, "--location", wanted.location],
+        ["az", "account", "set", "--subscription", spec.subscription],
+        ["az", "group", "create", "--name", spec.group, "--location", spec.location],
         [
-            *("az", "deployment", "group", "create", "--name", f"lookonce-{wanted.workspace}"),
-            *("--resource-group", wanted.group, "--template-file", str(TEMPLATE)),
+            *("az", "deployment", "group", "create", "--name", f"lookonce-{spec.workspace}"),
+            *("--resource-group", spec.group, "--template-file", str(TEMPLATE)),
             *("--parameters", *parameters),
         ],
     ]
 
 
 def as_text(lines: list[list[str]]) -> str:
-    """For a shell."""
+    """Return the commands as lines for a shell."""
     return "\n".join(shlex.join(line) for line in lines)
 
 
-def config_text(wanted: WorkspaceSpec) -> str:
-    """The config.json of the workspace that comes of it."""
+def config_text(spec: WorkspaceSpec) -> str:
+    """Return the content of config.json for the new workspace."""
     content = {
-        "subscription_id": wanted.subscription,
-        "resource_group": wanted.group,
-        "workspace_name": wanted.workspace,
+        "subscription_id": spec.subscription,
+        "resource_group": spec.group,
+        "workspace_name": spec.workspace,
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def apply(wanted: WorkspaceSpec, config: Path) -> None:
-    """Run the lines in order, then write `config`. Raises LookonceError at the first that fails."""
-    lines = commands(wanted)
-    if config.exists() and config.read_text(encoding="utf-8") != config_text(wanted):
-        raise LookonceError(f"{config} is there and names another workspace. Move it away first.")
+def apply(spec: WorkspaceSpec, config: Path) -> None:
+    """Run the commands in order, then write `config`. Raises LookonceError at the first that fails."""
+    lines = commands(spec)
+    if config.exists() and config.read_text(encoding="utf-8") != config_text(spec):
+        raise LookonceError(f"{config} exists and names another workspace. Move it away first.")
     if shutil.which("az") is None:
         raise LookonceError(
-            "the Azure CLI (az) is not installed; https://aka.ms/azure-cli says how. Without --apply the "
-            "lines are printed, for a machine that has it."
+            "the Azure CLI (az) is not installed: see https://aka.ms/azure-cli. Without --apply the commands "
+            "are printed, for a machine that has it."
         )
     for line in lines:
         print(f"> {shlex.join(line)}", flush=True)
         done = subprocess.run(line, check=False)
         if done.returncode:
             raise LookonceError(
-                f"{' '.join(line[:4])} ended with {done.returncode}; its message is above. What was made "
-                "before stays; the same command goes on from there."
+                f"{' '.join(line[:4])} exited with {done.returncode}; its message is above. What was created "
+                "before is kept; the same command continues."
             )
-    write_text(config, config_text(wanted))
+    write_text(config, config_text(spec))

@@ -1,4 +1,4 @@
-"""The workspace's model registry with the face of the local one (lookonce.models.registry.Registry)."""
+"""The workspace's model registry, with the interface of lookonce.models.registry.Registry."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from lookonce.models.registry import Registered, checked_alias, model_name
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-# The workspace has tags, but no aliases: they stand in this one.
+# The workspace has tags but no aliases: this tag holds them.
 _ALIASES = "aliases"
 _MOST_TAG = 256
 
 
 class AzureRegistry:
-    """Models of one workspace; versions are counted by the service."""
+    """Models of one workspace; the service numbers the versions."""
 
     def __init__(self, client: MLClient) -> None:
         self._client = client
 
     def register(self, file: Path, name: str, tags: Mapping[str, str], alias: str | None) -> Registered:
-        """As in Registry; the same content under the same name again is the version that is there."""
+        """Register a file as in Registry; return the existing version for the same name and content."""
         from azure.ai.ml.entities import Model
 
         name, _ = model_name(name)
@@ -53,7 +53,7 @@ class AzureRegistry:
         return next(one for one in self._found(name) if one.version == version)
 
     def register_output(self, address: str, name: str, tags: Mapping[str, str], alias: str) -> Registered:
-        """A file that a job left, without fetching it; the same job's same file is the version there is."""
+        """Register a job's output in place; return the existing version for the same job and kind."""
         from azure.ai.ml.entities import Model
 
         name, _ = model_name(name)
@@ -71,25 +71,25 @@ class AzureRegistry:
         return next(one for one in self._found(name) if one.version == version)
 
     def newest(self) -> list[Registered]:
-        """As in Registry."""
+        """Return the newest version of every model."""
         names = call(self._client, lambda: sorted(one.name for one in self._client.models.list()))
         return [versions[0] for name in names if (versions := self._found(name))]
 
     def versions(self, name: str) -> list[Registered]:
-        """As in Registry."""
+        """Return the versions of a model, newest first. Raises LookonceError for an unknown model."""
         found = self._found(name)
         if not found:
             raise LookonceError(
                 f"no model {name!r} is registered in workspace {self._client.workspace_name}; "
-                "lookonce models list --on azure shows those that are."
+                "lookonce models list --on azure shows its models."
             )
         return found
 
     def download(self, version: Registered, folder: Path) -> Path:
-        """As in Registry; the content is compared with what was registered."""
+        """Download a version's file and verify its digest; return its path. Raises LookonceError."""
         digest = version.tags.get("sha256")
         with tempfile.TemporaryDirectory(prefix="lookonce-") as place:
-            self._ask(
+            self._call(
                 lambda: self._client.models.download(version.name, version.version, download_path=place)
             )
             files = [path for path in Path(place).rglob("*") if path.is_file()]
@@ -99,18 +99,18 @@ class AzureRegistry:
             )
             if chosen is None:
                 raise LookonceError(
-                    f"{version.name}:{version.version} holds {len(files)} files, and none is named as the "
-                    "model's. Register the model's file alone."
+                    f"{version.name}:{version.version} has {len(files)} files, and none with the "
+                    "registered name. Register the model's file alone."
                 )
             if digest is not None and file_sha256(chosen) != digest:
                 raise LookonceError(
-                    f"{version.name}:{version.version}: what arrived is not what was registered. Try again; "
-                    "if it stays so, register the file again."
+                    f"{version.name}:{version.version}: the download differs from what was registered. Try "
+                    "again; if that does not help, register the file again."
                 )
             target = Path(folder) / chosen.name
             if target.exists() and file_sha256(target) != file_sha256(chosen):
                 raise LookonceError(
-                    f"{target} is there and is another file. Move it, or choose another folder."
+                    f"{target} exists and is another file. Move it, or choose another folder."
                 )
             with atomic_file(target) as temporary:
                 shutil.copyfile(chosen, temporary)
@@ -124,23 +124,26 @@ class AzureRegistry:
         return sorted(map(_registered, listed), key=_newest_first)
 
     def _create(self, model: Any, *keys: str) -> str:
-        """The new version; one with the same tags `keys` is there when only its answer was lost.
+        """Create a version and return it; find it by its tags `keys` where only the response was lost.
 
-        The SDK writes the version into `model` at the first attempt, so that a second one is for the same.
+        The SDK writes the version into `model` at the first attempt, so that a retry creates no second
+        version.
         """
         try:
-            return self._ask(lambda: str(self._client.models.create_or_update(model).version))
+            return self._call(lambda: str(self._client.models.create_or_update(model).version))
         except LookonceError as error:
             try:
-                made = self._made(model, keys)
+                existing = self._existing(model, keys)
             except Exception:
-                text = f"Whether {model.name} is registered: lookonce models show {model.name} --on azure"
+                text = (
+                    f"Check whether {model.name} is registered: lookonce models show {model.name} --on azure"
+                )
                 raise LookonceError(f"{error} {text}") from error
-            if made:
-                return made
-            raise LookonceError(f"{error} No version of {model.name} was made.") from error
+            if existing:
+                return existing
+            raise LookonceError(f"{error} No version of {model.name} was created.") from error
 
-    def _made(self, model: Any, keys: tuple[str, ...]) -> str | None:
+    def _existing(self, model: Any, keys: tuple[str, ...]) -> str | None:
         try:
             with sdk_silenced():
                 found = map(_registered, self._client.models.list(name=model.name))
@@ -150,7 +153,7 @@ class AzureRegistry:
             return None
 
     def _move_alias(self, known: list[Registered], name: str, version: str, alias: str) -> None:
-        """Given before it is taken: it is never gone, and the newest of two has it."""
+        """Add the alias to the new version before removing it from others, so that it always exists."""
         now = next(one for one in self._found(name) if one.version == version)
         try:
             self._retag(name, version, {**now.tags, _ALIASES: ",".join(sorted({*now.aliases, alias}))})
@@ -160,8 +163,8 @@ class AzureRegistry:
                     self._retag(name, one.version, {**one.tags, _ALIASES: ",".join(left)})
         except LookonceError as error:
             raise LookonceError(
-                f"{error} {name}:{version} is registered, but the alias {alias} is not moved to it; the same "
-                "command again moves it."
+                f"{error} {name}:{version} is registered, but the alias {alias} was not moved to it. Run "
+                "the same command again."
             ) from error
 
     def _retag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
@@ -170,10 +173,10 @@ class AzureRegistry:
             model.tags = dict(tags)
             return self._client.models.create_or_update(model)
 
-        self._ask(change)
+        self._call(change)
 
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
-        """Where nothing is found, something is wrong."""
+    def _call(self, request: Callable[[], Answer]) -> Answer:
+        """Send a request for something that must exist."""
         try:
             return call(self._client, request)
         except ResourceNotFoundError as error:

@@ -46,9 +46,9 @@ def with_retries(
     attempts: int = ATTEMPTS,
     within: float = math.inf,
 ) -> Answer:
-    """What `request` answers, asked up to `attempts` times with growing waits or those that Azure names.
+    """Return the result of `request`, tried up to `attempts` times with growing waits or Azure's.
 
-    Raises the last error, at once where asking again can't help, `stop` is set, or `within` seconds are over.
+    Raises the last error; at once where a retry cannot help, `stop` is set, or `within` seconds have passed.
     """
     last = time.monotonic() + within
     for number in range(1, attempts + 1):
@@ -67,10 +67,10 @@ def with_retries(
 
 
 class BoundedWaits(SansIOHTTPPolicy[Any, Any]):
-    """For the SDK's clients, which wait as long as an answer says: a Retry-After of more becomes this."""
+    """A policy for the SDK's clients, which wait as long as a response says: it limits Retry-After."""
 
     def on_response(self, request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> None:
-        """Shorten the wait that one answer names."""
+        """Shorten the wait that a response names."""
         headers = response.http_response.headers
         if (seconds := _seconds(headers.get("Retry-After", ""))) is not None and seconds > _LONGEST_SECONDS:
             headers["Retry-After"] = f"{_LONGEST_SECONDS:g}"
@@ -80,7 +80,7 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, ClientAuthenticationError):
         return False
     if isinstance(error, HttpResponseError) and not isinstance(error, _BROKEN):
-        # The SDK's own second try of an upload whose answer was lost; anew, it looks at what is there first.
+        # The SDK retried an upload whose response was lost; a new attempt looks for the blob first.
         return error.status_code in _PASSING or getattr(error, "error_code", None) == _STORED
     return isinstance(error, _BROKEN)
 
@@ -90,14 +90,14 @@ def _grown_wait(number: int) -> float:
 
 
 def _named_wait(error: Exception) -> float | None:
-    """What an answer asks for, bounded."""
+    """Return the wait in seconds that a response names, bounded."""
     response = getattr(error, "response", None)
     seconds = _seconds(response.headers.get("Retry-After", "")) if response is not None else None
     return None if seconds is None else min(_LONGEST_SECONDS, max(0.1, seconds))
 
 
 def _seconds(text: str) -> float | None:
-    """Of a Retry-After, which says seconds or a date."""
+    """Parse a Retry-After header: seconds or a date."""
     try:
         return float(text)
     except ValueError:
@@ -107,14 +107,14 @@ def _seconds(text: str) -> float | None:
             return None
 
 
-# In each the SDK itself tries four times; for the storage, with half a minute between them.
+# The SDK itself tries four times in each; for storage, half a minute apart.
 _ATTEMPTS, _WITHIN_SECONDS = 3, 45.0
 
 
 def call(client: MLClient, request: Callable[[], Answer]) -> Answer:
-    """What `request` answers. Raises LookonceError.
+    """Return the result of `request`, sent through the SDK with retries. Raises LookonceError.
 
-    ResourceNotFoundError stays what it is, unless the workspace itself isn't found.
+    ResourceNotFoundError passes through, unless the workspace itself is missing.
     """
     try:
         with sdk_silenced():
@@ -129,7 +129,7 @@ def call(client: MLClient, request: Callable[[], Answer]) -> Answer:
 
 @contextlib.contextmanager
 def sdk_silenced() -> Iterator[None]:
-    """Without the SDK's progress bars on both streams, and the notes that its loggers write there."""
+    """Suppress the SDK's progress bars on both streams, and its logging."""
     nothing, before = io.StringIO(), logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -145,10 +145,10 @@ _LOST_CONNECTION = (ServiceRequestError, ServiceResponseError, ConnectionError)
 
 
 def wait_for(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
-    """Begin an operation and wait for its end. Raises LookonceError when it can't begin, or fails.
+    """Begin an operation and wait until it finishes. Raises LookonceError where it cannot begin, or fails.
 
-    `state` is the resource's provisioningState: it is asked when the connection breaks while waiting, for
-    that isn't the operation's failure.
+    `state` returns the resource's provisioningState. It is polled when the connection breaks while waiting,
+    because that is not the operation's failure.
     """
     try:
         _finish(client, begin, state)
@@ -157,7 +157,7 @@ def wait_for(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any
 
 
 def wait_for_deletion(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]) -> None:
-    """The same for a deletion, which succeeds where there is nothing. Raises LookonceError."""
+    """Begin a deletion and wait for it; succeed where there is nothing. Raises LookonceError."""
     try:
         _finish(client, begin, state)
     except ResourceNotFoundError:
@@ -165,12 +165,12 @@ def wait_for_deletion(client: MLClient, begin: Callable[[], Any], state: Callabl
 
 
 def failure_sentence(error: Exception) -> str:
-    """Of anything that went wrong, as a sentence."""
+    """Return any exception as a sentence for a person."""
     return str(error) if isinstance(error, LookonceError) else f"{explain(error)}."
 
 
 def state_text(state: Any) -> str:
-    """A state as the service writes it; the SDK has an enum for some."""
+    """Return a state as text; the SDK has an enum for some."""
     return str(getattr(state, "value", state))
 
 
@@ -187,12 +187,14 @@ def _finish(client: MLClient, begin: Callable[[], Any], state: Callable[[], Any]
         while (now := state_text(call(client, state))) not in _FINAL_STATES:
             time.sleep(POLL_SECONDS)
         if now != "Succeeded":
-            raise LookonceError(f"it ended as {now}; the connection broke before Azure said why.") from error
+            raise LookonceError(
+                f"the operation ended as {now}; the connection was lost before Azure gave a reason."
+            ) from error
 
 
 def _lost(error: Exception) -> bool:
-    """Whether the wait failed, not what is waited for."""
+    """Return whether the wait failed, not the operation."""
     if isinstance(error, _LOST_CONNECTION):
         return True
-    # A token that ended meanwhile is one of these: the next request gets a new one.
+    # An expired token gives one of these; the next request gets a new one.
     return isinstance(error, HttpResponseError) and error.status_code in (401, 408, 429, 500, 502, 503, 504)

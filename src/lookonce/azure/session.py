@@ -26,7 +26,7 @@ OLD_NAMES = {
 
 
 def adopt_old_names(environment: MutableMapping[str, str] | None = None) -> list[str]:
-    """Set today's variables from the predecessor's where they are missing; the old ones that were taken."""
+    """Set missing AZURE_… variables from their older names; return the older names used."""
     given = os.environ if environment is None else environment
     taken = []
     for old, new in OLD_NAMES.items():
@@ -37,12 +37,12 @@ def adopt_old_names(environment: MutableMapping[str, str] | None = None) -> list
 
 
 def credential() -> TokenCredential:
-    """A service principal, a managed identity, or whoever ran `az login`, in azure-identity's order."""
+    """Return the credential of a service principal, a managed identity or `az login`."""
     from azure.identity import DefaultAzureCredential
 
-    # It tells of each way that it tried and failed; `explain` says what to do.
+    # It logs every way of signing in that failed; `explain` says what to do.
     logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
-    # Where the authority isn't Microsoft's own, asking Microsoft about it would be wrong.
+    # Microsoft's directory of authorities does not know an authority of another cloud.
     elsewhere = "AZURE_AUTHORITY_HOST" in os.environ
     return DefaultAzureCredential(
         exclude_interactive_browser_credential=True, disable_instance_discovery=elsewhere
@@ -50,14 +50,14 @@ def credential() -> TokenCredential:
 
 
 def token_user(token: str) -> str:
-    """Of an access token: the user's name, or the application's id. The token itself isn't verified."""
+    """Return the user name or application id in an access token, without verifying the token."""
     claims = _claims(token)
     for name in ("upn", "unique_name", "preferred_username"):
         if isinstance(claims.get(name), str):
             return str(claims[name])
     if isinstance(claims.get("appid"), str):
         return f"application {claims['appid']}"
-    return "somebody without a name in the token"
+    return "an identity without a name in its token"
 
 
 def _claims(token: str) -> Mapping[str, Any]:
@@ -79,7 +79,7 @@ _FIX = (
 
 @dataclass(frozen=True)
 class WorkspaceConfig:
-    """Where the workspace is, and which file says so."""
+    """The location of a workspace, and the file that names it."""
 
     subscription_id: str
     resource_group: str
@@ -88,7 +88,7 @@ class WorkspaceConfig:
 
 
 def find_config(named: Path | None = None) -> WorkspaceConfig:
-    """config.json: the one named, else in this folder or one above it. Raises LookonceError."""
+    """Read config.json: `named`, or the nearest one in this folder and its parents. Raises LookonceError."""
     if named is not None:
         files = [named / place for place in _PLACES] if named.is_dir() else [named]
     else:
@@ -97,24 +97,24 @@ def find_config(named: Path | None = None) -> WorkspaceConfig:
     file = next((one for one in files if one.is_file()), None)
     if file is None:
         where = str(named) if named else "this folder and those above it"
-        raise LookonceError(f"no config.json of a workspace in {where}. {_FIX}.")
+        raise LookonceError(f"no config.json in {where}. {_FIX}.")
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
         values = [content[key] for key in _KEYS]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LookonceError(
-            f"{file}: can't be read ({type(error).__name__}: {error}); expected {', '.join(_KEYS)}. {_FIX}."
+            f"{file}: cannot be read ({type(error).__name__}: {error}); expected {', '.join(_KEYS)}. {_FIX}."
         ) from error
     if not all(isinstance(value, str) and value.strip() for value in values):
-        raise LookonceError(f"{file}: {', '.join(_KEYS)} must be text and not empty. {_FIX}.")
+        raise LookonceError(f"{file}: {', '.join(_KEYS)} must be non-empty text. {_FIX}.")
     subscription, group, workspace = (value.strip() for value in values)
     return WorkspaceConfig(subscription, group, workspace, file)
 
 
 def open_workspace(place: WorkspaceConfig, who: TokenCredential | None = None) -> MLClient:
-    """A client of the workspace; nothing is asked of it yet. Raises LookonceError."""
+    """Return a client of the workspace, without sending a request. Raises LookonceError."""
     adopt_old_names()
-    # The SDK speaks of its own experiments, and of every file it looks at.
+    # The SDK logs its own experiments and every file it reads.
     for name in ("azure.ai.ml", "azure.core", "msrest"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"azure\.|marshmallow|msrest")
@@ -132,24 +132,24 @@ def open_workspace(place: WorkspaceConfig, who: TokenCredential | None = None) -
     try:
         return MLClient(who or credential(), *names, **cloud)
     except AttributeError:
-        # The SDK takes another cloud's description once in a process, and knows its name from then on.
+        # The SDK accepts a cloud's description once per process, and afterwards only its name.
         cloud.pop("cloud_metadata", None)
         return MLClient(who or credential(), *names, **cloud)
 
 
 def management_scope() -> str:
-    """What a token for the management plane is asked for."""
+    """Return the token scope of the management plane."""
     cloud = _cloud().get("cloud_metadata", {})
     return str(cloud.get("resource_manager", "https://management.azure.com")).rstrip("/") + "/.default"
 
 
 def storage_suffix(default: str) -> str:
-    """What follows `ACCOUNT.blob.` in this cloud."""
+    """Return what follows `ACCOUNT.blob.` in addresses of this cloud."""
     return str(_cloud().get("cloud_metadata", {}).get("storage_endpoint", default))
 
 
 def _cloud() -> dict[str, Any]:
-    """Another cloud than Azure's public one, described in the JSON file that LOOKONCE_AZURE_CLOUD names."""
+    """Return MLClient's options for the cloud in the file LOOKONCE_AZURE_CLOUD; none for public Azure."""
     file = os.environ.get("LOOKONCE_AZURE_CLOUD")
     if not file:
         return {}
@@ -158,6 +158,6 @@ def _cloud() -> dict[str, Any]:
         return {"cloud": metadata.pop("name"), "cloud_metadata": metadata}
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise LookonceError(
-            f"LOOKONCE_AZURE_CLOUD is {file}, which can't be read ({type(error).__name__}); expected JSON "
-            "with name, resource_manager, active_directory and what else azure-ai-ml's cloud_metadata takes."
+            f"LOOKONCE_AZURE_CLOUD is {file}, which cannot be read ({type(error).__name__}); expected JSON "
+            "with name, resource_manager, active_directory and other keys of azure-ai-ml's cloud_metadata."
         ) from error

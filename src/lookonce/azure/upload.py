@@ -1,4 +1,4 @@
-"""A folder into a blob container: what is new or changed, in parallel, and again only what failed."""
+"""Upload a folder to a blob container: only what is new or changed, in parallel, with retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lookonce.io.hashing import file_md5
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
-# Up to here a file is read once, and one request carries it.
+# Files up to this size are read once and sent in one request.
 _WHOLE_BYTES = 8 * 2**20
 _CHUNK = 2**20
 _LONGEST_NAME = 1024
@@ -45,11 +45,11 @@ def upload(
     at_once: int = 16,
     progress: Progress | None = None,
 ) -> Summary:
-    """Bring `container` to hold the files of `folder`, by their paths below it, after `prefix`.
+    """Upload the files of `folder` under their relative paths, prefixed with `prefix`.
 
-    Blobs of the same size and MD5 stay. With `delete`, blobs below `prefix` that the folder doesn't have go,
-    once everything else has arrived. With `dry_run` nothing is written. Raises LookonceError for what stops
-    it all; a single file's failure is in the summary.
+    Blobs with the same size and MD5 are kept. With `delete`, blobs below `prefix` that the folder lacks are
+    deleted once everything else has arrived. With `dry_run` nothing is written. Raises LookonceError for an
+    error that stops the whole upload; the failure of a single file is in the summary.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -59,7 +59,7 @@ def upload(
     summary = Summary()
     files = list(_files(folder, prefix, summary))
     if not files and not summary.failed:
-        raise LookonceError(f"{folder}: holds no files. Check the path.")
+        raise LookonceError(f"{folder}: contains no files. Check the path.")
     if not dry_run:
         _create(container, summary)
     present = _present(container, prefix, dry_run)
@@ -71,7 +71,7 @@ def upload(
     in_parallel(((local.name, local.size, local) for local in files), one, summary, at_once, progress, total)
     strays = sorted(present.keys() - {local.name for local in files} - summary.failed.keys())
     if delete and summary.failed:
-        summary.notes.append("nothing was deleted, for not everything arrived")
+        summary.notes.append("nothing was deleted, because some files failed")
     elif delete and not dry_run:
 
         def drop(blob: Blob, stop: threading.Event) -> str:
@@ -86,7 +86,7 @@ def upload(
 
 
 def _files(folder: Path, prefix: str, summary: Summary) -> Iterator[_Local]:
-    """Every file, hidden ones left out: systems' and editors' own, and files half-written."""
+    """Yield every file except hidden ones, which belong to systems and editors or are half written."""
     start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     for root, folders, names in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -100,7 +100,7 @@ def _files(folder: Path, prefix: str, summary: Summary) -> Iterator[_Local]:
                 continue
             try:
                 if not path.is_file():
-                    raise OSError(0, "not a file, or a link to nothing")
+                    raise OSError(0, "not a file, or a broken link")
                 yield _Local(path, blob, path.stat().st_size)
             except OSError as error:
                 summary.failed[blob] = explain(error)
@@ -112,18 +112,18 @@ def _unreadable(error: OSError) -> None:
 
 def _unfit(name: str) -> str | None:
     if len(name) > _LONGEST_NAME:
-        return f"its name has {len(name)} characters; a blob's may have {_LONGEST_NAME}"
+        return f"its name has {len(name)} characters; at most {_LONGEST_NAME} are allowed"
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
-        return "its name is no valid text; rename it"
+        return "its name is not valid Unicode; rename it"
     if name.endswith(".") or any(part.endswith(".") for part in name.split("/")):
-        return "a part of its name ends in a dot, which blob storage takes away; rename it"
+        return "a part of its name ends in a dot, which blob storage removes; rename it"
     return None
 
 
 def _create(container: ContainerClient, summary: Summary) -> None:
-    """Private, where there was none; one that is open to the world is told."""
+    """Create the container, private, if it is missing; note it if the existing one is public."""
     try:
         with_retries(container.create_container)
         summary.notes.append(f"container {container.container_name} created, private")
@@ -131,7 +131,7 @@ def _create(container: ContainerClient, summary: Summary) -> None:
     except ResourceExistsError:
         pass
     except HttpResponseError as error:
-        # A SAS for one container may not create it; listing will show whether it is there.
+        # A SAS for one container may not create it; listing shows whether it exists.
         if error.status_code != 403:
             raise LookonceError(f"container {container.container_name}: {explain(error)}.") from error
     except Exception as error:
@@ -142,7 +142,7 @@ def _create(container: ContainerClient, summary: Summary) -> None:
         return
     if access:
         summary.notes.append(
-            f"container {container.container_name} is open to everybody ({access}); close it: az storage "
+            f"container {container.container_name} is public ({access}); make it private with: az storage "
             f"container set-permission --name {container.container_name} --public-access off"
         )
 
@@ -152,7 +152,7 @@ def _present(container: ContainerClient, prefix: str, dry_run: bool) -> dict[str
     try:
         return list_blobs(container, start)
     except LookonceError as error:
-        # A dry run made no container.
+        # A dry run creates no container.
         if dry_run and "has no container" in str(error):
             return {}
         raise
@@ -174,7 +174,7 @@ def _send(
     def put() -> None:
         blob = container.get_blob_client(local.name)
         if content is not None:
-            # The service compares the MD5 of what arrives with the one that was sent along.
+            # The service checks the MD5 of what arrives.
             blob.upload_blob(content, overwrite=True, content_settings=settings, validate_content=True)
             return
         with local.path.open("rb") as stream:
@@ -189,5 +189,5 @@ def _send(
 
     with_retries(put, stop)
     if content is None and local.path.stat().st_mtime_ns != before.st_mtime_ns:
-        raise LookonceError("it changed while it was sent; run the command again")
+        raise LookonceError("it changed during the upload; run the command again")
     return SENT

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   lookonce models register outputs/model.keras --name cells --alias champion
-  lookonce models register --model-size tiny                  # Darknet's base weights, checksum checked
+  lookonce models register --model-size tiny                  # Darknet's base weights, checksum verified
   lookonce models list
   lookonce models download cells:champion --output models/
 
-The registry is MLflow's, in ./mlflow.db (or where MLFLOW_TRACKING_URI says); with --on azure the workspace's.
+The registry is MLflow's, in ./mlflow.db or at MLFLOW_TRACKING_URI; with --on azure the workspace's.
 """
-# The predecessor's words for Darknet's two.
+# Older names of Darknet's base models.
 _BASE = {"full": "yolov3", "tiny": "yolov3-tiny"}
 
 
@@ -30,27 +30,29 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "models",
         help="register, list, show and download models",
-        description="Models under a name, in versions, with aliases.",
+        description="Keep models under a name, in versions, with aliases.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="register|list|show|download")
-    register = actions.add_parser("register", help="a new version of a model")
+    register = actions.add_parser("register", help="register a file as a new version of a model")
     register.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="a .keras, .onnx or .weights file"
     )
-    register.add_argument("--model-size", choices=sorted(_BASE), help="instead: Darknet's base weights")
-    register.add_argument("--name", help="default: the file's")
-    register.add_argument("--alias", help="a name for this version, taken from the one that had it")
-    register.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="several times")
     register.add_argument(
-        "--weights-dir", type=Path, default=Path("weights"), metavar="DIR", help="where base weights are kept"
+        "--model-size", choices=sorted(_BASE), help="instead of FILE: Darknet's base weights"
     )
-    register.add_argument("--base-url", metavar="URL", help="a mirror that has the base weights")
-    listed = actions.add_parser("list", help="every model's newest version")
-    show = actions.add_parser("show", help="a model's versions, with their tags")
+    register.add_argument("--name", help="default: the file's")
+    register.add_argument("--alias", help="a name for this version; moves it from another")
+    register.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="may be repeated")
+    register.add_argument(
+        "--weights-dir", type=Path, default=Path("weights"), metavar="DIR", help="folder for base weights"
+    )
+    register.add_argument("--base-url", metavar="URL", help="a mirror of the base weights")
+    listed = actions.add_parser("list", help="list every model's newest version")
+    show = actions.add_parser("show", help="show a model's versions with their tags")
     show.add_argument("model", metavar="NAME[:VERSION|:ALIAS]")
-    download = actions.add_parser("download", help="a version's file")
+    download = actions.add_parser("download", help="download a version's file")
     download.add_argument("model", metavar="NAME[:VERSION|:ALIAS]", help="default: the newest")
     download.add_argument("--output", type=Path, default=Path("."), metavar="DIR")
     for one in (register, listed, show, download):
@@ -61,7 +63,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do one action, print what came of it."""
+    """Run one action and print its result."""
     from lookonce.models.registry import find
 
     if arguments.action == "register":
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         version = find(registry, arguments.model)
         path = registry.download(version, arguments.output)
-        print(f"{version.name}:{version.version} is {path}")
+        print(f"{version.name}:{version.version} downloaded to {path}")
     return 0
 
 
@@ -91,15 +93,15 @@ def _open(arguments: argparse.Namespace) -> Registry:
 def _register(arguments: argparse.Namespace) -> int:
     from lookonce.models.registry import checked_alias, model_name
 
-    # Names are checked before anything is fetched or sent.
+    # Check names before anything is downloaded or sent.
     checked_alias(arguments.alias)
     tags = dict(_tag(text) for text in arguments.tag)
     if (arguments.file is None) == (arguments.model_size is None):
         raise LookonceError("give either FILE or --model-size full|tiny.")
     base = _BASE.get(arguments.model_size or "")
-    name, word = model_name(arguments.name or (arguments.file.stem if arguments.file else str(base)))
-    if word:
-        print(word)
+    name, note = model_name(arguments.name or (arguments.file.stem if arguments.file else str(base)))
+    if note:
+        print(note)
     registry = _open(arguments)
     file = arguments.file or _base_weights(str(base), arguments.weights_dir, arguments.base_url)
     if not file.is_file():
@@ -117,7 +119,7 @@ def _base_weights(base: str, folder: Path, base_url: str | None) -> Path:
 
 
 def _card_tags(file: Path) -> dict[str, str]:
-    """What a model's card says of it: classes, size, metrics; a weights file has none."""
+    """Return tags from the model's card: classes, size, metrics; none for a weights file."""
     from lookonce.models.cards import read_card
 
     card = read_card(file)
@@ -136,7 +138,7 @@ def _card_tags(file: Path) -> dict[str, str]:
 def _tag(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise LookonceError(f"--tag {text[:60]!r} is no KEY=VALUE.")
+        raise LookonceError(f"--tag {text[:60]!r} is not KEY=VALUE.")
     return key.strip(), value
 
 
@@ -157,7 +159,7 @@ def _table(found: Sequence[Registered]) -> None:
     from rich.table import Table
 
     if not found:
-        print("No models are registered here. lookonce models register FILE --name NAME")
+        print("No models are registered. Register one: lookonce models register FILE --name NAME")
         return
     table = Table(box=None)
     for heading in ("model", "version", "aliases", "AP50", "classes", "created"):

@@ -1,4 +1,4 @@
-"""`lookonce storage`: a folder to or from Azure Blob Storage."""
+"""`lookonce storage`: upload or download a folder with Azure Blob Storage."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   lookonce storage upload images/                          # into $STORAGE_CONTAINER_NAME_RAWDATA
-  lookonce storage upload images/ --container raw --delete # the container is to hold nothing else
+  lookonce storage upload images/ --container raw --delete # and delete everything else in it
   lookonce storage download labelled/                        # from $STORAGE_CONTAINER_NAME_TRAINDATA
 
 account: STORAGE_CONNECTION_STRING, or STORAGE_ACCOUNT_NAME with STORAGE_ACCOUNT_KEY, or the name alone and
-az login. The same command again sends only what is missing or differs.
+az login. Running the same command again transfers only what is missing or differs.
 """
 _SHOWN = 20
 
@@ -29,8 +29,8 @@ def add_parser(commands: Any) -> None:
     """Add `storage` to the command line."""
     parser = commands.add_parser(
         "storage",
-        help="a folder to or from Azure Blob Storage",
-        description="Bring a folder into a private blob container, or a container's files into a folder.",
+        help="upload or download a folder with Azure Blob Storage",
+        description="Upload a folder to a private blob container, or download a container to a folder.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,17 +47,21 @@ def add_parser(commands: Any) -> None:
             "--container", metavar="NAME", help=f"default: the variable STORAGE_CONTAINER_NAME_{variable}"
         )
         one.add_argument("--prefix", default="", metavar="PATH", help="only below this path in the container")
-        one.add_argument("--at-once", type=int, default=16, metavar="N", help="files under way (default 16)")
-        one.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+        one.add_argument(
+            "--at-once", type=int, default=16, metavar="N", help="parallel transfers (default 16)"
+        )
+        one.add_argument(
+            "--dry-run", action="store_true", help="report what would be transferred, change nothing"
+        )
         if action == "upload":
             one.add_argument(
-                "--delete", action="store_true", help="delete there what the folder doesn't have, at the end"
+                "--delete", action="store_true", help="afterwards delete blobs that the folder lacks"
             )
         one.set_defaults(run=run, variable=f"STORAGE_CONTAINER_NAME_{variable}")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Transfer, show progress, print what came of it; 1 if any file failed."""
+    """Transfer with a progress bar and print the summary; return 1 if any file failed."""
     if not 1 <= arguments.at_once <= 256:
         raise LookonceError(f"--at-once is {arguments.at_once}; expected 1 to 256.")
     with needs_azure():
@@ -108,7 +112,7 @@ def _with_progress(arguments: argparse.Namespace, container: Any) -> Summary:
             return download(container, arguments.folder, progress=show, **options)
         except KeyboardInterrupt:
             bar.stop()
-            print("Stopped; the same command goes on where it was.", file=sys.stderr)
+            print("Stopped; the same command continues.", file=sys.stderr)
             raise
 
 
@@ -117,20 +121,20 @@ def _print(summary: Summary, arguments: argparse.Namespace, container: str, seco
 
     sent, size = summary.count(SENT), summary.sizes.get(SENT, 0)
     direction = "to" if arguments.action == "upload" else "from"
-    verb = "would go" if arguments.dry_run else "went"
+    verb = "would be transferred" if arguments.dry_run else "transferred"
     rate = (
         f", {size / 2**20:.1f} MiB in {seconds:.1f} s ({sent / max(seconds, 1e-3):.0f} files/s)"
         if sent
         else ""
     )
-    print(f"{sent} files {verb} {direction} container {container}{rate}; {summary.count(THERE)} were there.")
+    print(f"{sent} files {verb} {direction} container {container}{rate}; {summary.count(THERE)} unchanged.")
     if deleted := summary.count(DELETED):
-        print(f"{deleted} deleted there, which {arguments.folder} doesn't have.")
+        print(f"{deleted} files that {arguments.folder} lacks were deleted in the container.")
     if stray := summary.count(STRAY):
         what = (
-            "would be deleted" if getattr(arguments, "delete", False) else "stay there; --delete removes them"
+            "would be deleted" if getattr(arguments, "delete", False) else "are kept; --delete deletes them"
         )
-        print(f"{stray} that {arguments.folder} doesn't have {what}.")
+        print(f"{stray} files in the container that {arguments.folder} lacks {what}.")
     for note in summary.notes:
         print(f"Note: {note}.")
     if summary.failed:
@@ -139,4 +143,4 @@ def _print(summary: Summary, arguments: argparse.Namespace, container: str, seco
             print(f"  {name}: {reason}", file=sys.stderr)
         if len(summary.failed) > _SHOWN:
             print(f"  and {len(summary.failed) - _SHOWN} more", file=sys.stderr)
-        print("The same command again sends what is missing.", file=sys.stderr)
+        print("Run the same command again to transfer them.", file=sys.stderr)

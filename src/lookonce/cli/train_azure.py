@@ -1,4 +1,4 @@
-"""`lookonce train --on azure`: the same training as a job of the workspace."""
+"""`lookonce train --on azure`: train as a job of the workspace."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from lookonce.cli.azure.workspace import add_config_argument, needs_azure
 from lookonce.errors import LookonceError
 
-# Of `train`'s options, those that the job's command repeats.
+# Options of `train` that the job's command repeats.
 _REPEATED = (
     *("model", "size", "resize", "num_clusters", "train_split", "val_split", "epochs", "freeze_epochs"),
     *("bs", "lr", "loss", "patience", "seed", "backend"),
 )
-# Options that name files; they travel with the code.
+# Options that name files, which travel with the code.
 _FILES = ("weights_cfg", "class_path")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What only jobs need."""
+    """Add the options for training in Azure."""
     group = parser.add_argument_group("on Azure Machine Learning")
     group.add_argument("--on", choices=("local", "azure"), default="local", help="default: local")
     add_config_argument(group)
@@ -30,16 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpu-num", type=int, default=1, metavar="N", help="1, or 0 for a machine without a GPU (default: 1)"
     )
     group.add_argument("--nodes", type=int, default=1, metavar="N", help="machines: 1")
-    group.add_argument("--compute", metavar="NAME", help="a cluster, made if it isn't there; or serverless")
+    group.add_argument("--compute", metavar="NAME", help="cluster, created if missing; or serverless")
     group.add_argument("--vm-size", metavar="SIZE", help="the cluster's machines (default: by --gpu-num)")
-    group.add_argument("--low-priority", action="store_true", help="cheaper; resumes when it is taken back")
+    group.add_argument("--low-priority", action="store_true", help="cheaper; resumes after preemption")
     group.add_argument(
-        "--idle-seconds", type=int, default=900, metavar="N", help="until an idle machine goes (default 900)"
+        "--idle-seconds",
+        type=int,
+        default=900,
+        metavar="N",
+        help="keep an idle machine for N seconds (default 900)",
     )
-    group.add_argument("--ds-name", metavar="NAME", help="datastore for DATA (default: the workspace's own)")
+    group.add_argument(
+        "--ds-name", metavar="NAME", help="datastore for DATA (default: the workspace's default)"
+    )
     group.add_argument("--register-as", metavar="NAME", help="the models' name (default: the experiment's)")
-    group.add_argument("--no-watch", action="store_true", help="start the job, and leave it at that")
-    group.add_argument("--download", action="store_true", help="at the end, the job's folder into --out")
+    group.add_argument("--no-watch", action="store_true", help="start the job and exit")
+    group.add_argument(
+        "--download", action="store_true", help="at the end, download the job's folder to --out"
+    )
 
 
 def check_machines(arguments: argparse.Namespace) -> None:
@@ -55,7 +63,7 @@ def check_machines(arguments: argparse.Namespace) -> None:
 
 
 def run(arguments: argparse.Namespace, data: str) -> int:
-    """Submit, watch, register; 0 when the job completed."""
+    """Submit the job, watch it, register its models; return the exit code."""
     with needs_azure():
         from lookonce.azure import compute
         from lookonce.azure.datastore import resolve_data
@@ -64,8 +72,8 @@ def run(arguments: argparse.Namespace, data: str) -> int:
         from lookonce.azure.session import credential, find_config, open_workspace
     from lookonce.cli.azure.jobs import watch
 
-    # All that can be wrong here is told before anything is made there.
-    wanted = compute.ComputeSpec(
+    # Check everything that can be wrong on this machine before creating anything in Azure.
+    spec = compute.ComputeSpec(
         arguments.gpu_num,
         arguments.compute,
         arguments.vm_size,
@@ -84,8 +92,8 @@ def run(arguments: argparse.Namespace, data: str) -> int:
     inputs = _weights(client, arguments)
     backend = arguments.backend or "tensorflow"
     environment, count = ensure_training_environment(client, backend, arguments.gpu_num > 0)
-    _say(f"Environment: {environment}, {count} packages in the versions of this machine.")
-    cluster, about = compute.ensure(client, wanted)
+    _say(f"Environment: {environment}, {count} packages in this machine's versions.")
+    cluster, about = compute.ensure(client, spec)
     _say(f"Compute: {about}.")
     job = submit(
         client,
@@ -94,7 +102,7 @@ def run(arguments: argparse.Namespace, data: str) -> int:
             options,
             found.address,
             cluster,
-            wanted.vm_size,
+            spec.vm_size,
             environment,
             files,
             inputs,
@@ -111,14 +119,14 @@ def run(arguments: argparse.Namespace, data: str) -> int:
 def _registered_name(arguments: argparse.Namespace) -> str:
     from lookonce.models.registry import model_name
 
-    name, word = model_name(arguments.register_as or arguments.experiment_name)
-    if word:
-        _say(word)
+    name, note = model_name(arguments.register_as or arguments.experiment_name)
+    if note:
+        _say(note)
     return name
 
 
 def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]:
-    """The words for the job's command, and the files that they name."""
+    """Return the arguments of the job's command, and the files that they name."""
     words: list[str] = []
     files: dict[str, Path] = {}
     for name in (*_REPEATED, *_FILES):
@@ -130,7 +138,9 @@ def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]
             if not path.is_file():
                 raise LookonceError(f"--{name.replace('_', '-')} {value}: no such file.")
             if files.setdefault(path.name, path) != path:
-                raise LookonceError(f"{files[path.name]} and {path} have one name; the job needs two.")
+                raise LookonceError(
+                    f"{files[path.name]} and {path} have the same name; the job needs different ones."
+                )
             value = path.name
         elif isinstance(value, tuple):
             value = "x".join(map(str, value))
@@ -139,7 +149,7 @@ def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]
 
 
 def _check_data(data: str, arguments: argparse.Namespace) -> None:
-    """What the job would find wrong with the labels after minutes, found here."""
+    """Check the labels on this machine; the job would report the same errors minutes later."""
     from lookonce.labels import Dataset, check, fatal, read_classes
 
     if not Path(data).is_dir():
@@ -152,7 +162,7 @@ def _check_data(data: str, arguments: argparse.Namespace) -> None:
 
 
 def _weights(client: Any, arguments: argparse.Namespace) -> dict[str, str]:
-    """The base weights as a model of the workspace: a file is registered, name:version is looked up."""
+    """Register a weights file, or find a registered model; return the job's input for it."""
     if not arguments.weights:
         return {}
     from lookonce.azure.registry import AzureRegistry

@@ -1,1 +1,1 @@
-"""Services that go on running: on this machine, watched over and started again when they die."""
+"""Deploy services on this machine: supervised in the background, or in a container."""

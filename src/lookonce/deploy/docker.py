@@ -1,4 +1,4 @@
-"""A service in a container of this machine's Docker engine: built, started, looked into, ended by name."""
+"""Services in containers of the local Docker engine: build, start, inspect, stop by name."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lookonce.deploy.local import answers, state_folder
+from lookonce.deploy.local import responds, state_folder
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
 
 _ABOUT = "container.json"
-_ASK_SECONDS, _READY_SECONDS, _QUICK_SECONDS, _BUILD_SECONDS = 0.2, 120.0, 60.0, 3600.0
+_POLL_SECONDS, _READY_SECONDS, _QUICK_SECONDS, _BUILD_SECONDS = 0.2, 120.0, 60.0, 3600.0
 _STOP_SECONDS = 40
 _LAST_LINES = 15
 _MOST_RESTARTS = 2
@@ -24,7 +24,7 @@ _MOST_RESTARTS = 2
 
 @dataclass(frozen=True)
 class DockerService:
-    """A service in a container, as its file describes it; keys are in nobody's file."""
+    """A service in a container as described by its file, which holds no key."""
 
     name: str
     url: str
@@ -35,36 +35,36 @@ class DockerService:
 
     @property
     def container(self) -> str:
-        """Its name for Docker."""
+        """The container's name."""
         return f"lookonce-{self.name}"
 
     @property
     def folder(self) -> Path:
-        """Where its description and its model lie."""
+        """Folder of its description and its model."""
         return state_folder() / self.name
 
     @property
     def status(self) -> str:
-        """ready, starting, Docker's word for anything else, or gone."""
+        """ready, starting, another state of Docker's, or gone."""
         state, _ = _state(self.container)
         if state != "running":
             return state
-        return "ready" if answers(self.url.removesuffix("/score") + "/ready") else "starting"
+        return "ready" if responds(self.url.removesuffix("/score") + "/ready") else "starting"
 
 
 def check_engine() -> None:
-    """Raise LookonceError when there is no Docker, or nobody answers it."""
+    """Raise LookonceError where Docker is missing, or its engine does not respond."""
     done = _docker("version", "--format", "{{.Server.Version}}")
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        output = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise LookonceError(
-            f"Docker's engine doesn't answer ({said[-1] if said else 'no word'}). Start it, or leave "
-            "--docker out: lookonce deploy local needs no container."
+            f"Docker's engine does not respond ({output[-1] if output else 'no message'}). Start it, or "
+            "deploy without a container."
         )
 
 
 def services() -> list[DockerService]:
-    """All that were deployed and not deleted, by name."""
+    """Return all services that were deployed and not deleted, by name."""
     found = []
     for file in sorted(state_folder().glob(f"*/{_ABOUT}")):
         try:
@@ -75,20 +75,20 @@ def services() -> list[DockerService]:
 
 
 def build(context: Path, digest: str) -> str:
-    """The image of a build context; one that is there already is taken. Raises LookonceError."""
+    """Build the image of a context, unless it exists; return its name. Raises LookonceError."""
     image = f"lookonce-serve:{digest}"
     if _docker("image", "inspect", image).returncode == 0:
         return image
     done = _docker("build", "--tag", image, str(context), seconds=_BUILD_SECONDS)
     if done.returncode:
-        raise LookonceError(f"docker build failed. The last lines of its log:\n  {_end(done)}")
+        raise LookonceError(f"docker build failed. Last lines of its log:\n  {_tail(done)}")
     return image
 
 
 def start(service: DockerService, host: str, port: int, environment: Mapping[str, str]) -> None:
-    """Start the container and wait until it is ready. Raises LookonceError, with nothing left, when it isn't.
+    """Start the container and wait until it is ready. Raises LookonceError after removing one that fails.
 
-    The model is `service.folder / "model"`; the key goes by way of the environment, never on a command line.
+    The model is `service.folder / "model"`; the key travels in the environment, never on a command line.
     """
     key = ["--env", "WEBSERVICE_KEY"] if environment.get("WEBSERVICE_KEY") else []
     where = f"[{host}]" if ":" in host else host
@@ -109,38 +109,38 @@ def start(service: DockerService, host: str, port: int, environment: Mapping[str
     )
     if done.returncode:
         _docker("rm", "--force", service.container)
-        raise LookonceError(f"docker run failed: {_end(done)}")
+        raise LookonceError(f"docker run failed: {_tail(done)}")
     write_text(service.folder / _ABOUT, json.dumps(asdict(service), indent=1))
     until = time.monotonic() + _READY_SECONDS
-    while not answers(service.url.removesuffix("/score") + "/ready"):
+    while not responds(service.url.removesuffix("/score") + "/ready"):
         state, restarts = _state(service.container)
         if state in ("exited", "dead", "gone") or restarts > _MOST_RESTARTS or time.monotonic() > until:
-            said = "\n  ".join(last_lines(service, _LAST_LINES)) or "(nothing)"
+            output = "\n  ".join(last_lines(service, _LAST_LINES)) or "(no output)"
             stop(service)
             raise LookonceError(
-                f"the container of {service.name} did not become ready ({state}). The last lines of its "
-                f"log:\n  {said}"
+                f"the container of {service.name} did not become ready ({state}). Last lines of its "
+                f"log:\n  {output}"
             )
-        time.sleep(_ASK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def stop(service: DockerService) -> None:
-    """End it: what is inside is answered first; its files go, too. Raises LookonceError."""
+    """Stop a service after in-flight requests finish, and delete its files. Raises LookonceError."""
     _docker("stop", "-t", str(_STOP_SECONDS), service.container, seconds=_STOP_SECONDS + _QUICK_SECONDS)
     done = _docker("rm", "--force", service.container)
     if done.returncode and "No such container" not in done.stderr:
-        raise LookonceError(f"the container {service.container} can't be removed: {_end(done)}")
+        raise LookonceError(f"the container {service.container} cannot be removed: {_tail(done)}")
     shutil.rmtree(service.folder, ignore_errors=True)
 
 
 def last_lines(service: DockerService, count: int) -> list[str]:
-    """Of its log, both streams."""
+    """Return the last `count` lines of its log, both streams."""
     done = _docker("logs", "--tail", str(count), service.container)
     return (done.stdout + done.stderr).splitlines()[-count:]
 
 
 def _state(container: str) -> tuple[str, int]:
-    """Docker's word for it, or gone; and how often it was started again."""
+    """Return Docker's state, or gone, and the number of restarts."""
     done = _docker("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", container)
     state, _, restarts = done.stdout.strip().partition(" ")
     return (state or "gone", int(restarts)) if done.returncode == 0 and restarts.isdecimal() else ("gone", 0)
@@ -162,13 +162,12 @@ def _docker(
         )
     except FileNotFoundError as error:
         raise LookonceError(
-            "docker is not installed, or not on the PATH. Install it, or leave --docker out: lookonce deploy "
-            "local needs no container."
+            "docker is not installed, or not on the PATH. Install it, or deploy without a container."
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise LookonceError(f"docker {words[0]} gave no answer within {seconds:.0f} seconds.") from error
+        raise LookonceError(f"docker {words[0]} did not finish within {seconds:.0f} seconds.") from error
 
 
-def _end(done: subprocess.CompletedProcess[str]) -> str:
+def _tail(done: subprocess.CompletedProcess[str]) -> str:
     lines = [line.rstrip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    return "\n  ".join(lines[-_LAST_LINES:]) or "it said nothing"
+    return "\n  ".join(lines[-_LAST_LINES:]) or "(no output)"

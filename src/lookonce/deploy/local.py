@@ -1,4 +1,4 @@
-"""A service in this machine's background: started, watched over by another process, stopped by name."""
+"""Services in the background of this machine: start one under a supervisor, list, stop by name."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from filelock import BaseFileLock, FileLock, Timeout
 from lookonce.errors import LookonceError
 from lookonce.io.atomic import write_text
 
-# As Azure has it for endpoints, so that a name may move there.
+# Azure's rule for endpoints, so that a service can move there under its name.
 _NAME = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{1,30})[a-zA-Z0-9]\Z")
 _READY_SECONDS, _STOP_SECONDS = 120.0, 60.0
-_ASK_SECONDS, _GUARD_SECONDS = 0.2, 60.0
+_POLL_SECONDS, _GUARD_SECONDS = 0.2, 60.0
 _LAST_LINES = 15
 
 
 @dataclass(frozen=True)
 class LocalService:
-    """A deployed service as its file describes it; keys are in nobody's file."""
+    """A deployed service as described by its file, which holds no key."""
 
     name: str
     url: str
@@ -44,12 +44,12 @@ class LocalService:
 
     @property
     def folder(self) -> Path:
-        """Where its description, lock and log lie."""
+        """Folder of its description, lock and log."""
         return state_folder() / self.name
 
     @property
     def running(self) -> bool:
-        """Whether its supervisor lives: it holds the service's lock as long as it does."""
+        """Whether its supervisor is alive: it holds the service's lock."""
         with FileLock(self.folder / "lock.guard", timeout=_GUARD_SECONDS):
             lock = _acquire_if_free(self.folder)
             if lock is not None:
@@ -58,10 +58,10 @@ class LocalService:
 
     @property
     def status(self) -> str:
-        """ready, starting (or starting again), or stopped."""
+        """ready, starting or stopped."""
         if not self.running:
             return "stopped"
-        return "ready" if answers(self.ready_url) else "starting"
+        return "ready" if responds(self.ready_url) else "starting"
 
 
 def acquire_lock(folder: Path) -> BaseFileLock | None:
@@ -84,7 +84,7 @@ def _acquire_if_free(folder: Path) -> BaseFileLock | None:
 
 
 def state_folder() -> Path:
-    """LOOKONCE_STATE, else the user's folder for state."""
+    """Return the folder in LOOKONCE_STATE, else the user's folder for state."""
     if named := os.environ.get("LOOKONCE_STATE"):
         return Path(named) / "services"
     if sys.platform == "win32":
@@ -98,13 +98,13 @@ def check_name(name: str) -> None:
     """Raise LookonceError for a name that Azure would refuse."""
     if not _NAME.match(name):
         raise LookonceError(
-            f"{name[:60]!r} is no service name; expected 3 to 32 letters, digits and hyphens, a letter "
-            "first and no hyphen last."
+            f"{name[:60]!r} is not a service name; expected 3 to 32 letters, digits and hyphens, with a "
+            "letter first and no hyphen last."
         )
 
 
 def services() -> list[LocalService]:
-    """All that were deployed and not deleted, by name."""
+    """Return all services that were deployed and not deleted, by name."""
     found = []
     for file in sorted(state_folder().glob("*/service.json")):
         try:
@@ -115,35 +115,35 @@ def services() -> list[LocalService]:
 
 
 def find(name: str) -> LocalService:
-    """Raises LookonceError when there is none of this name."""
+    """Return the service of this name. Raises LookonceError where there is none."""
     known = services()
     for one in known:
         if one.name == name:
             return one
     has = ", ".join(one.name for one in known) or "none"
-    raise LookonceError(f"no service {name!r} was deployed on this machine; there is {has}.")
+    raise LookonceError(f"no service {name!r} on this machine; it has {has}.")
 
 
-def free_port(host: str, wanted: int) -> int:
-    """`wanted` if it can be had, or a free one for 0. Raises LookonceError."""
+def free_port(host: str, port: int) -> int:
+    """Return `port` if it can be bound, or a free port for 0. Raises LookonceError."""
     try:
         with socket.create_server(
-            (host, wanted), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         ) as probe:
             return int(probe.getsockname()[1])
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LookonceError(f"{host}:{wanted} can't be had: {reason}. Choose another --port.") from error
+        raise LookonceError(f"cannot bind to {host}:{port}: {reason}. Choose another port.") from error
 
 
 def start(service: LocalService, environment: Mapping[str, str]) -> LocalService:
-    """Start it and wait until it is ready. Raises LookonceError, with nothing left running, when it isn't."""
+    """Start a service and wait until it is ready. Raises LookonceError after stopping one that fails."""
     check_name(service.name)
     folder = service.folder
     folder.mkdir(parents=True, exist_ok=True)
     if service.running:
         raise LookonceError(
-            f"service {service.name} runs already, at {find(service.name).url}. Delete it first: "
+            f"service {service.name} is already running at {find(service.name).url}. Delete it first: "
             f"lookonce deploy delete {service.name}"
         )
     write_text(folder / "service.json", json.dumps(asdict(service), indent=1))
@@ -153,24 +153,24 @@ def start(service: LocalService, environment: Mapping[str, str]) -> LocalService
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        # A closed terminal ends what belongs to its session.
+        # Closing a terminal stops the processes of its session.
         start_new_session=True,
     )
     until = time.monotonic() + _READY_SECONDS
-    while not answers(service.ready_url):
-        ended = supervisor.poll() is not None
-        if ended or time.monotonic() > until:
-            if not ended:
+    while not responds(service.ready_url):
+        exited = supervisor.poll() is not None
+        if exited or time.monotonic() > until:
+            if not exited:
                 stop(service)
-            why = "ended" if ended else f"was not ready within {_READY_SECONDS:.0f} seconds"
-            said = "\n  ".join(last_lines(service, _LAST_LINES)) or "(nothing)"
-            raise LookonceError(f"service {service.name} {why}. The last lines of its log:\n  {said}")
-        time.sleep(_ASK_SECONDS)
+            why = "exited" if exited else f"was not ready within {_READY_SECONDS:.0f} seconds"
+            output = "\n  ".join(last_lines(service, _LAST_LINES)) or "(no output)"
+            raise LookonceError(f"service {service.name} {why}. Last lines of its log:\n  {output}")
+        time.sleep(_POLL_SECONDS)
     return find(service.name)
 
 
 def stop(service: LocalService) -> None:
-    """End it: what is inside is answered first. Nothing if it doesn't run. Raises LookonceError."""
+    """Stop a service after in-flight requests finish; do nothing if it is stopped. Raises LookonceError."""
     for number in (signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
         try:
             pid = int((service.folder / "pid").read_text())
@@ -179,7 +179,7 @@ def stop(service: LocalService) -> None:
         if not service.running:
             return
         try:
-            # The supervisor and its service are a session of their own.
+            # The supervisor and its service share a process group.
             os.killpg(pid, number) if number != signal.SIGTERM and hasattr(os, "killpg") else os.kill(
                 pid, number
             )
@@ -187,13 +187,13 @@ def stop(service: LocalService) -> None:
             return
         until = time.monotonic() + _STOP_SECONDS
         while service.running and time.monotonic() < until:
-            time.sleep(_ASK_SECONDS / 4)
+            time.sleep(_POLL_SECONDS / 4)
     if service.running:
-        raise LookonceError(f"service {service.name} can't be stopped; its log: {service.folder / 'log'}")
+        raise LookonceError(f"service {service.name} cannot be stopped; its log: {service.folder / 'log'}")
 
 
 def last_lines(service: LocalService, count: int) -> list[str]:
-    """Of its log."""
+    """Return the last `count` lines of its log."""
     try:
         with (service.folder / "log").open("rb") as log:
             log.seek(0, os.SEEK_END)
@@ -203,8 +203,8 @@ def last_lines(service: LocalService, count: int) -> list[str]:
         return []
 
 
-def answers(url: str) -> bool:
-    """Whether a GET is answered with 200."""
+def responds(url: str) -> bool:
+    """Return whether a GET request to `url` returns 200."""
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:
             return bool(reply.status == 200)
@@ -213,13 +213,13 @@ def answers(url: str) -> bool:
 
 
 def serve_command(model: Path, host: str, port: int, more: Sequence[str]) -> list[str]:
-    """`lookonce serve` with these."""
+    """Return the command line of `lookonce serve`."""
     where = ["--host", host, "--port", str(port), "--log", "json"]
     return [sys.executable, "-m", "lookonce", "serve", str(model), *where, *more]
 
 
 def describe(name: str, model: Path, command: list[str], host: str, port: int, **texts: Any) -> LocalService:
-    """The service that `command` makes at host and port."""
+    """Return the description of the service that `command` runs at host and port."""
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     base = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

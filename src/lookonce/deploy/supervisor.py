@@ -1,7 +1,7 @@
-"""The process that watches over one service: `python -m lookonce.deploy.supervisor FOLDER`.
+"""The process that supervises one service: `python -m lookonce.deploy.supervisor FOLDER`.
 
-It holds the folder's lock while it lives, writes its own process id to `pid` and what the service says to
-`log`, starts the service again when it dies, and ends when told to, or when the service keeps dying.
+It holds the folder's lock, writes its process id to `pid` and the service's output to `log`, restarts the
+service when it crashes, and exits on SIGTERM, or when the service keeps crashing.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from typing import BinaryIO
 from lookonce.deploy.local import acquire_lock
 
 _MOST_LOG_BYTES = 20 * 2**20
-# Of a service that has never been up for so long, as many starts are tried.
+# Starts of a service that was never up for this long.
 _STEADY_SECONDS, _MOST_STARTS = 60.0, 5
 _LONGEST_WAIT_SECONDS = 10.0
-# Ended as told, or for a reason that another start doesn't fix: the input is at fault, or the command.
+# Exit codes that a restart does not change: success, invalid input, usage.
 _FINAL = (0, 1, 2)
 
 
 def main(folder: Path) -> int:
-    """Watch until the end; the exit code is the service's last."""
+    """Supervise the service; return its last exit code."""
     lock = acquire_lock(folder)
     if lock is None:
         return 1
     (folder / "pid").write_text(str(os.getpid()))
     try:
-        return _Watch(folder).run()
+        return _Supervisor(folder).run()
     finally:
         (folder / "pid").unlink(missing_ok=True)
         lock.release()
 
 
-class _Watch:
+class _Supervisor:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._command: list[str] = json.loads((folder / "service.json").read_text(encoding="utf-8"))[
             "command"
         ]
-        self._ending = False
+        self._stopping = False
         self._process: subprocess.Popen[bytes] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
+            signal.signal(number, self._stop)
         if hasattr(signal, "SIGHUP"):
             signal.signal(signal.SIGHUP, self._reload)
 
     def run(self) -> int:
         starts, code = 0, 0
-        while not self._ending:
+        while not self._stopping:
             begun = time.monotonic()
             with self._log() as log:
                 self._process = subprocess.Popen(
                     self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
                 )
-                # Told to end while it was being started.
-                if self._ending:
+                # Stopped while the service was being started.
+                if self._stopping:
                     self._process.terminate()
                 code = self._process.wait()
             starts = 1 if time.monotonic() - begun > _STEADY_SECONDS else starts + 1
-            if self._ending or code in _FINAL or starts >= _MOST_STARTS:
+            if self._stopping or code in _FINAL or starts >= _MOST_STARTS:
                 break
-            self._note(f"ended with {code}; start {starts + 1}")
+            self._note(f"exited with {code}; start {starts + 1}")
             self._sleep(min(_LONGEST_WAIT_SECONDS, 0.5 * 2 ** (starts - 1)))
         return code
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        self._ending = True
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
@@ -82,7 +82,7 @@ class _Watch:
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while not self._ending and time.monotonic() < until:
+        while not self._stopping and time.monotonic() < until:
             time.sleep(0.05)
 
     def _log(self) -> BinaryIO:

@@ -1,10 +1,10 @@
-"""Fields of the real service's answers, by name and type, as recorded answers of it show them.
+"""Fields of the real service's responses by name and type, taken from recorded responses.
 
 The recordings are those of Microsoft's own tests of the SDK: Azure/azure-sdk-assets, below
 python/sdk/ml/azure-ai-ml/tests/recordings. Each entry names file and api-version.
 
 `name:type`: t text, b boolean, i integer, n number, m map of anything, l list, {…} object with these fields;
-0: null is seen too, or alone; ?: not in every answer; +: no recording that was read has it, but the published
+0: may be null; ?: optional; +: in no recording that was read, but in the published
 interface of the same version does.
 """
 
@@ -111,12 +111,12 @@ Fields = dict[str, tuple[Any, str]]
 
 
 def strays(answer: Any, kind: str) -> Iterator[str]:
-    """Where an answer isn't like the recorded ones of its kind: fields unknown, of other types, missing."""
+    """Yield differences to the recorded responses of a kind: unknown and missing fields, other types."""
     yield from _compared(answer, "", parsed(FIELDS[kind]))
 
 
 def parsed(text: str) -> Fields:
-    """Each field's type, or its own fields, and what else may be: 0, ?, +."""
+    """Parse each field's type or nested fields, and its flags 0, ?, +."""
     assert not _TOKEN.sub("", text).strip(), _TOKEN.sub("", text)
     return _fields(_TOKEN.finditer(text))
 

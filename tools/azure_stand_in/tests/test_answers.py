@@ -1,4 +1,4 @@
-"""What the stand-in answers, held against the SDK's classes and against recorded answers of the service."""
+"""Compare the stand-in's responses with the SDK's classes, and with recorded responses of the service."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _OPERATION = re.compile(r"/(mfe|compute)OperationsStatus/")
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RecordedRequest]]:
-    """Every request of a walk over all kinds, with its answer; on a stand-in of its own.
+    """Record every request and response of a tour of all kinds, on a separate stand-in.
 
-    The lists of the other tests' stand-in name what those made: an attached cluster has other fields.
+    The lists of the shared stand-in have resources of other tests: an attached cluster has other fields.
     """
     own = StandIn(tmp_path_factory.mktemp("azure_ml"))
     with contextlib.closing(own), pytest.MonkeyPatch.context() as environment:
         for name, value in own.environment.items():
             environment.setenv(name, value)
-        # The SDK sets it, and would find it again.
+        # The SDK sets it, and would read it again.
         environment.setenv("AZUREML_CURRENT_CLOUD", own.cloud_name)
         environment.delenv("AZUREML_CURRENT_CLOUD")
         _walk(own, tmp_path_factory.mktemp("walk"))
@@ -149,8 +149,8 @@ def _refusals(client: MLClient) -> None:
             act()
 
 
-def told(walk: list[RecordedRequest]) -> Iterator[tuple[str, str, Any]]:
-    """(kind, path, answer) of every resource that was answered, alone or in a list."""
+def responses(walk: list[RecordedRequest]) -> Iterator[tuple[str, str, Any]]:
+    """Yield (kind, path, response) of every returned resource, alone or in a list."""
     for one in walk:
         found = _BELOW.match(one.path.rstrip("/"))
         if found is None or one.status >= 300 or not isinstance(one.got, dict):
@@ -166,22 +166,22 @@ def told(walk: list[RecordedRequest]) -> Iterator[tuple[str, str, Any]]:
                 yield kind, one.path, item
 
 
-def test_answers_are_of_the_sdks_classes(walk: list[RecordedRequest]):
+def test_responses_fit_the_sdks_classes(walk: list[RecordedRequest]):
     wrong, seen = set(), set()
-    for kind, path, answer in told(walk):
+    for kind, path, answer in responses(walk):
         body = models.Workspace if kind == "workspace" else KINDS[kind].body if kind in KINDS else None
         if body is not None:
             seen.add(kind)
             found = {f"{path}: {one}" for one in schema.complaints(answer, body, answer=True)}
-            # Which fields there are, is the recorded answers' matter: versions of the interface differ.
+            # Only the recorded responses decide which fields exist: versions of the interface differ.
             wrong |= {one for one in found if kind not in FIELDS or "could not find member" not in one}
     assert sorted(wrong) == []
     assert seen >= {"workspace", *SOURCES} & {"workspace", *KINDS}
 
 
-def test_answers_are_like_the_recorded_ones(walk: list[RecordedRequest]):
+def test_responses_are_like_the_recorded_ones(walk: list[RecordedRequest]):
     wrong, seen = set(), set()
-    for kind, _, answer in told(walk):
+    for kind, _, answer in responses(walk):
         if kind in FIELDS:
             seen.add(kind)
             wrong |= {f"{kind}: {one}" for one in strays(answer, kind)}

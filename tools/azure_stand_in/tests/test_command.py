@@ -1,4 +1,4 @@
-"""The stand-in as the command that a user starts."""
+"""Test the stand-in as a command that a user starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and what it printed until it was ready."""
+    """Start the process; yield it and its output until it was ready."""
     if not PROGRAM.is_file():
         missing(f"Azurite is not installed in {PROGRAM}")
     process = start(tmp_path / "cloud")
@@ -50,7 +50,7 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def in_shell(printed: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The lines that it tells a user to type, in a new shell."""
+    """Run the lines that it prints for the user in a new shell."""
     lines = [line.strip() for line in printed.splitlines() if line.startswith("  ")]
     lines[-1] = f"{shlex.quote(sys.executable)} -m {lines[-1]}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE", "STORAGE"))}

@@ -1,4 +1,4 @@
-"""The unmodified SDK makes, reads and lists what a workspace holds; bytes go into its storage and back."""
+"""Test that the unmodified SDK creates, reads and lists models, and transfers their files."""
 
 from __future__ import annotations
 

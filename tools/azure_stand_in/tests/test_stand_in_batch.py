@@ -1,4 +1,4 @@
-"""Batch endpoints of the stand-in, asked by the unmodified SDK: jobs that really run a scoring script."""
+"""Test batch endpoints with the unmodified SDK: jobs really run a scoring script."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_what_azure_refuses_is_refused(
     assert refusal(good, Authorization=other)[0] == 401
     assert "has no default deployment" in refusal(good)[1]
     chosen = {"azureml-model-deployment": "only"}
-    for wrong, told in (
+    for wrong, expected in (
         ({"inputs": {}}, "could not find member 'inputs'"),
         ({}, "takes one input of data, and got 0"),
         ({"inputData": {"a": {"jobInputType": "uri_folder", "uri": "x"}}}, "is none of UriFile, UriFolder"),
@@ -208,6 +208,6 @@ def test_what_azure_refuses_is_refused(
     ):
         status, message = refusal(wrong, **chosen)
         assert status == 400
-        assert told in message
+        assert expected in message
     assert refusal(good, **{"azureml-model-deployment": "nobody"})[0] == 404
     client.batch_endpoints.begin_delete(name).result()

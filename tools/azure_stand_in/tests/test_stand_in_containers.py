@@ -1,4 +1,4 @@
-"""The stand-in builds images in its registry and runs them in groups, asked by the unmodified SDKs."""
+"""Test image builds and container groups with the unmodified SDKs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lookonce.export import export_onnx
 from serving_process import fastest
 from waiting import PATIENCE_SECONDS, wait_until
 
-# What the project's own Dockerfile makes, with a model in it.
+# The image of the project's Dockerfile, with a model in it.
 DOCKERFILE = """ARG BASE=registry.azurecr.localhost/lookonce:1
 FROM ${BASE}
 COPY model.onnx /model/
@@ -46,7 +46,7 @@ def name() -> str:
 
 @pytest.fixture
 def options(stand_in: StandIn) -> dict[str, object]:
-    """What every management client takes."""
+    """Return the arguments of a management client."""
     return {
         "credential": DefaultAzureCredential(disable_instance_discovery=True),
         "subscription_id": SUBSCRIPTION,
@@ -62,7 +62,7 @@ def registries(options: dict[str, object]) -> ContainerRegistryManagementClient:
 
 @pytest.fixture
 def builder(options: dict[str, object]) -> ContainerRegistryManagementClient:
-    """Later interfaces have no builds."""
+    """Return a client of a version of the interface that has builds."""
     return ContainerRegistryManagementClient(**options, api_version="2019-06-01-preview")
 
 
@@ -81,7 +81,7 @@ def onnx(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def build(stand_in: StandIn, builder: ContainerRegistryManagementClient) -> Build:
-    """Upload files as a context, build them under a name, wait: the run."""
+    """Upload files as a context and build an image; return the finished run."""
 
     def wait(image: str, files: dict[str, bytes]) -> Run:
         packed = io.BytesIO()
@@ -113,7 +113,7 @@ def log_of(builder: ContainerRegistryManagementClient, run: Run) -> str:
 
 
 def group(registries: ContainerRegistryManagementClient, image: str, **changes: object) -> aci.ContainerGroup:
-    """A group of one container as `lookonce deploy aci` asks for it."""
+    """Return a group of one container as in `lookonce deploy aci`."""
     registry = registries.registries.get(GROUP, "lookonce")
     secret = registries.registries.list_credentials(GROUP, "lookonce")
     container = aci.Container(
@@ -179,7 +179,7 @@ def test_an_image_is_built_and_serves_until_its_group_is_deleted(
     assert score("wrong") == 401
     assert '"event": "ready"' in instances.containers.list_logs(GROUP, name, "service").content
     assert len(instances.containers.list_logs(GROUP, name, "service", tail=1).content.splitlines()) == 1
-    # What is secret isn't answered.
+    # Secrets are not returned.
     variables = instances.container_groups.get(GROUP, name).containers[0].environment_variables
     assert [(one.name, one.value, one.secure_value) for one in variables] == [
         ("WEBSERVICE_KEY", None, None),
@@ -197,7 +197,7 @@ def test_an_image_is_built_and_serves_until_its_group_is_deleted(
         instances.container_groups.get(GROUP, name)
 
 
-def test_a_container_that_dies_is_started_again_and_its_log_says_why(
+def test_a_crashed_container_is_restarted_and_its_log_says_why(
     registries: ContainerRegistryManagementClient,
     instances: ContainerInstanceManagementClient,
     build: Build,
@@ -221,7 +221,7 @@ def test_a_container_that_dies_is_started_again_and_its_log_says_why(
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "expected"),
     [
         ({"model.onnx": b""}, "the Dockerfile (Dockerfile) is not in it"),
         ({"Dockerfile": DOCKERFILE.encode(), "notes/a": b""}, "not found in build context: model.onnx"),
@@ -230,12 +230,16 @@ def test_a_container_that_dies_is_started_again_and_its_log_says_why(
     ],
 )
 def test_a_build_that_fails_has_a_log(
-    builder: ContainerRegistryManagementClient, build: Build, name: str, files: dict[str, bytes], told: str
+    builder: ContainerRegistryManagementClient,
+    build: Build,
+    name: str,
+    files: dict[str, bytes],
+    expected: str,
 ):
     run = build(f"{name}:1", files)
     assert run.status == "Failed"
     assert run.run_error_message
-    assert told in log_of(builder, run)
+    assert expected in log_of(builder, run)
 
 
 def test_what_azure_refuses_is_refused(
@@ -246,9 +250,9 @@ def test_what_azure_refuses_is_refused(
     build: Build,
     name: str,
 ):
-    def put(told: str, group_name: str = name, **changes: object) -> None:
+    def put(expected: str, group_name: str = name, **changes: object) -> None:
         wanted = group(registries, f"{name}:1", **changes)
-        with pytest.raises(HttpResponseError, match=told):
+        with pytest.raises(HttpResponseError, match=expected):
             instances.container_groups.begin_create_or_update(GROUP, group_name, wanted)
 
     put("is not accessible. Please check the image and registry credential")
@@ -258,13 +262,13 @@ def test_what_azure_refuses_is_refused(
     put("is none of Windows, Linux", os_type="BeOS")
     put("location property is required", location=None)
     wanted = group(registries, f"{name}:1")
-    for change, told in (
+    for change, expected in (
         (("cpu", 5), "cpu of the container"),
         (("memory_in_gb", 17), "memoryInGB of the container"),
     ):
         container = group(registries, f"{name}:1").containers[0]
         setattr(container.resources.requests, *change)
-        put(told, containers=[container])
+        put(expected, containers=[container])
     put("port 80 of the IP", ip_address=aci.IpAddress(type="Public", ports=[aci.Port(port=80)]))
     body = wanted.serialize()
     body["properties"]["colour"] = "red"

@@ -1,4 +1,4 @@
-"""Endpoints of the stand-in, made by the unmodified SDK: they serve, share traffic, log, fail, and end."""
+"""Test online endpoints with the unmodified SDK: serve, share traffic, log, fail, delete."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def name() -> str:
 
 @pytest.fixture
 def client(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> MLClient:
-    # The SDK writes the key and the deployment of one `invoke` into what every later one begins with.
+    # The SDK keeps the key and deployment of one `invoke` for every later one.
     monkeypatch.setattr(EndpointInvokeFields, "DEFAULT_HEADER", dict(EndpointInvokeFields.DEFAULT_HEADER))
     return stand_in.client()
 
@@ -79,7 +79,7 @@ def endpoint(client: MLClient, name: str) -> ManagedOnlineEndpoint:
 
 
 def scripted(tmp_path: Path, endpoint: str, name: str, **options: object) -> ManagedOnlineDeployment:
-    """A deployment of a text file, whose script answers with the text."""
+    """Return a deployment of a text file, whose script responds with the text."""
     if not INFERENCE_SERVER.exists():
         missing(f"azureml-inference-server-http is not installed in {INFERENCE_SERVER.parents[1]}")
     code = tmp_path / f"code-{name}"
@@ -102,7 +102,7 @@ def scripted(tmp_path: Path, endpoint: str, name: str, **options: object) -> Man
     )
 
 
-def ask(url: str, key: str | None, **options: object) -> httpx.Response:
+def request(url: str, key: str | None, **options: object) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     headers |= options.pop("headers", {})
     return httpx.post(url, headers=headers, timeout=PATIENCE_SECONDS, **options)
@@ -115,7 +115,7 @@ def set_traffic(client: MLClient, name: str, **traffic: int) -> ManagedOnlineEnd
 
 
 def processes_of(stand_in: StandIn, endpoint: str) -> list[psutil.Process]:
-    """All that runs for an endpoint, from the containers down."""
+    """Return all processes of an endpoint."""
     running = stand_in.deployments.fronts[f"onlineendpoints/{endpoint}"].running.values()
     pids = [container.process.pid for one in running for container in one.containers]
     return [one for pid in pids for one in (psutil.Process(pid), *psutil.Process(pid).children(True))]
@@ -131,18 +131,18 @@ def test_two_scripts_share_the_traffic_until_both_are_deleted(
         deployments.begin_create_or_update(scripted(tmp_path, name, colour)) for colour in ("blue", "green")
     ]
     assert [one.result().provisioning_state for one in made] == ["Succeeded"] * 2
-    assert ask(url, key).status_code == 404
+    assert request(url, key).status_code == 404
     assert set_traffic(client, name, blue=90, green=10).traffic == {"blue": 90, "green": 10}
-    assert ask(url, None).status_code == ask(url, "wrong").status_code == 401
-    answers = [ask(url, key, content=b"hello") for _ in range(10)]
+    assert request(url, None).status_code == request(url, "wrong").status_code == 401
+    answers = [request(url, key, content=b"hello") for _ in range(10)]
     assert Counter(answer.json()["who"] for answer in answers) == {"blue": 9, "green": 1}
     assert answers[0].json() == {"text": "text of blue", "who": "blue", "sent": "hello"}
-    chosen = ask(url, key, headers={"azureml-model-deployment": "green"})
+    chosen = request(url, key, headers={"azureml-model-deployment": "green"})
     assert (chosen.json()["who"], chosen.headers["azureml-model-deployment"]) == ("green", "green")
     file = tmp_path / "request.json"
     file.write_text(json.dumps({"data": [1]}))
-    said = client.online_endpoints.invoke(name, request_file=str(file), deployment_name="green")
-    assert json.loads(said)["sent"] == '{"data": [1]}'
+    printed = client.online_endpoints.invoke(name, request_file=str(file), deployment_name="green")
+    assert json.loads(printed)["sent"] == '{"data": [1]}'
     assert "loaded text of blue" in deployments.get_logs("blue", name, lines=200)
     assert len(deployments.get_logs("blue", name, lines=2).splitlines()) == 3
     with pytest.raises(HttpResponseError, match="has 10% of the endpoint's traffic"):
@@ -151,13 +151,13 @@ def test_two_scripts_share_the_traffic_until_both_are_deleted(
     family = processes_of(stand_in, name)
     deployments.begin_delete("green", name).result()
     assert [one.name for one in deployments.list(name)] == ["blue"]
-    assert ask(url, key).json()["who"] == "blue"
+    assert request(url, key).json()["who"] == "blue"
     client.online_endpoints.begin_delete(name).result()
     assert len(family) > 2
     assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     with pytest.raises(ResourceNotFoundError):
         client.online_endpoints.get(name)
-    assert ask(url, key).status_code in (401, 404)
+    assert request(url, key).status_code in (401, 404)
 
 
 def test_a_managed_endpoint_has_status_codes_of_its_own(
@@ -170,16 +170,16 @@ def test_a_managed_endpoint_has_status_codes_of_its_own(
     ).result()
     set_traffic(client, name, only=100)
     key = client.online_endpoints.get_keys(name).primary_key
-    failed = ask(f"{url}?status=415", key)
+    failed = request(f"{url}?status=415", key)
     assert failed.status_code == 424
     assert failed.headers["ms-azureml-model-error-statuscode"] == "415"
     assert failed.json()["who"] == "only"
     client.online_endpoints.begin_regenerate_keys(name, key_type="primary").result()
     keys = client.online_endpoints.get_keys(name)
     assert keys.primary_key != key
-    assert ask(url, key).status_code == 401
-    assert ask(url, keys.primary_key).status_code == ask(url, keys.secondary_key).status_code == 200
-    assert ask(f"{url}?sleep=3", keys.primary_key).status_code == 408
+    assert request(url, key).status_code == 401
+    assert request(url, keys.primary_key).status_code == request(url, keys.secondary_key).status_code == 200
+    assert request(f"{url}?sleep=3", keys.primary_key).status_code == 408
     client.online_endpoints.begin_delete(name).result()
 
 
@@ -202,13 +202,13 @@ def test_a_script_that_fails_says_why_in_its_log(
         client.online_deployments.begin_create_or_update(broken)
     client.online_deployments.begin_delete("broken", name).result()
     client.online_deployments.begin_create_or_update(broken).result()
-    # An update that fails leaves what was there.
+    # A failed update keeps the old container.
     set_traffic(client, name, broken=100)
     broken.environment_variables = {"BREAK": "1"}
     with pytest.raises(HttpResponseError, match="ResourceNotReady"):
         client.online_deployments.begin_create_or_update(broken).result()
     key = client.online_endpoints.get_keys(name).primary_key
-    assert ask(endpoint.scoring_uri, key).json()["text"] == "text of broken"
+    assert request(endpoint.scoring_uri, key).json()["text"] == "text of broken"
     client.online_endpoints.begin_delete(name).result()
 
 
@@ -241,10 +241,10 @@ def test_the_projects_own_image_serves_a_registered_model(
     set_traffic(client, name, image=100)
     url = client.online_endpoints.get(name).scoring_uri
     jpeg = {"Content-Type": "image/jpeg"}
-    reply = ask(url, key, content=image, headers=jpeg)
+    reply = request(url, key, content=image, headers=jpeg)
     assert reply.status_code == 200, reply.text
     assert len(reply.json()[0]["boxes"]) >= 3
-    assert ask(url, None, content=image, headers=jpeg).status_code == 401
+    assert request(url, None, content=image, headers=jpeg).status_code == 401
     family = processes_of(stand_in, name)
     client.online_endpoints.begin_delete(name).result()
     assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
@@ -282,18 +282,18 @@ def test_a_kubernetes_endpoint_takes_tokens_and_passes_statuses_on(
     assert len(stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers) == 2
     set_traffic(client, name, blue=100)
     url, token = made.scoring_uri, client.online_endpoints.get_keys(name).access_token
-    assert ask(url, token).json()["who"] == "kubernetes"
-    assert ask(url, token[:-6] + "abcdef").status_code == ask(url, None).status_code == 401
-    assert ask(f"{url}?status=415", token).status_code == 415
-    assert ask(f"{url}?sleep=2", token).status_code == 504
-    # One that dies comes back, and meanwhile the other answers.
+    assert request(url, token).json()["who"] == "kubernetes"
+    assert request(url, token[:-6] + "abcdef").status_code == request(url, None).status_code == 401
+    assert request(f"{url}?status=415", token).status_code == 415
+    assert request(f"{url}?sleep=2", token).status_code == 504
+    # A crashed container is restarted; meanwhile the other responds.
     (container, other) = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["blue"].containers
     family = [psutil.Process(container.process.pid)]
     family += family[0].children(recursive=True)
     container.process.kill()
     container.process.wait()
-    assert sorted({ask(url, token).status_code for _ in range(2)}) == [200, 502]
-    wait_until(lambda: {ask(url, token).status_code for _ in range(2)} == {200})
+    assert sorted({request(url, token).status_code for _ in range(2)}) == [200, 502]
+    wait_until(lambda: {request(url, token).status_code for _ in range(2)} == {200})
     assert other.alive
     assert psutil.wait_procs(family, PATIENCE_SECONDS)[1] == []
     client.online_endpoints.begin_delete(name).result()
@@ -312,13 +312,13 @@ def test_what_azure_refuses_is_refused(client: MLClient, endpoint: ManagedOnline
         (client.resource_group_name, client.workspace_name),
     )
     good = {"location": "westeurope", "properties": {"authMode": "Key"}}
-    for wrong, told in (
+    for wrong, expected in (
         ({**good, "properties": {"authMode": "None"}}, "'None' is none of AMLToken, Key, AADToken"),
         ({**good, "properties": {"authMode": "Key", "colour": "red"}}, "could not find member 'colour'"),
         ({"properties": {"authMode": "Key"}}, "location: the field is required"),
         ({**good, "properties": {"authMode": "Key", "scoringUri": "http://a"}}, "scoringUri: is read-only"),
     ):
-        with pytest.raises(HttpResponseError, match=re.escape(told)):
+        with pytest.raises(HttpResponseError, match=re.escape(expected)):
             service.begin_create_or_update(*place, name, wrong)
     for short in ("ab", "1abc", "abc-", "x" * 33):
         with pytest.raises(HttpResponseError, match=r"Endpoint name .* is invalid"):

@@ -1,4 +1,4 @@
-"""Images in the stand-in: built from a context, never ready, refused, limited, ended with all else."""
+"""Test images in deployments: built from a context, never ready, refused, limited, stopped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from azure_stand_in.endpoint_images import BuildError, Image, Images, here
 from azure_stand_in.stand_in import StandIn
 from waiting import PATIENCE_SECONDS
 
-# Answers with the model's text; ?sleep=N makes it slow.
+# Responds with the model's text; ?sleep=N delays the response.
 SERVER = """
 import http.server, os, pathlib, sys, time
 
@@ -111,17 +111,17 @@ def test_an_image_is_built_from_a_context_and_limits_its_requests(
     assert url.endswith("/answer")
     keys = {"Authorization": f"Bearer {client.online_endpoints.get_keys(name).primary_key}"}
 
-    def ask(query: str = "") -> httpx.Response:
+    def request(query: str = "") -> httpx.Response:
         return httpx.post(f"{url}{query}", headers=keys, timeout=PATIENCE_SECONDS)
 
-    text, mode, seen = ask().text.split()
+    text, mode, seen = request().text.split()
     assert (text, seen) == ("hello", "Bearer")
     assert Path(mode).is_dir()
-    # A service's way with the header that opened it is its own business: a client must bear both.
+    # Services may or may not get the Authorization header: test both.
     stand_in.deployments.fronts[f"onlineendpoints/{name}"].authorization = False
-    assert ask().text.endswith("nothing")
+    assert request().text.endswith("nothing")
     with ThreadPoolExecutor(5) as crowd:
-        statuses = sorted(one.status_code for one in crowd.map(ask, ["?sleep=1"] * 5))
+        statuses = sorted(one.status_code for one in crowd.map(request, ["?sleep=1"] * 5))
     assert statuses == [200, 200, 429, 429, 429]
     running = stand_in.deployments.fronts[f"onlineendpoints/{name}"].running["built"]
     process = psutil.Process(running.containers[0].process.pid)
@@ -130,23 +130,23 @@ def test_an_image_is_built_from_a_context_and_limits_its_requests(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ({"ready": "/never"}, "Readiness probe failed: 404"),
         ({"port": 8080}, "Readiness probe failed: dial tcp 127.0.0.1:8080: connect: connection refused"),
     ],
 )
-def test_what_is_never_ready_is_ended(
+def test_a_container_that_is_never_ready_is_stopped(
     stand_in: StandIn,
     client: MLClient,
     endpoint: ManagedOnlineEndpoint,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, object],
-    told: str,
+    expected: str,
 ):
     monkeypatch.setattr(stand_in.deployments, "ready_seconds", 1.5)
-    with pytest.raises(HttpResponseError, match=told):
+    with pytest.raises(HttpResponseError, match=expected):
         client.online_deployments.begin_create_or_update(
             deployment(tmp_path, endpoint.name, **options)
         ).result()
@@ -169,14 +169,14 @@ def test_an_endpoint_with_entras_tokens(client: MLClient):
     made = client.online_endpoints.begin_create_or_update(wanted).result()
     token = client.online_endpoints.get_keys(made.name).access_token
 
-    def ask(token: str) -> int:
+    def request(token: str) -> int:
         return httpx.post(made.scoring_uri, headers={"Authorization": f"Bearer {token}"}).status_code
 
-    assert (ask(token), ask("wrong")) == (404, 401)
+    assert (request(token), request("wrong")) == (404, 401)
     client.online_endpoints.begin_delete(made.name).result()
 
 
-def test_closing_ends_every_container(
+def test_closing_stops_every_container(
     stand_in: StandIn, client: MLClient, endpoint: ManagedOnlineEndpoint, tmp_path: Path
 ):
     deployments = stand_in.deployments

@@ -69,7 +69,7 @@ def test_a_job_waits_for_cores(stand_in: StandIn, name: str, tmp_path: Path):
     assert errors() is None
 
 
-def test_cancel_ends_the_process(stand_in: StandIn, name: str, tmp_path: Path):
+def test_cancel_stops_the_process(stand_in: StandIn, name: str, tmp_path: Path):
     client = stand_in.client()
     submit(client, name, code(tmp_path / "code", "import time; print('up', flush=True); time.sleep(600)"))
     wait_until(lambda: stand_in.jobs.status(name) == "Running")
@@ -77,9 +77,7 @@ def test_cancel_ends_the_process(stand_in: StandIn, name: str, tmp_path: Path):
     assert client.jobs.get(name).status == "Canceled"
 
 
-def test_a_preempted_job_begins_again_and_sees_its_mounted_output(
-    stand_in: StandIn, name: str, tmp_path: Path
-):
+def test_a_preempted_job_restarts_with_its_mounted_output(stand_in: StandIn, name: str, tmp_path: Path):
     client = stand_in.client()
     script = (
         "import pathlib, sys, time\n"

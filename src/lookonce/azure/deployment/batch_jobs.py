@@ -1,4 +1,4 @@
-"""A folder of images through a batch endpoint: brought there, scored by a job, the rows fetched."""
+"""Score images by a job of a batch endpoint: upload them, run the job, read its rows."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def score(
     images: Mapping[str, Path],
     stages: Stages,
 ) -> dict[str, dict[str, Any]]:
-    """The row of each image, by the name that it has in `images`. Raises LookonceError.
+    """Run a job over images; return a row for each, by its name in `images`. Raises LookonceError.
 
-    `deployment` None is the endpoint's default.
+    `deployment` None means the endpoint's default.
     """
     address = _send(client, images, stages)
     job = _invoke(client, service, deployment, address)
@@ -51,12 +51,12 @@ def score(
 
 
 def wait(client: MLClient, job: str, stages: Stages) -> None:
-    """Until the job has completed. Raises LookonceError, with the last lines of its log, when it doesn't."""
+    """Wait until the job has completed. Raises LookonceError with the end of its log where it fails."""
     going_on = (
         f"running job {job}. Watch it: lookonce azure jobs watch {job}. Cancel it: lookonce azure jobs "
         f"cancel {job}. Fetch its results once it has completed: the same command with --job {job}"
     )
-    with stages.stage(f"job {job}; a machine that has to be started takes minutes", going_on) as stage:
+    with stages.stage(f"running job {job}; starting a machine takes minutes", going_on) as stage:
         pause = _SHORTEST
         while (status := state_text(find_job(client, job).status)) not in ENDED:
             time.sleep(pause)
@@ -67,13 +67,13 @@ def wait(client: MLClient, job: str, stages: Stages) -> None:
 
 
 def read(client: MLClient, job: str, images: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """What a completed job found, as `score`. Raises LookonceError."""
+    """Return the rows of a completed job, as `score`. Raises LookonceError."""
     with tempfile.TemporaryDirectory(prefix="lookonce-") as folder:
         call(client, lambda: client.jobs.download(job, download_path=folder, output_name=OUTPUT))
         files = [path for path in Path(folder).rglob(FILE) if path.is_file()]
         if len(files) != 1:
             raise LookonceError(
-                f"job {job} left no {FILE}. Its log tells why: lookonce azure jobs watch {job}"
+                f"job {job} has no output {FILE}. Read its log: lookonce azure jobs watch {job}"
             )
         rows = _rows(files[0])
     named: dict[str, dict[str, Any]] = {}
@@ -84,7 +84,7 @@ def read(client: MLClient, job: str, images: Mapping[str, Path]) -> dict[str, di
 
 
 def last_lines(client: MLClient, service: str, count: int) -> dict[str, list[str]]:
-    """Of the newest job's log, by the job's name; nothing where there was no job. Raises LookonceError."""
+    """Return the end of the newest job's log under the job's name, if any. Raises LookonceError."""
     jobs = call(client, lambda: list(client.batch_endpoints.list_jobs(service)))
     if not jobs:
         return {}
@@ -101,10 +101,10 @@ def _steps(client: MLClient, job: str) -> list[str]:
 
 
 def _send(client: MLClient, images: Mapping[str, Path], stages: Stages) -> str:
-    """The images, and nothing beside them, in the workspace's own storage; where that is."""
+    """Upload the images, and nothing beside them, to the workspace's storage; return their address."""
     with (
         tempfile.TemporaryDirectory(prefix="lookonce-") as place,
-        stages.stage("sending the images") as stage,
+        stages.stage("uploading the images") as stage,
     ):
         folder = Path(place)
         for name, path in images.items():
@@ -120,8 +120,8 @@ def _send(client: MLClient, images: Mapping[str, Path], stages: Stages) -> str:
         if summary.failed:
             lines = [f"{name}: {reason}" for name, reason in sorted(summary.failed.items())[:_SHOWN]]
             raise LookonceError(
-                f"{len(summary.failed)} images did not reach the workspace's storage. The same command "
-                "goes on from there.\n  " + "\n  ".join(lines)
+                f"{len(summary.failed)} images could not be uploaded to the workspace's storage. The same "
+                "command continues the upload.\n  " + "\n  ".join(lines)
             )
         count = f"{len(images):,} image{'s are' if len(images) > 1 else ' is'}"
         stage.result = f"{count} in datastore {store.name}, at {prefix}"
@@ -138,11 +138,13 @@ def _invoke(client: MLClient, service: str, deployment: str | None, address: str
     try:
         return str(call(client, request).name)
     except ResourceNotFoundError as error:
-        raise LookonceError(f"{service} has no deployment {deployment or 'that is its default'}.") from error
+        raise LookonceError(
+            f"{service} has no {f'deployment {deployment}' if deployment else 'default deployment'}."
+        ) from error
 
 
 def _failure(client: MLClient, job: str, status: str) -> str:
-    """Why a job ended so: the step's error, and the end of its log."""
+    """Return why a job failed: the error of its step, and the end of its log."""
     history = RunHistory(client, credential())
     text = f"job {job} ended as {status}"
     for name in (*_steps(client, job), job):
@@ -150,10 +152,10 @@ def _failure(client: MLClient, job: str, status: str) -> str:
         if details.error:
             text += f": {without_secrets(details.error).strip().rstrip('.')}"
         if lines := _log_lines(details.logs, _LOG_LINES):
-            return f"{text}.\nThe last lines of its log:\n  " + "\n  ".join(lines)
+            return f"{text}.\nLast lines of its log:\n  " + "\n  ".join(lines)
         if details.error:
             break
-    return f"{text}. Look: lookonce azure jobs watch {job}"
+    return f"{text}. Read its log: lookonce azure jobs watch {job}"
 
 
 def _log_lines(logs: Mapping[str, str], count: int) -> list[str]:
@@ -168,7 +170,7 @@ def _log_lines(logs: Mapping[str, str], count: int) -> list[str]:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    """One JSON object in each line; the service may have put it in quotes as a table's only cell."""
+    """Read one JSON object per line; the service may have quoted it as the only cell of a table."""
     rows = []
     with file.open(encoding="utf-8", newline="") as lines:
         for line in lines:
@@ -181,13 +183,13 @@ def _rows(file: Path) -> list[dict[str, Any]]:
                 try:
                     row = json.loads(cells[0])
                 except (ValueError, IndexError) as error:
-                    raise LookonceError(f"{FILE} has a line that is no answer: {line[:80]!r}") from error
+                    raise LookonceError(f"{FILE} has an invalid line: {line[:80]!r}") from error
             rows.append(row)
     return rows
 
 
 def _named(path: str, images: Mapping[str, Path]) -> str | None:
-    """Which image a path on the node is: the longest end of it that is an image's name."""
+    """Return the image that a path on the node names: its longest tail that is an image's name."""
     parts = path.split("/")
     ends = ("/".join(parts[number:]) for number in range(len(parts)))
     return next((end for end in ends if end in images), None)

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z](?:[a-z0-9]|-(?!-)){1,61}[a-z0-9]\Z")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{3,61})[a-z0-9]\Z")
 _CONTAINER, _PORT = "lookonce", 8080
-# Whose groups are ours: others are in the resource group, too.
+# The tag of our container groups: the resource group may have others.
 _TAG, _MODEL, _ABOUT = "lookonce", "lookonce-model", "lookonce-description"
 
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """One container. `pull` is the user and the password of the image's registry."""
+    """The container to create. `pull` is user and password of the image's registry."""
 
     service: str
     image: str
@@ -42,23 +42,25 @@ class ContainerSpec:
 
 
 def check(service: str, cpu: float, memory_gb: float, dns_label: str | None) -> None:
-    """Raises LookonceError for what Azure would refuse."""
+    """Raise LookonceError for values that Azure would refuse."""
     if not _NAME.match(service) or len(service) > LONGEST_NAME:
         raise LookonceError(
-            f"{service[:60]!r} is no name for a container instance; expected 3 to {LONGEST_NAME} small "
-            "letters, digits and hyphens, a letter first and no hyphen last."
+            f"{service[:60]!r} is not a container instance name; expected 3 to {LONGEST_NAME} lowercase "
+            "letters, digits and hyphens, with a letter first and no hyphen last."
         )
     if not 0.1 <= cpu <= 32 or not 0.5 <= memory_gb <= 256:
-        raise LookonceError(f"--cpu {cpu:g} --memory {memory_gb:g}: expected 0.1 to 32, and 0.5 to 256 GB.")
+        raise LookonceError(
+            f"{cpu:g} cores and {memory_gb:g} GB of memory; expected 0.1 to 32 cores, and 0.5 to 256 GB."
+        )
     if dns_label is not None and not _LABEL.match(dns_label):
         raise LookonceError(
-            f"--dns-label {dns_label[:60]!r}; expected 5 to 63 small letters, digits and hyphens, no hyphen "
-            "at an end."
+            f"{dns_label[:60]!r} is not a DNS label; expected 5 to 63 lowercase letters, digits and hyphens, "
+            "with no hyphen at an end."
         )
 
 
 def find_group(client: MLClient, service: str) -> Any:
-    """The group that `lookonce deploy aci` made under that name, or None. Raises LookonceError."""
+    """Return the container group of this service, or None. Raises LookonceError."""
     try:
         group: Any = call(
             client, lambda: _instances(client).container_groups.get(client.resource_group_name, service)
@@ -69,28 +71,28 @@ def find_group(client: MLClient, service: str) -> Any:
 
 
 def groups(client: MLClient) -> list[Any]:
-    """All that `lookonce deploy aci` made for this workspace. Raises LookonceError."""
+    """Return the container groups of this workspace's services. Raises LookonceError."""
     of_group = client.resource_group_name
     listed = call(client, lambda: list(_instances(client).container_groups.list_by_resource_group(of_group)))
     return [one for one in listed if (one.tags or {}).get(_TAG) == client.workspace_name]
 
 
-def make(client: MLClient, wanted: ContainerSpec) -> Any:
-    """Start it, and wait until Azure says that it runs. Raises LookonceError."""
+def create(client: MLClient, spec: ContainerSpec) -> Any:
+    """Create a container group and wait until Azure reports it as running. Raises LookonceError."""
     instances, group = _instances(client), client.resource_group_name
-    body = _body(client, wanted)
+    body = _body(client, spec)
     retry.wait_for(
         client,
         lambda: instances.container_groups.begin_create_or_update(
-            group, wanted.service, body, polling_interval=retry.POLL_SECONDS
+            group, spec.service, body, polling_interval=retry.POLL_SECONDS
         ),
-        lambda: instances.container_groups.get(group, wanted.service).provisioning_state,
+        lambda: instances.container_groups.get(group, spec.service).provisioning_state,
     )
-    return call(client, lambda: instances.container_groups.get(group, wanted.service))
+    return call(client, lambda: instances.container_groups.get(group, spec.service))
 
 
 def delete(client: MLClient, service: str) -> None:
-    """Raises LookonceError; there may be none."""
+    """Delete the container group of a service, if it exists. Raises LookonceError."""
     instances, group = _instances(client), client.resource_group_name
     retry.wait_for_deletion(
         client,
@@ -100,27 +102,27 @@ def delete(client: MLClient, service: str) -> None:
 
 
 def last_lines(client: MLClient, service: str, count: int) -> list[str]:
-    """Of the container's log; [] where it can't be had."""
+    """Return the end of the container's log; no lines where it cannot be read."""
     group = client.resource_group_name
     try:
-        said: Any = call(
+        log: Any = call(
             client,
             lambda: _instances(client).containers.list_logs(group, service, _CONTAINER, tail=count),
         )
     except (LookonceError, ResourceNotFoundError):
         return []
-    return last_lines_of_text(said.content or "", count)
+    return last_lines_of_text(log.content or "", count)
 
 
 def address(group: Any) -> str:
-    """Of its /score; empty as long as it has none."""
+    """Return the scoring URI; empty while the group has no address."""
     found = group.ip_address
     host = (found.fqdn or found.ip) if found else None
     return f"http://{host}:{found.ports[0].port}/score" if host else ""
 
 
 def state(group: Any) -> str:
-    """The container's own, which tells more than the group's."""
+    """Return the container's state, which is more precise than the group's."""
     view = group.containers[0].instance_view if group.containers else None
     current = view.current_state if view else None
     if current is None:
@@ -130,7 +132,7 @@ def state(group: Any) -> str:
 
 
 def labels(group: Any) -> Mapping[str, str]:
-    """`model` and `description`, as they were given."""
+    """Return `model` and `description` from the group's tags."""
     tags = group.tags or {}
     return {"model": tags.get(_MODEL, ""), "description": tags.get(_ABOUT, "")}
 
@@ -145,11 +147,11 @@ def _instances(client: MLClient) -> Any:
     return ContainerInstanceManagementClient(**management(client))
 
 
-def _body(client: MLClient, wanted: ContainerSpec) -> Any:
+def _body(client: MLClient, spec: ContainerSpec) -> Any:
     from azure.mgmt.containerinstance import models
 
-    server = wanted.image.partition("/")[0]
-    user, password = wanted.pull
+    server = spec.image.partition("/")[0]
+    user, password = spec.pull
 
     def probe(path: str, **more: Any) -> Any:
         return models.ContainerProbe(
@@ -158,18 +160,18 @@ def _body(client: MLClient, wanted: ContainerSpec) -> Any:
 
     container = models.Container(
         name=_CONTAINER,
-        image=wanted.image,
+        image=spec.image,
         resources=models.ResourceRequirements(
-            requests=models.ResourceRequests(cpu=wanted.cpu, memory_in_gb=wanted.memory_gb)
+            requests=models.ResourceRequests(cpu=spec.cpu, memory_in_gb=spec.memory_gb)
         ),
         ports=[models.ContainerPort(port=_PORT, protocol="TCP")],
-        environment_variables=[models.EnvironmentVariable(name="WEBSERVICE_KEY", secure_value=wanted.key)],
+        environment_variables=[models.EnvironmentVariable(name="WEBSERVICE_KEY", secure_value=spec.key)],
         readiness_probe=probe("/ready", period_seconds=5, failure_threshold=3),
         liveness_probe=probe("/health", initial_delay_seconds=60, period_seconds=30, failure_threshold=5),
     )
-    tags = {_TAG: str(client.workspace_name), _MODEL: wanted.model}
+    tags = {_TAG: str(client.workspace_name), _MODEL: spec.model}
     return models.ContainerGroup(
-        location=wanted.location,
+        location=spec.location,
         os_type="Linux",
         restart_policy="Always",
         containers=[container],
@@ -179,19 +181,19 @@ def _body(client: MLClient, wanted: ContainerSpec) -> Any:
         ip_address=models.IpAddress(
             type="Public",
             ports=[models.Port(port=_PORT, protocol="TCP")],
-            dns_name_label=wanted.dns_label,
+            dns_name_label=spec.dns_label,
         ),
-        tags={**tags, **({_ABOUT: wanted.description[:256]} if wanted.description else {})},
+        tags={**tags, **({_ABOUT: spec.description[:256]} if spec.description else {})},
     )
 
 
-# A connection's name has 33 letters at most.
+# A connection's name has at most 33 characters.
 _KEY_PREFIX = "aci-"
 LONGEST_NAME = 33 - len(_KEY_PREFIX)
 
 
-def keep_key(client: MLClient, service: str, address: str, key: str) -> None:
-    """Raises LookonceError."""
+def store_key(client: MLClient, service: str, address: str, key: str) -> None:
+    """Store a service's key in the workspace's key vault, as a connection. Raises LookonceError."""
 
     def request() -> Any:
         from azure.ai.ml.entities import APIKeyConnection
@@ -203,7 +205,7 @@ def keep_key(client: MLClient, service: str, address: str, key: str) -> None:
 
 
 def find_key(client: MLClient, service: str) -> str | None:
-    """None where none is kept. Raises LookonceError."""
+    """Return a service's stored key, or None. Raises LookonceError."""
     try:
         found: Any = call(
             client, lambda: client.connections.get(_KEY_PREFIX + service, populate_secrets=True)
@@ -213,13 +215,13 @@ def find_key(client: MLClient, service: str) -> str | None:
     return str(found.credentials.key) if found.credentials.key else None
 
 
-def forget_key(client: MLClient, service: str) -> None:
-    """Raises LookonceError; there may be none."""
+def delete_key(client: MLClient, service: str) -> None:
+    """Delete a service's stored key, if it exists. Raises LookonceError."""
     try:
         call(client, lambda: client.connections.delete(_KEY_PREFIX + service))
     except ResourceNotFoundError:
         return
     except LookonceError as error:
         raise LookonceError(
-            f"the key that the workspace keeps as {_KEY_PREFIX}{service} stays: {error}"
+            f"the key in connection {_KEY_PREFIX}{service} could not be deleted: {error}"
         ) from error

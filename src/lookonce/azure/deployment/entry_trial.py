@@ -20,21 +20,21 @@ _SERVER = "azureml_inference_server_http"
 
 
 class _Response:
-    """What the script takes for the server's answer."""
+    """Stub for the server's AMLResponse."""
 
     def __init__(self, body: Any, status: int, headers: Mapping[str, str] | None = None, **_: Any) -> None:
         self.body, self.status = body, status
 
 
 class _Request:
-    """One POST of an image, with as much of Flask's request as a script reads."""
+    """Stub for Flask's request: one POST of an image, with the attributes that the script reads."""
 
     method = "POST"
 
     def __init__(self, content: bytes) -> None:
         self.stream = io.BytesIO(content)
         self.headers = {"Content-Type": "application/octet-stream"}
-        # Werkzeug's dict has a method that an ordinary one lacks.
+        # Werkzeug's dict has a method that dict lacks.
         self.args = _Arguments()
 
 
@@ -44,11 +44,11 @@ class _Arguments(dict[str, str]):
 
 
 def main(script: Path, image: Path, missing: Sequence[str]) -> int:
-    """Run it; the exit code."""
+    """Run the script and print its response; return the exit code."""
     for name in missing:
-        # None makes the import system say that there is no such module.
+        # None makes the import fail as for a missing module.
         sys.modules[name] = None  # type: ignore[assignment]
-    _put_server_in_place()
+    _install_server_stubs()
     entry = _load(script)
     entry.init()
     if _takes_paths(entry.run):
@@ -61,12 +61,12 @@ def main(script: Path, image: Path, missing: Sequence[str]) -> int:
 
 
 def _takes_paths(run: Callable[..., Any]) -> bool:
-    """Whether it is a batch deployment's script."""
+    """Return whether this is `run` of a batch deployment's script."""
     names = run.__code__.co_varnames[: run.__code__.co_argcount]
     return names[:1] == ("mini_batch",)
 
 
-def _put_server_in_place() -> None:
+def _install_server_stubs() -> None:
     names = (_SERVER, f"{_SERVER}.api", f"{_SERVER}.api.aml_request", f"{_SERVER}.api.aml_response")
     for name in names:
         sys.modules[name] = ModuleType(name)

@@ -1,4 +1,4 @@
-"""An image built in the workspace's own container registry: no Docker is needed here."""
+"""Build an image in the workspace's container registry; no local Docker is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from azure.ai.ml import MLClient
     from azure.mgmt.containerregistry import ContainerRegistryManagementClient
 
-# Later interfaces have no builds.
+# Later versions of the interface have no builds.
 _BUILDS = "2019-06-01-preview"
 _REGISTRY = re.compile(r"/resourceGroups/([^/]+)/.*/registries/([^/]+)$", re.IGNORECASE)
 _MOST_SECONDS = 3600
@@ -31,7 +31,7 @@ _LOG_LINES = 25
 
 @dataclass(frozen=True)
 class Registry:
-    """The workspace's registry: its name, its resource group, and the server that images are pulled from."""
+    """The workspace's container registry: name, resource group, and the server to pull images from."""
 
     name: str
     group: str
@@ -39,7 +39,7 @@ class Registry:
 
 
 def management(client: MLClient) -> dict[str, Any]:
-    """What every client of Azure's management plane takes."""
+    """Return the arguments of a client of Azure's management plane."""
     scope = management_scope()
     return {
         "credential": credential(),
@@ -50,12 +50,12 @@ def management(client: MLClient) -> dict[str, Any]:
 
 
 def registry_of(client: MLClient) -> Registry:
-    """Raises LookonceError when the workspace has none."""
+    """Return the workspace's registry. Raises LookonceError where it has none."""
     workspace: Any = call(client, lambda: client.workspaces.get(client.workspace_name))
     found = _REGISTRY.search(str(workspace.container_registry or ""))
     if found is None:
         raise LookonceError(
-            f"workspace {client.workspace_name} has no container registry to build the image in. Make one: "
+            f"workspace {client.workspace_name} has no container registry to build the image in. Create one: "
             "az acr create --sku Basic --admin-enabled true, then az ml workspace update "
             "--container-registry."
         )
@@ -65,7 +65,7 @@ def registry_of(client: MLClient) -> Registry:
 
 
 def pull_credentials(client: MLClient, registry: Registry) -> tuple[str, str]:
-    """User and password that images are pulled with. Raises LookonceError."""
+    """Return user and password for pulling images. Raises LookonceError."""
     try:
         found: Any = call(
             client, lambda: _registries(client).registries.list_credentials(registry.group, registry.name)
@@ -73,13 +73,13 @@ def pull_credentials(client: MLClient, registry: Registry) -> tuple[str, str]:
         return str(found.username), str(found.passwords[0].value)
     except LookonceError as error:
         raise LookonceError(
-            f"the registry {registry.name} gives no password to pull the image with: {error} Allow it: az "
+            f"registry {registry.name} returns no password for pulling the image: {error} Enable it: az "
             f"acr update --name {registry.name} --admin-enabled true"
         ) from error
 
 
 def build(client: MLClient, registry: Registry, context: Path, image: str) -> str:
-    """Build the folder `context` as `image` (repository:tag); its whole name.
+    """Build the folder `context` as `image` (repository:tag); return the full name.
 
     Raises LookonceError with the last lines of the build's log.
     """
@@ -104,10 +104,10 @@ def build(client: MLClient, registry: Registry, context: Path, image: str) -> st
         time.sleep(_POLL_SECONDS)
         run = call(client, partial(builds.runs.get, *where, run.run_id))
     if run.status != "Succeeded":
-        said = "\n  ".join(_log(client, builds, registry, run.run_id)) or "(there is no log)"
+        lines = "\n  ".join(_log(client, builds, registry, run.run_id)) or "(no log)"
         raise LookonceError(
-            f"the image's build {run.run_id} in the registry {registry.name} ended as {run.status}. The last "
-            f"lines of its log:\n  {said}"
+            f"image build {run.run_id} in registry {registry.name} ended as {run.status}. Last lines of its "
+            f"log:\n  {lines}"
         )
     return f"{registry.server}/{image}"
 

@@ -1,6 +1,6 @@
-"""A deployment tried here before anything of it goes to Azure: the same code, model and script, one image.
+"""Check a deployment on this machine, before anything goes to Azure: same code, model and script, one image.
 
-What a deployment fails of is mostly in these, and Azure takes minutes to say no more than ResourceNotReady.
+Most deployments that fail do so because of these, and Azure takes minutes to report only ResourceNotReady.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lookonce.azure.errors import without_secrets
-from lookonce.deploy.local import answers, free_port
+from lookonce.deploy.local import free_port, responds
 from lookonce.errors import LookonceError
 from lookonce.serving.client.address import ScoringAddress
 from lookonce.serving.client.client import ScoringClient, parse_response
@@ -26,34 +26,34 @@ from lookonce.serving.client.failures import ImageFailedError, ServiceError
 
 _SECONDS = 180.0
 _LAST_LINES = 15
-_BY_CHILD = "a process of its own"
-# Of this process's surroundings; the child is to find the model that is deployed, and nobody's keys.
+_BY_CHILD = "a separate process"
+# Variables that the child does not inherit: other models, and keys.
 _HIDDEN = ("AZURE_", "AZUREML_", "AML_", "LOOKONCE_MODEL", "WEBSERVICE_", "STORAGE_", "IDENTITY_", "MSI_")
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The answer to the image, and by what it was given."""
+    """The response for the image, and the program that gave it."""
 
     answer: Mapping[str, Any]
     by: str
 
     @property
     def objects(self) -> str:
-        """How many were found, for people."""
+        """The number of detected objects, as text."""
         count = len(self.answer["boxes"])
         return f"{count} object" if count == 1 else f"{count} objects"
 
 
 @dataclass(frozen=True)
 class EntryCheck:
-    """What a script is tried with.
+    """An entry script, and what it runs with.
 
     Args:
-        code: the folder that travels, with `script` in it.
-        variables: of the container.
-        missing: packages that the deployment doesn't have.
-        folder: for what this needs on disk.
+        code: folder of the code snapshot, with `script` in it.
+        variables: environment variables of the container.
+        missing: packages that the deployment does not have.
+        folder: folder for temporary files.
     """
 
     code: Path
@@ -66,33 +66,35 @@ class EntryCheck:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the process."""
+        """Environment variables of the process."""
         return _environment(self.code, self.model, self.folder) | dict(self.variables)
 
 
 def check_online_script(check: EntryCheck) -> CheckResult:
-    """Run the entry script, by Azure's inference server where there is one. Raises LookonceError."""
+    """Run the entry script, in Azure's inference server where that is installed. Raises LookonceError."""
     if server := _azure_server():
         port = free_port("127.0.0.1", 0)
         command = [server, "--entry_script", str(check.code / check.script), "--port", str(port)]
         try:
-            answer = _ask_server(command, port, "/", check.code, check.environment, check.image)
+            answer = _score_by_server(command, port, "/", check.code, check.environment, check.image)
             return CheckResult(answer, Path(server).name)
         except ModuleNotFoundError:
-            # A server in an environment of its own needn't have what lookonce needs.
+            # A server in another virtual environment may lack lookonce's dependencies.
             pass
     reply = _child(check)
     if reply["status"] != 200:
-        raise _failed(f"run() answered {reply['status']}: {reply['body']}")
+        raise _failed(f"run() returned {reply['status']}: {reply['body']}")
     return CheckResult({"filename": check.image.name, **parse_response(reply["body"].encode())}, _BY_CHILD)
 
 
 def check_service(model: Path, image: Path, folder: Path) -> CheckResult:
-    """Run `lookonce serve` as our image does. Raises LookonceError."""
+    """Run `lookonce serve` as the container image does. Raises LookonceError."""
     port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "lookonce", "serve", "--port", str(port), "--log", "json"]
     environment = _environment(None, model, folder)
-    return CheckResult(_ask_server(command, port, "/ready", folder, environment, image), "lookonce serve")
+    return CheckResult(
+        _score_by_server(command, port, "/ready", folder, environment, image), "lookonce serve"
+    )
 
 
 def check_batch_script(check: EntryCheck) -> CheckResult:
@@ -100,12 +102,12 @@ def check_batch_script(check: EntryCheck) -> CheckResult:
     (row,) = _child(check)["rows"]
     answer = json.loads(row)
     if "error" in answer:
-        raise LookonceError(f"the scoring script refuses the image: {answer['error']}")
+        raise LookonceError(f"the scoring script rejects the image: {answer['error']}")
     return CheckResult(answer, _BY_CHILD)
 
 
 def _environment(code: Path | None, model: Path, folder: Path) -> dict[str, str]:
-    """The child's: the model lies below AZUREML_MODEL_DIR as in the cloud."""
+    """Return the child's environment, with the model below AZUREML_MODEL_DIR as in Azure."""
     mounted = folder / "azureml-models" / "1"
     mounted.mkdir(parents=True, exist_ok=True)
     target = mounted / model.name
@@ -124,23 +126,28 @@ def _azure_server() -> str | None:
     return str(beside) if beside.exists() else shutil.which("azmlinfsrv")
 
 
-def _ask_server(
+def _score_by_server(
     command: list[str], port: int, ready: str, cwd: Path, environment: dict[str, str], image: Path
 ) -> dict[str, Any]:
     log = cwd.parent / "local-check.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         until = time.monotonic() + _SECONDS
         base = f"http://127.0.0.1:{port}"
-        while not answers(base + ready):
+        while not responds(base + ready):
             if process.poll() is not None or time.monotonic() > until:
-                said_text = log.read_text(encoding="utf-8", errors="replace")
-                if "ModuleNotFoundError" in said_text:
-                    raise ModuleNotFoundError(said_text)
-                raise _failed(said_text)
+                text = log.read_text(encoding="utf-8", errors="replace")
+                if "ModuleNotFoundError" in text:
+                    raise ModuleNotFoundError(text)
+                raise _failed(text)
             time.sleep(0.1)
         client = ScoringClient(ScoringAddress.parse(base), timeout_seconds=_SECONDS)
         return client.score(image)
@@ -154,7 +161,7 @@ def _ask_server(
 
 
 def _child(check: EntryCheck) -> dict[str, Any]:
-    """What `entry_trial` says."""
+    """Run `entry_trial` and return its output."""
     script, image = str(check.code / check.script), str(check.image.resolve())
     try:
         done = subprocess.run(
@@ -168,7 +175,7 @@ def _child(check: EntryCheck) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise _failed(f"no answer within {_SECONDS:.0f} seconds") from error
+        raise _failed(f"no response within {_SECONDS:.0f} seconds") from error
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         raise _failed(done.stdout + done.stderr)
@@ -176,10 +183,9 @@ def _child(check: EntryCheck) -> dict[str, Any]:
     return answer
 
 
-def _failed(said: str) -> LookonceError:
-    lines = [line for line in without_secrets(said).splitlines() if line.strip()][-_LAST_LINES:]
-    shown = "\n  ".join(lines) or "(it said nothing)"
+def _failed(log: str) -> LookonceError:
+    lines = [line for line in without_secrets(log).splitlines() if line.strip()][-_LAST_LINES:]
+    shown = "\n  ".join(lines) or "(no output)"
     return LookonceError(
-        "the deployment was tried here, and failed; nothing went to Azure. The last lines of its log:\n  "
-        + shown
+        "the deployment fails on this machine; nothing was sent to Azure. Last lines of its log:\n  " + shown
     )

@@ -25,12 +25,12 @@ _FILES = (".onnx", ".keras")
 
 @dataclass(frozen=True)
 class Deployable:
-    """A model on this disk, and how it is called.
+    """An ONNX model on this disk, and its name.
 
     Args:
-        file: .onnx.
-        name: in the registry.
-        registered: its version there, if it has one.
+        file: the .onnx file.
+        name: its name in the registry.
+        registered: its version in the registry, if it has one.
         source: what it was made from, for people.
     """
 
@@ -41,10 +41,9 @@ class Deployable:
 
 
 def fetch(client: MLClient, given: str, service: str, folder: Path) -> Deployable:
-    """MODEL of a command: a file, or NAME[:VERSION|:ALIAS] of the registry. Nothing is registered yet.
+    """Return the ONNX model for `given`: a file, or NAME[:VERSION|:ALIAS] of the registry; register nothing.
 
-    What has to be fetched or exported goes to `folder`. A file is called as the service.
-    Raises LookonceError.
+    Downloads and exports go to `folder`. A file gets the name of the service. Raises LookonceError.
     """
     path = Path(given)
     if path.suffix.lower() in _FILES or path.exists():
@@ -61,7 +60,7 @@ def fetch(client: MLClient, given: str, service: str, folder: Path) -> Deployabl
 
 
 def register(client: MLClient, model: Deployable) -> Registered:
-    """Its version in the registry; the same content again is the one that is there. Raises LookonceError."""
+    """Register the model, unless its content is registered; return its version. Raises LookonceError."""
     if model.registered is not None:
         return model.registered
     tags = {"source": model.source}
@@ -71,11 +70,11 @@ def register(client: MLClient, model: Deployable) -> Registered:
 
 
 def _as_onnx(file: Path, folder: Path) -> Path:
-    """A service needs no Keras then, starts sooner, and its image is a gigabyte smaller."""
+    """Export to ONNX: the service needs no Keras, starts sooner, and its image is a gigabyte smaller."""
     if file.suffix.lower() == ".onnx":
         return file
     if file.suffix.lower() != ".keras":
-        raise LookonceError(f"{file}: neither .onnx nor .keras. lookonce export makes a .onnx of it.")
+        raise LookonceError(f"{file}: neither .onnx nor .keras. Export it first: lookonce export")
     from lookonce.export import export_onnx
 
     return export_onnx(file, folder / "exported" / f"{file.stem}.onnx")
@@ -86,14 +85,14 @@ ONLINE_SCRIPT, BATCH_SCRIPT = "score_script.py", "batch_script.py"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a deployment needs, on this disk and in the workspace.
+    """Everything a deployment needs, on this disk and in the workspace.
 
     Args:
-        model: `name:version`, registered.
-        file: the same on this disk, .onnx.
-        environment: `name:version`; empty where there is none, for an image that is built elsewhere.
-        code: the folder that travels.
-        image: to be asked about.
+        model: `name:version` of the registered model.
+        file: the same model on this disk, as .onnx.
+        environment: `name:version`; empty for an image that is built elsewhere.
+        code: folder of the code snapshot.
+        image: image file for smoke tests.
     """
 
     model: str
@@ -112,19 +111,19 @@ def prepare(
     folder: Path,
     stages: Stages,
 ) -> Prepared:
-    """Try MODEL here, then register what a deployment by `mode` needs.
+    """Check the model `given` on this machine, then register what a deployment needs.
 
     `mode` is None for an image built elsewhere. Files go to `folder`. Raises LookonceError;
     before the check nothing has gone to Azure.
     """
-    with stages.stage(f"getting {given}") as stage:
+    with stages.stage(f"reading {given}") as stage:
         model = fetch(client, given, service, folder)
         stage.result = f"{given}: {model.file.stat().st_size / 1e6:.1f} MB of ONNX"
-    image = _checked(image) if image else _drawn(folder / "drawn.png")
+    image = _readable(image) if image else _drawn(folder / "drawn.png")
     code = folder / "code"
-    with stages.stage("trying it here first") as stage:
-        checked = _try(mode, code, model.file, image, folder)
-        stage.result = f"tried here: {checked.objects} in {image.name}, by {checked.by}"
+    with stages.stage("checking it on this machine") as stage:
+        checked = _check(mode, code, model.file, image, folder)
+        stage.result = f"works on this machine: {checked.objects} in {image.name}, by {checked.by}"
     with stages.stage("registering the model") as stage:
         registered = register(client, model)
         name = f"{registered.name}:{registered.version}"
@@ -137,7 +136,7 @@ def prepare(
     return Prepared(name, model.file, environment, code, image)
 
 
-def _try(mode: ServingMode | None, code: Path, model: Path, image: Path, folder: Path) -> CheckResult:
+def _check(mode: ServingMode | None, code: Path, model: Path, image: Path, folder: Path) -> CheckResult:
     if mode is None or mode.script is None:
         return local_check.check_service(model, image, folder)
     write_snapshot(code, {mode.script: Path(entry_scripts).with_name(mode.script)})
@@ -149,18 +148,18 @@ def _try(mode: ServingMode | None, code: Path, model: Path, image: Path, folder:
     )
 
 
-def _checked(image: Path) -> Path:
+def _readable(image: Path) -> Path:
     from lookonce.io.images import ImageError, read_image
 
     try:
         read_image(image)
     except ImageError as error:
-        raise LookonceError(f"--image {error}") from error
+        raise LookonceError(f"image {error}") from error
     return image.resolve()
 
 
 def _drawn(target: Path) -> Path:
-    """A scene of bolts and nuts: most models find nothing in it, and answer all the same."""
+    """Draw a scene of bolts and nuts; most models detect nothing in it, but return a valid response."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""The workspace's services of every kind: found by name, listed, their logs, their ends."""
+"""The workspace's services of every kind: find, list, read logs, delete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ONLINE, KUBERNETES, BATCH, ACI = "online", "kubernetes", "batch", "aci"
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `deployments` says who has the traffic, and with which model, for people."""
+    """One service. `deployments` describes models and traffic, for people."""
 
     name: str
     kind: str
@@ -30,50 +30,50 @@ class Service:
 
 
 def find_service(client: MLClient, service: str) -> Service:
-    """The one of that name, of any kind. Raises LookonceError."""
-    unseen = []
+    """Return the service of this name, of any kind. Raises LookonceError."""
+    errors = []
     for find in (_find_online, _find_batch, _find_container):
         try:
             if (one := find(client, service)) is not None:
                 return one
         except LookonceError as error:
-            unseen.append(str(error))
-    if unseen:
-        raise LookonceError(" ".join(unseen))
+            errors.append(str(error))
+    if errors:
+        raise LookonceError(" ".join(errors))
     raise service_missing(client, service)
 
 
 def service_missing(client: MLClient, service: str) -> LookonceError:
-    """To be raised: there is none of that name; which there are."""
+    """Return an error for a name that no service has; it lists the services."""
     known = ", ".join(one.name for one in list_services(client)[0]) or "none"
     return LookonceError(
-        f"no service {service[:60]!r} in workspace {client.workspace_name}; there is {known}. Those of this "
-        "machine: lookonce deploy list"
+        f"no service {service[:60]!r} in workspace {client.workspace_name}; it has {known}. lookonce deploy "
+        "list shows those of this machine."
     )
 
 
 def list_services(client: MLClient) -> tuple[list[Service], list[str]]:
-    """All of them by name, and what can't be seen and why: a role may allow endpoints, and not containers."""
+    """Return all services by name, and errors: a role may allow to list endpoints but not containers."""
     known: list[Service] = []
-    unseen = []
+    errors = []
     for all_of in (_all_online, _all_batch, _all_containers):
         try:
             known += all_of(client)
         except LookonceError as error:
-            unseen.append(str(error))
-    return sorted(known, key=lambda one: (one.name, one.kind)), unseen
+            errors.append(str(error))
+    return sorted(known, key=lambda one: (one.name, one.kind)), errors
 
 
 def key(client: MLClient, service: Service) -> str | None:
-    """What opens it; None where the workspace doesn't know. Raises LookonceError."""
+    """Return the service's key, or None where the workspace has none. Raises LookonceError."""
     if service.kind == ACI:
         return containers.find_key(client, service.name)
-    # Batch endpoints go by who is signed in.
+    # Batch endpoints use the caller's identity.
     return None if service.kind == BATCH else online.endpoint_key(client, service.name)
 
 
 def logs(client: MLClient, service: Service, deployment: str | None, count: int) -> dict[str, list[str]]:
-    """The last lines of each deployment, or of one. Raises LookonceError."""
+    """Return the last lines of each deployment's log, or of one. Raises LookonceError."""
     if service.kind == ACI:
         return {service.name: containers.last_lines(client, service.name, count)}
     names = _chosen(client, service, deployment)
@@ -83,23 +83,23 @@ def logs(client: MLClient, service: Service, deployment: str | None, count: int)
 
 
 def delete(client: MLClient, service: Service, deployment: str | None) -> str:
-    """End it, or one deployment of it; what was deleted, for people. Raises LookonceError."""
+    """Delete a service, or one deployment of it; return what was deleted, as text. Raises LookonceError."""
     if service.kind == ACI:
         containers.delete(client, service.name)
-        containers.forget_key(client, service.name)
-        return f"container instance {service.name}, with its key,"
+        containers.delete_key(client, service.name)
+        return f"container instance {service.name} and its key"
     names = _chosen(client, service, deployment)
     parts = batch if service.kind == BATCH else online
     if deployment is None:
         parts.delete_endpoint(client, service.name)
-        with_them = f" with {' and '.join(names)}" if names else ""
+        with_them = f" and deployment{'s' * (len(names) > 1)} {', '.join(names)}" if names else ""
         return f"{service.kind} endpoint {service.name}{with_them}"
     parts.delete_deployment(client, service.name, deployment)
     return f"deployment {deployment} of {service.name}"
 
 
 def _chosen(client: MLClient, service: Service, deployment: str | None) -> list[str]:
-    """The names of all deployments, or the one that is named. Raises LookonceError."""
+    """Return the names of all deployments, or `deployment` if it exists. Raises LookonceError."""
     if service.kind == BATCH:
         names = sorted(batch.deployments(client, service.name))
     else:
@@ -149,13 +149,13 @@ def _online(client: MLClient, endpoint: Any) -> Service:
         parts = call(client, lambda: list(client.online_deployments.list(endpoint.name)))
     except ResourceNotFoundError:
         parts = []
-    told = ", ".join(f"{one.name} {traffic.get(one.name, 0)} %: {_model(one.model)}" for one in parts)
+    text = ", ".join(f"{one.name} {traffic.get(one.name, 0)} %: {_model(one.model)}" for one in parts)
     return Service(
         endpoint.name,
         kind,
         state_text(endpoint.provisioning_state),
         endpoint.scoring_uri or "",
-        told or "no deployment",
+        text or "no deployment",
         endpoint.description or "",
     )
 
@@ -166,7 +166,7 @@ def _batch(client: MLClient, endpoint: Any) -> Service:
         parts = batch.deployments(client, endpoint.name)
     except ResourceNotFoundError:
         parts = {}
-    told = ", ".join(
+    text = ", ".join(
         f"{name}{' (default)' * (name == default)}: {_model(one.model)}"
         for name, one in sorted(parts.items())
     )
@@ -175,7 +175,7 @@ def _batch(client: MLClient, endpoint: Any) -> Service:
         BATCH,
         state_text(endpoint.provisioning_state),
         endpoint.scoring_uri or "",
-        told or "no deployment",
+        text or "no deployment",
         endpoint.description or "",
     )
 
@@ -193,7 +193,7 @@ def _container(group: Any) -> Service:
 
 
 def _model(given: Any) -> str:
-    """`name:version` of a model's id."""
+    """Return `name:version` from a model's resource id."""
     parts = str(given or "").rstrip("/").split("/")
     return (
         f"{parts[-3]}:{parts[-1]}" if len(parts) > 3 and parts[-2] == "versions" else str(given or "no model")

@@ -1,4 +1,4 @@
-"""`lookonce azure`: is everything there, and make what is missing."""
+"""`lookonce azure`: check the workspace, create it, follow its jobs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from lookonce.cli.azure import jobs
 from lookonce.cli.azure.workspace import add_config_argument, needs_azure
 
 _EXAMPLES = """examples:
-  lookonce azure check         # config.json, sign-in, workspace, compute, storage: each ok, or what to do
-  lookonce azure provision --subscription ID --resource-group vision --workspace vision    # prints az lines
+  lookonce azure check         # config.json, sign-in, workspace, compute, storage: ok, or how to fix it
+  lookonce azure provision --subscription ID --resource-group vision --workspace vision  # print az commands
   lookonce azure provision --subscription ID --resource-group vision --workspace vision --apply
   lookonce azure jobs list                                # and watch, download, cancel
 
@@ -23,18 +23,18 @@ def add_parser(commands: Any) -> None:
     """Add `azure` to the command line."""
     parser = commands.add_parser(
         "azure",
-        help="the Azure Machine Learning workspace: check it, make it, its jobs",
-        description="Check what the commands with --on azure need, make it, and follow its jobs.",
+        help="the Azure Machine Learning workspace: check it, create it, follow its jobs",
+        description="Check what the commands with --on azure need, create it, and follow jobs.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|provision|jobs")
-    check = actions.add_parser("check", help="each part: ok, or what to do")
+    check = actions.add_parser("check", help="check each part: ok, or how to fix it")
     add_config_argument(check)
     check.set_defaults(run=_check)
     provision = actions.add_parser(
         "provision",
-        help="the az lines that make resource group, workspace, storage and cluster; --apply runs them",
+        help="print the az commands for resource group, workspace, storage and cluster; --apply runs them",
     )
     provision.add_argument("--subscription", required=True, metavar="ID")
     provision.add_argument("--resource-group", required=True, metavar="NAME")
@@ -48,9 +48,9 @@ def add_parser(commands: Any) -> None:
     )
     provision.add_argument("--max-nodes", type=int, default=1, metavar="N", help="default: 1; it scales to 0")
     provision.add_argument(
-        "--low-priority", action="store_true", help="cheaper machines, which may be taken back"
+        "--low-priority", action="store_true", help="cheaper machines, which may be preempted"
     )
-    provision.add_argument("--apply", action="store_true", help="run the lines (with az), write config.json")
+    provision.add_argument("--apply", action="store_true", help="run the commands, write config.json")
     provision.set_defaults(run=_provision)
     jobs.add_parser(actions)
 
@@ -73,7 +73,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _provision(arguments: argparse.Namespace) -> int:
     from lookonce.azure.provision import WorkspaceSpec, apply, as_text, commands, config_text
 
-    wanted = WorkspaceSpec(
+    spec = WorkspaceSpec(
         arguments.subscription,
         arguments.resource_group,
         arguments.workspace,
@@ -84,9 +84,9 @@ def _provision(arguments: argparse.Namespace) -> int:
     )
     config = Path("config.json")
     if arguments.apply:
-        apply(wanted, config)
-        print(f"Made; {config} names it. Look with: lookonce azure check")
+        apply(spec, config)
+        print(f"Created. {config} names it; check it with: lookonce azure check")
     else:
-        print(as_text(commands(wanted)))
-        print(f"\n# then, as {config}:\n{config_text(wanted)}", end="")
+        print(as_text(commands(spec)))
+        print(f"\n# then, in {config}:\n{config_text(spec)}", end="")
     return 0

@@ -1,4 +1,4 @@
-"""`lookonce azure jobs`: list, watch, cancel, and fetch what a job left."""
+"""`lookonce azure jobs`: list, watch, download and cancel jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """examples:
   lookonce azure jobs list
-  lookonce azure jobs watch NAME                 # its log as it grows; Ctrl-C leaves the job running
+  lookonce azure jobs watch NAME                 # show its log as it grows; Ctrl-C leaves the job running
   lookonce azure jobs download NAME --out outputs
   lookonce azure jobs cancel NAME
 """
@@ -33,15 +33,15 @@ def add_parser(actions: Any) -> None:
         "jobs", help="list, watch, download, cancel", epilog=_EXAMPLES, formatter_class=raw
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|watch|download|cancel")
-    listed = verbs.add_parser("list", help="the newest jobs and their states")
+    listed = verbs.add_parser("list", help="list the newest jobs and their states")
     listed.add_argument("--most", type=int, default=20, metavar="N", help="default: 20")
-    followed = verbs.add_parser("watch", help="a job's log until it ends; then its models are registered")
+    followed = verbs.add_parser("watch", help="show a job's log until it ends, then register its models")
     followed.add_argument(
         "--register-as", metavar="NAME", help="the models' name (default: the experiment's)"
     )
-    fetched = verbs.add_parser("download", help="the folder of a job: models, metrics, plots")
+    fetched = verbs.add_parser("download", help="download the folder of a job: models, metrics, plots")
     fetched.add_argument("--out", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
-    canceled = verbs.add_parser("cancel", help="end a job; what it has saved stays")
+    canceled = verbs.add_parser("cancel", help="cancel a job; what it saved is kept")
     for one, run in ((listed, _list), (followed, _watch), (fetched, _download), (canceled, _cancel)):
         if one is not listed:
             one.add_argument("name", metavar="NAME")
@@ -53,7 +53,7 @@ def add_parser(actions: Any) -> None:
 def watch(
     client: MLClient, who: TokenCredential, name: str, model: str | None, out: Path | None = None
 ) -> int:
-    """Follow a job; when it completed, register its models, and fetch its folder to `out`. 0 if it did."""
+    """Follow a job; register its models, and download its folder to `out`; return the exit code."""
     from lookonce.azure.job_watch import RunHistory, follow
     from lookonce.azure.jobs import find_job, register_models
     from lookonce.errors import LookonceError
@@ -70,18 +70,18 @@ def watch(
             history = RunHistory(client, who)
             details = follow(history, name, lambda text: print(text, flush=True), note, stop)
     except KeyboardInterrupt:
-        print(f"\nThe job goes on without being watched.\n{_ways(name)}", file=sys.stderr)
+        print(f"\nThe job continues.\n{_hints(name)}", file=sys.stderr)
         return 130
     except LookonceError as error:
-        raise LookonceError(f"{error} The job goes on.\n{_ways(name)}") from error
+        raise LookonceError(f"{error} The job continues.\n{_hints(name)}") from error
     if details.status != "Completed":
-        reason = details.error.strip().splitlines() or ["no reason is given"]
+        reason = details.error.strip().splitlines() or ["no reason given"]
         if details.status == "Failed":
             raise LookonceError(
-                f"job {name} failed: {reason[0]} Its log is above; what it saved stays: lookonce azure jobs "
-                f"download {name}"
+                f"job {name} failed: {reason[0]} Its log is above; download what it saved: lookonce azure "
+                f"jobs download {name}"
             )
-        print(f"Job {name} was canceled; what it saved stays: lookonce azure jobs download {name}")
+        print(f"Job {name} was canceled; download what it saved: lookonce azure jobs download {name}")
         return 1
     job = find_job(client, name)
     for one in register_models(client, name, model or model_name(job.experiment_name)[0]):
@@ -95,7 +95,7 @@ def watch(
 
 @contextmanager
 def _ctrl_c() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, for an exception is lost when it comes while Python tidies up."""
+    """Yield an event that Ctrl-C sets: an exception may be lost while Python cleans up."""
     stop = threading.Event()
 
     def pressed(*_: Any) -> None:
@@ -110,10 +110,10 @@ def _ctrl_c() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _ways(name: str) -> str:
+def _hints(name: str) -> str:
     return (
         f"  watch it again: lookonce azure jobs watch {name}\n"
-        f"  end it:         lookonce azure jobs cancel {name}"
+        f"  cancel it:      lookonce azure jobs cancel {name}"
     )
 
 
@@ -141,14 +141,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
     jobs = newest_jobs(client, max(1, arguments.most))
     if not jobs:
-        print("No jobs in this workspace yet. lookonce train DATA --on azure")
+        print("No jobs in this workspace yet. Start one: lookonce train DATA --on azure")
         return 0
     table = Table(box=None)
     for heading in ("job", "status", "experiment", "compute", "created"):
         table.add_column(heading, overflow="fold")
     for job in jobs:
-        made = getattr(job.creation_context, "created_at", None)
-        created = made.strftime("%Y-%m-%d %H:%M") if made is not None else ""
+        created_at = getattr(job.creation_context, "created_at", None)
+        created = created_at.strftime("%Y-%m-%d %H:%M") if created_at is not None else ""
         compute = str(getattr(job, "compute", "") or "serverless").rpartition("/")[2]
         table.add_row(job.name, status_of(job), job.experiment_name or "", compute, created)
     Console().print(table)
@@ -165,7 +165,7 @@ def _fetch(client: MLClient, name: str, out: Path) -> int:
     from lookonce.azure.jobs import fetch
 
     summary = fetch(client, name, out)
-    print(f"{out}: {summary.count(SENT)} files came from job {name}, {summary.count(THERE)} were there.")
+    print(f"{out}: {summary.count(SENT)} files downloaded from job {name}, {summary.count(THERE)} unchanged.")
     for blob, reason in sorted(summary.failed.items()):
         print(f"  {blob}: {reason}", file=sys.stderr)
     return 1 if summary.failed else 0
@@ -177,6 +177,7 @@ def _cancel(arguments: argparse.Namespace) -> int:
 
     status = cancel(client, arguments.name)
     print(
-        f"Job {arguments.name}: {status}. What it saved stays: lookonce azure jobs download {arguments.name}"
+        f"Job {arguments.name}: {status}. Download what it saved: lookonce azure jobs download "
+        f"{arguments.name}"
     )
     return 0

@@ -1,4 +1,4 @@
-"""`lookonce deploy`: a service that goes on running, its logs, and its end."""
+"""`lookonce deploy`: start, list and delete services, and read their logs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   lookonce deploy local outputs/model.onnx --service-name cells
   WEBSERVICE_KEY=secret lookonce deploy local model.onnx --service-name cells --host 0.0.0.0 --workers 2
-  lookonce deploy local model.onnx --service-name cells --azure-server --insecure   (Azure's own)
+  lookonce deploy local model.onnx --service-name cells --azure-server --insecure   (Azure's server)
   lookonce deploy list
   lookonce deploy logs cells
   lookonce deploy delete cells
@@ -32,8 +32,8 @@ def add_parser(commands: Any) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser(
         "deploy",
-        help="a service that goes on running, here or in Azure: start, list, logs, delete",
-        description="Start a service that goes on running and is started again when it dies.",
+        help="services on this machine or in Azure: start, list, logs, delete",
+        description="Start a service that keeps running and is restarted when it crashes.",
         epilog=_EXAMPLES,
         formatter_class=raw,
     )
@@ -44,14 +44,14 @@ def add_parser(commands: Any) -> None:
     online.add_parsers(actions)
     aci.add_parser(actions)
     batch.add_parser(actions)
-    listed = actions.add_parser("list", help="services and their state")
-    listed.add_argument("--show-key", action="store_true", help="with --on azure: their keys, too")
+    listed = actions.add_parser("list", help="list services and their state")
+    listed.add_argument("--show-key", action="store_true", help="with --on azure: also their keys")
     listed.set_defaults(run=_list)
-    logs = actions.add_parser("logs", help="the last lines that a service wrote")
+    logs = actions.add_parser("logs", help="show the last lines of a service's log")
     logs.add_argument("name", metavar="NAME")
     logs.add_argument("--lines", type=int, default=50, metavar="N", help="default: 50")
     logs.set_defaults(run=_logs)
-    delete = actions.add_parser("delete", help="end a service: what is inside is answered first")
+    delete = actions.add_parser("delete", help="stop and delete a service, after in-flight requests finish")
     delete.add_argument("name", metavar="NAME")
     delete.set_defaults(run=_delete)
     for one in (logs, delete):
@@ -75,7 +75,7 @@ def _list(arguments: argparse.Namespace) -> int:
     both: list[LocalService | DockerService] = [*services(), *in_docker()]
     known = sorted(both, key=lambda one: one.name)
     if not known:
-        print("No services on this machine. lookonce deploy local MODEL --service-name NAME")
+        print("No services on this machine. Start one: lookonce deploy local MODEL --service-name NAME")
         return 0
     table = Table(box=None)
     for heading in ("service", "state", "address", "model", "since", "description"):
@@ -119,7 +119,7 @@ def _delete(arguments: argparse.Namespace) -> int:
         service = _here(arguments.name)
         in_background.stop(service)
         shutil.rmtree(service.folder, ignore_errors=True)
-    print(f"{arguments.name} is deleted.")
+    print(f"{arguments.name} deleted.")
     return 0
 
 
@@ -135,4 +135,4 @@ def _here(name: str) -> LocalService:
     try:
         return find(name)
     except LookonceError as error:
-        raise LookonceError(f"{error} Those in Azure: --on azure") from error
+        raise LookonceError(f"{error} For those in Azure add --on azure.") from error

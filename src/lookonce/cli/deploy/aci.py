@@ -22,14 +22,16 @@ def add_parser(actions: Any) -> None:
     aci.add_argument(
         "--dns-label", metavar="LABEL", help="address LABEL.REGION.azurecontainer.io (default: an IP address)"
     )
-    aci.add_argument("--show-key", action="store_true", help=f"print the key, ${_KEY} or one made for it")
+    aci.add_argument("--show-key", action="store_true", help=f"print the key: ${_KEY}, or a generated one")
     aci.set_defaults(run=_aci)
 
 
 def _aci(arguments: argparse.Namespace) -> int:
     service, given = arguments.service_name, os.environ.get(_KEY)
     if given is not None and (not given.strip() or not given.isprintable()):
-        raise LookonceError(f"{_KEY} is set but empty, or has signs that no header can have. Give it a key.")
+        raise LookonceError(
+            f"{_KEY} is empty, or has characters that a header cannot carry. Set it to a key."
+        )
     client = open_client(arguments.config)
     from lookonce.azure.deployment.aci import ContainerSize, deploy, find_build_registry
     from lookonce.azure.deployment.containers import check

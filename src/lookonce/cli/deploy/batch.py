@@ -1,4 +1,4 @@
-"""`lookonce deploy batch`: an endpoint in Azure that scores whole folders, on a cluster."""
+"""`lookonce deploy batch`: an endpoint in Azure that scores folders on a cluster."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from lookonce.errors import LookonceError
 
 def add_parser(actions: Any) -> None:
     """Add `batch`."""
-    batch = service_parser(actions, "batch", "an endpoint in Azure for whole folders: lookonce score FOLDER")
-    batch.add_argument("--compute", required=True, metavar="NAME", help="the cluster that its jobs run on")
+    batch = service_parser(actions, "batch", "an endpoint in Azure for folders: lookonce score FOLDER")
+    batch.add_argument("--compute", required=True, metavar="NAME", help="cluster for its jobs")
     batch.add_argument("--instances", type=int, default=1, metavar="N", help="nodes of a job (default: 1)")
-    batch.add_argument("--mini-batch", type=int, default=16, metavar="N", help="images a node gets at once")
+    batch.add_argument(
+        "--mini-batch", type=int, default=16, metavar="N", help="images that a node takes at a time"
+    )
     batch.add_argument("--conf", type=float, default=0.3, help="lowest score (default: %(default)s)")
     batch.add_argument("--iou", type=float, default=0.45, help="overlap for NMS (default: %(default)s)")
     batch.add_argument(
-        "--smoke-test", action="store_true", help="a job with the image before it is used: takes minutes"
+        "--smoke-test", action="store_true", help="run a job with the image first: takes minutes"
     )
-    batch.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
+    batch.add_argument("--keep-old", action="store_true", help="keep the old deployment, unused")
     batch.set_defaults(run=_batch)
 
 

@@ -11,7 +11,7 @@ from lookonce.errors import LookonceError
 
 
 def add_parsers(actions: Any) -> None:
-    """Add what `lookonce deploy` does in Azure."""
+    """Add `online`, `kubernetes` and `traffic`."""
     online = service_parser(actions, "online", "a managed online endpoint in Azure, or a new model for it")
     online.add_argument(
         "--instance-type", default="Standard_DS3_v2", metavar="SIZE", help="machine (default: %(default)s)"
@@ -26,16 +26,16 @@ def add_parsers(actions: Any) -> None:
             nargs="?",
             const="",
             metavar="IMAGE",
-            help="serve by `lookonce serve` in an image that the workspace builds, or in IMAGE (port 8080, "
-            "no key asked); default: our score.py in Azure's inference server",
+            help="serve with `lookonce serve` in an image that the workspace builds, or in IMAGE (port 8080, "
+            "no key); default: an entry script in Azure's inference server",
         )
         one.add_argument(
             "--traffic", type=int, default=100, metavar="PERCENT", help="for the new model (default: 100)"
         )
-        one.add_argument("--keep-old", action="store_true", help="leave the old deployment there, unused")
+        one.add_argument("--keep-old", action="store_true", help="keep the old deployment, unused")
         one.add_argument("--show-key", action="store_true", help="print the service's key")
         one.set_defaults(run=_online)
-    traffic = actions.add_parser("traffic", help="share an endpoint's traffic among its deployments")
+    traffic = actions.add_parser("traffic", help="set the shares of an endpoint's traffic")
     traffic.add_argument("name", metavar="NAME")
     traffic.add_argument("shares", nargs="+", metavar="DEPLOYMENT=PERCENT")
     add_config_argument(traffic)
@@ -89,7 +89,7 @@ def _online(arguments: argparse.Namespace) -> int:
 def _traffic(arguments: argparse.Namespace) -> int:
     shares = dict(map(_share, arguments.shares))
     if sum(shares.values()) != 100:
-        raise LookonceError(f"the shares sum up to {sum(shares.values())} percent; expected 100.")
+        raise LookonceError(f"the shares sum to {sum(shares.values())} percent; expected 100.")
     client = open_client(arguments.config)
     from lookonce.azure.deployment.online import describe_shares, find_endpoint, set_traffic
     from lookonce.azure.deployment.services import service_missing
@@ -105,12 +105,12 @@ def _traffic(arguments: argparse.Namespace) -> int:
         stages.stage("moving the traffic", "moving the traffic") as stage,
     ):
         set_traffic(client, arguments.name, shares)
-        stage.result = f"the traffic of {arguments.name} goes to {describe_shares(shares)}"
+        stage.result = f"traffic of {arguments.name} goes to {describe_shares(shares)}"
     return 0
 
 
 def _share(text: str) -> tuple[str, int]:
     name, equals, percent = text.partition("=")
     if not name or not equals or not percent.isdecimal() or int(percent) > 100:
-        raise LookonceError(f"{text[:60]!r} is no DEPLOYMENT=PERCENT, such as green=100.")
+        raise LookonceError(f"{text[:60]!r} is not DEPLOYMENT=PERCENT, such as green=100.")
     return name, int(percent)

@@ -24,26 +24,28 @@ _EXAMPLES = """examples:
   lookonce deploy logs cells --on azure
   lookonce deploy delete cells --on azure
 
-The model is tried here first, then served beside the old one without traffic, asked about an image, and
+The model is checked on this machine, deployed beside the old one without traffic, tested with an image, and
 only then used. config.json names the workspace.
 """
 
 
 def service_parser(actions: Any, name: str, about: str) -> argparse.ArgumentParser:
-    """One of the commands that make a service of MODEL."""
+    """Return the parser of a command that deploys MODEL."""
     parser: argparse.ArgumentParser = actions.add_parser(
         name, help=about, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", metavar="MODEL", help=".onnx, .keras, or a registered NAME[:VERSION|:ALIAS]")
     parser.add_argument("--service-name", required=True, metavar="NAME")
     parser.add_argument("--description", default="", metavar="TEXT")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="to try it on (default: a drawn one)")
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="image for the tests (default: a drawn one)"
+    )
     add_config_argument(parser)
     return parser
 
 
 def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
-    """`deployment_stages`, with where to look at a service and how to end it."""
+    """Return `deployment_stages` with hints on how to check and delete the service."""
     return deployment_stages(
         f". Check it with lookonce deploy list --on azure and lookonce deploy logs {service} --on azure; "
         f"delete it with lookonce deploy delete {service} --on azure"
@@ -52,7 +54,7 @@ def deploying(service: str) -> AbstractContextManager[tuple[Stages, Path]]:
 
 @contextmanager
 def deployment_stages(advice: str = "", out: TextIO | None = None) -> Iterator[tuple[Stages, Path]]:
-    """Stages, and a folder while they last; on Ctrl-C what Azure goes on with, and `advice`."""
+    """Yield stages and a temporary folder; on Ctrl-C print what Azure continues with, and `advice`."""
     with needs_azure():
         from lookonce.azure.deployment.stages import Stages
     stages = Stages(out)
@@ -68,30 +70,30 @@ def deployment_stages(advice: str = "", out: TextIO | None = None) -> Iterator[t
 
 
 def print_ready(service: str, address: str, images: str, key: str | None) -> int:
-    """How to use and end a service; its key if it is given."""
+    """Print how to use and delete a service, and its key if given; return 0."""
     print(f"{service} is ready: {address}")
-    print(f"Ask it: lookonce score {images} --service {service}")
+    print(f"Try it: lookonce score {images} --service {service}")
     if key:
-        print(f"Its key: {key}")
-    print(f"End it: lookonce deploy delete {service} --on azure")
+        print(f"Key: {key}")
+    print(f"Delete it: lookonce deploy delete {service} --on azure")
     return 0
 
 
 def show_list(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy list --on azure`."""
+    """Run `lookonce deploy list --on azure`."""
     from rich.console import Console
     from rich.table import Table
 
     client = open_client(arguments.config)
     from lookonce.azure.deployment.services import key, list_services
 
-    known, unseen = list_services(client)
-    for reason in unseen:
-        print(f"lookonce: some can't be seen: {reason}", file=sys.stderr)
+    known, errors = list_services(client)
+    for reason in errors:
+        print(f"lookonce: some services cannot be listed: {reason}", file=sys.stderr)
     if not known:
         print(
             f"No services in workspace {client.workspace_name}. "
-            "lookonce deploy online MODEL --service-name NAME"
+            "Start one: lookonce deploy online MODEL --service-name NAME"
         )
         return 0
     table = Table(box=None)
@@ -107,25 +109,25 @@ def show_list(arguments: argparse.Namespace) -> int:
 
 
 def show_logs(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy logs NAME --on azure`."""
+    """Run `lookonce deploy logs NAME --on azure`."""
     client = open_client(arguments.config)
     from lookonce.azure.deployment.services import find_service, logs
 
-    said = logs(client, find_service(client, arguments.name), arguments.deployment, max(1, arguments.lines))
-    for name, lines in said.items():
-        if len(said) > 1:
+    shown = logs(client, find_service(client, arguments.name), arguments.deployment, max(1, arguments.lines))
+    for name, lines in shown.items():
+        if len(shown) > 1:
             print(f"{name}:")
         print("\n".join(lines or ["(no log yet)"]))
     return 0
 
 
 def delete(arguments: argparse.Namespace) -> int:
-    """`lookonce deploy delete NAME --on azure`."""
+    """Run `lookonce deploy delete NAME --on azure`."""
     client = open_client(arguments.config)
     from lookonce.azure.deployment import services
 
     service = services.find_service(client, arguments.name)
     doing = f"deleting {arguments.deployment or service.name}"
     with deploying(service.name) as (stages, _), stages.stage(doing, doing) as stage:
-        stage.result = f"{services.delete(client, service, arguments.deployment)} is deleted"
+        stage.result = f"{services.delete(client, service, arguments.deployment)} deleted"
     return 0

@@ -1,1 +1,1 @@
-"""What a deployment carries: the code snapshot, the locked packages, the image context."""
+"""The contents of a deployment: code snapshot, locked packages, image context."""

@@ -1,4 +1,4 @@
-"""What an image of the service is built from: a Dockerfile, the code, the list of packages, the model."""
+"""The build context of a service's image: Dockerfile, code, package list, model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from lookonce.deploy.package.lock import locked
 from lookonce.deploy.package.snapshot import write_snapshot
 
-# As the repository's Dockerfile, but from what is installed here: there may be no repository.
+# Like the repository's Dockerfile, but from the installed package: there may be no repository.
 _DOCKERFILE = """\
 FROM python:{python}-slim
 COPY requirements.txt /lookonce/
@@ -32,10 +32,10 @@ _SERVE = ("python", "-m", "lookonce", "serve", "--host", "0.0.0.0", "--port", "8
 
 
 def write_context(folder: Path, model: Path | None, options: Sequence[str] = ()) -> str:
-    """Fill `folder`; a digest of all that is in it. Raises LookonceError.
+    """Fill `folder`; return a digest of its content. Raises LookonceError.
 
-    Without a `model` the image takes the one that is mounted where AZUREML_MODEL_DIR says. `options` go to
-    `lookonce serve`.
+    Without `model`, the image serves the model that is mounted at AZUREML_MODEL_DIR. `options` are arguments
+    of `lookonce serve`.
     """
     write_snapshot(folder / "code", {})
     (folder / "requirements.txt").write_text("\n".join(locked(())) + "\n", encoding="utf-8")
@@ -51,7 +51,7 @@ def write_context(folder: Path, model: Path | None, options: Sequence[str] = ())
     )
     (folder / "Dockerfile").write_text(text, encoding="utf-8")
     for path in (folder, *folder.rglob("*")):
-        # Whatever this user's umask is: the image's user is another.
+        # Readable for the image's user, whatever the umask is.
         path.chmod(0o755 if path.is_dir() else 0o644)
     digest = hashlib.sha256()
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):

@@ -1,4 +1,4 @@
-"""The packages that a job in the cloud installs: the versions that run here, and nothing else."""
+"""Pin the packages of jobs and deployments to the versions installed here."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _NAME = re.compile(r"[-_.]+")
 
 
 def locked(extras: Iterable[str], leave_out: Iterable[str] = ()) -> list[str]:
-    """`name==version` of all that lookonce with `extras` needs, as installed here, in the order of names.
+    """Return `name==version` for every dependency of lookonce with `extras`, as installed here.
 
-    `leave_out` are packages (and what only they need) that the job gets otherwise. Markers are judged for
-    this Python on Linux, which jobs run on. Raises LookonceError where something isn't installed.
+    Packages in `leave_out` and their own dependencies are skipped. Markers are evaluated for this Python on
+    Linux, where jobs run. Raises LookonceError for a package that is not installed.
     """
     without = {_normal(name) for name in leave_out}
     found: dict[str, str] = {}
-    seen: set[tuple[str, frozenset[str]]] = set()
+    visited: set[tuple[str, frozenset[str]]] = set()
     waiting: list[tuple[str, frozenset[str]]] = [("lookonce", frozenset(extras))]
     while waiting:
-        name, wanted = waiting.pop()
-        if (name, wanted) in seen or name in without:
+        name, chosen_extras = waiting.pop()
+        if (name, chosen_extras) in visited or name in without:
             continue
-        seen.add((name, wanted))
+        visited.add((name, chosen_extras))
         installed = _installed(name)
         if name != "lookonce":
             found[name] = f"{installed.metadata['Name']}=={_public(installed.version)}"
         for text in installed.requires or ():
             requirement = Requirement(text)
-            if _applies(requirement, wanted):
+            if _applies(requirement, chosen_extras):
                 waiting.append((_normal(requirement.name), frozenset(requirement.extras)))
     return [found[name] for name in sorted(found)]
 
@@ -58,13 +58,13 @@ def _installed(name: str) -> Distribution:
         return distribution(name)
     except PackageNotFoundError as error:
         raise LookonceError(
-            f"{name} is not installed here, and jobs get the versions that run here. Install it with: "
+            f"{name} is not installed here, and jobs use the versions installed here. Install it with: "
             "pip install 'lookonce[azure,tensorflow]'"
         ) from error
 
 
 def _public(version: str) -> str:
-    """Without the label of a local build, such as +cpu, which no index has."""
+    """Strip the label of a local build such as +cpu, which no package index has."""
     return version.partition("+")[0]
 
 

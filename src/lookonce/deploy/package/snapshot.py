@@ -1,4 +1,4 @@
-"""The folder of code that travels to a job: this package, the files that the command names, nothing else."""
+"""The code snapshot of a job or deployment: this package and the named files, nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lookonce.errors import LookonceError
 
-# Whatever comes into the folder by mistake stays here: the SDK reads this file.
+# The SDK reads this file, and does not upload what it matches.
 AMLIGNORE = """\
 .*
 *.env
@@ -27,9 +27,9 @@ _CODE = (".py", ".bicep", ".html", ".css", ".js", ".svg", ".typed")
 
 
 def write_snapshot(folder: Path, files: Mapping[str, Path]) -> None:
-    """Fill `folder` with the package and `files`, by the names that they are to have there.
+    """Copy the package and `files`, under their keys as names, to `folder`.
 
-    Raises LookonceError for a file that isn't there or whose name the job wouldn't get.
+    Raises LookonceError for a missing file, or a name that the snapshot would not hold.
     """
     package = Path(__file__).resolve().parents[2]
     for path in sorted(package.rglob("*")):
@@ -43,7 +43,7 @@ def write_snapshot(folder: Path, files: Mapping[str, Path]) -> None:
             shutil.copyfile(path, target)
     for name, path in files.items():
         if not name or name != Path(name).name or name.startswith("."):
-            raise LookonceError(f"{name!r} is no name for a file of a job; expected one without folders.")
+            raise LookonceError(f"{name!r} is not a file name for a job; expected a name without folders.")
         if not path.is_file():
             raise LookonceError(f"{path}: no such file.")
         shutil.copyfile(path, folder / name)
