@@ -55,7 +55,7 @@ def test_a_container_with_a_key_of_its_own(stand_in: StandIn, desk: Desk, servic
     assert len(json.loads(found.out)[0]["boxes"]) == 5, found.printed
     address = done.out.split(f"{service} is ready: ")[1].split()[0]
     without = desk.lookonce("score", "dog.jpg", "--uri", address)
-    assert "wants a key (401)" in without.err
+    assert "requires a key (401)" in without.err
     again = deploy(desk, service)
     assert f"{service} exists as a container instance" in again.err
     listed = desk.lookonce("deploy", "list", "--on", "azure")

@@ -85,7 +85,7 @@ def test_two_versions_one_after_the_other(stand_in: StandIn, desk: Desk, service
     address = stand_in.client().online_endpoints.get(service).scoring_uri
     without = desk.lookonce("score", "dog.jpg", "--uri", address)
     assert without.code == 1
-    assert "wants a key (401). Set WEBSERVICE_KEY to it" in without.err
+    assert "requires a key (401)" in without.err
 
     second = deploy(desk, service, "--show-key")
     assert second.code == 0, second.printed
@@ -131,7 +131,7 @@ def test_a_second_version_that_fails_its_smoke_test_gets_no_traffic(
     stand_in.images.add("images.azurecr.localhost/refusing:1", Image(("python", "-c", REFUSING)))
     failed = deploy(desk, service, "--container", "images.azurecr.localhost/refusing:1")
     assert failed.code == 1
-    assert "drawn.png: the service answered 500" in failed.err
+    assert "drawn.png: the service returned 500" in failed.err
     assert "\n  no model at all" in failed.err
     assert state(stand_in, service) == ({"blue": 100}, ["blue"])
 

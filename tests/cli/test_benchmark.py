@@ -29,7 +29,7 @@ def test_two_engines_are_measured_stage_by_stage(shared: Path, tmp_path: Path, c
         str(file),
     ]
     assert main(["benchmark", *pair_of(shared), *more]) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     written = json.loads(file.read_text())
     assert written["image_size"] == [768, 576]
     assert [one["engine"] for one in written["engines"]] == ["onnx", "auto"]
@@ -43,12 +43,12 @@ def test_two_engines_are_measured_stage_by_stage(shared: Path, tmp_path: Path, c
         parts = sum(one["milliseconds"][stage]["median"] for stage in STAGES)
         assert parts < 3 * one["milliseconds"]["all"]["median"]
     for words in (*STAGES, "median", "p90", "p99", "images/s", "(24 measured)"):
-        assert words in told
+        assert words in printed
 
 
-def test_a_drawn_image_serves_where_none_is_given(shared: Path, capsys):
+def test_an_image_is_generated_by_default(shared: Path, capsys):
     assert main(["benchmark", *pair_of(shared), "--seconds", "0.2"]) == 0
-    assert "a drawn image (640x480)" in capsys.readouterr().out
+    assert "a generated image (640x480)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_drawn_image_serves_where_none_is_given(shared: Path, capsys):
         (["--classes", "missing.names"], "missing.names"),
     ],
 )
-def test_what_cannot_be_measured_is_told_in_one_message(shared: Path, capsys, more: list[str], words: str):
+def test_invalid_options_are_reported_in_one_message(shared: Path, capsys, more: list[str], words: str):
     # The last is found in an engine's own process.
     assert main(["benchmark", *pair_of(shared), *more]) == 1
     error = capsys.readouterr().err

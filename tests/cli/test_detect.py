@@ -35,10 +35,10 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
     expected = {
         one["image"]: one["dets"] for one in reference[f"{name} {resize} AlexeyAB"] if one["image"] in here
     }
-    answers = {one["filename"]: one for one in json.loads(found_file.read_text())}
-    assert sorted(answers) == sorted(expected)
+    results = {one["filename"]: one for one in json.loads(found_file.read_text())}
+    assert sorted(results) == sorted(expected)
     for image, dets in expected.items():
-        boxes = answers[image]["boxes"]
+        boxes = results[image]["boxes"]
         # One that Darknet scores within rounding of the threshold may fall on either side.
         sure = [one for one in dets if one["prob"] > 0.26]
         assert len(boxes) >= len(sure)
@@ -66,9 +66,9 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(shared: Path, tmp_pat
     model, *options = model_of(shared, "yolo-fastest-1.1")
     out, found = tmp_path / "out", tmp_path / "found.json"
     assert main(["detect", model, str(folder), *options, "--output", str(out), "--json", str(found)]) == 1
-    said = capsys.readouterr()
-    assert "a.jpg" in said.err
-    assert "1 could not be read" in said.out
+    printed = capsys.readouterr()
+    assert "a.jpg" in printed.err
+    assert "1 could not be read" in printed.out
     assert [one["filename"] for one in json.loads(found.read_text())] == ["b.png", "c.gif"]
     assert sorted(path.name for path in out.iterdir()) == ["b.png", "c.gif.jpg"]
 

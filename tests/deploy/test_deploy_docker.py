@@ -66,7 +66,7 @@ def test_a_container_from_first_to_last(
     assert len(json.loads(capsys.readouterr().out)[0]["boxes"]) == 5
     monkeypatch.delenv("WEBSERVICE_KEY")
     assert main(["score", image, "--service", "dogs"]) == 1
-    assert "wants a key (401)" in capsys.readouterr().err
+    assert "requires a key (401)" in capsys.readouterr().err
     assert main(["deploy", "list"]) == 0
     listed = capsys.readouterr().out
     assert "dogs" in listed

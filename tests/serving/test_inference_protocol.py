@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, asked by Triton's own client."""
+"""The Open Inference Protocol, tested with Triton's client."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def files(shared: Path) -> list[bytes]:
     return [(shared / "images" / name).read_bytes() for name in ("dog.jpg", "person.jpg")]
 
 
-def check(answer: triton.InferResult, expected: list[Detections]) -> None:
-    images = answer.as_numpy("images")
+def check(response: triton.InferResult, expected: list[Detections]) -> None:
+    images = response.as_numpy("images")
     for index, found in enumerate(expected):
         mine = images == index
-        np.testing.assert_allclose(answer.as_numpy("boxes")[mine], found.boxes, atol=0.05)
-        np.testing.assert_allclose(answer.as_numpy("scores")[mine], found.scores, atol=1e-4)
-        np.testing.assert_array_equal(answer.as_numpy("classes")[mine], found.classes)
+        np.testing.assert_allclose(response.as_numpy("boxes")[mine], found.boxes, atol=0.05)
+        np.testing.assert_allclose(response.as_numpy("scores")[mine], found.scores, atol=1e-4)
+        np.testing.assert_array_equal(response.as_numpy("classes")[mine], found.classes)
         labels = [
-            str(one, "utf-8") if isinstance(one, bytes) else one for one in answer.as_numpy("labels")[mine]
+            str(one, "utf-8") if isinstance(one, bytes) else one for one in response.as_numpy("labels")[mine]
         ]
         assert labels == [found.names[label] for label in found.classes]
 
@@ -71,7 +71,7 @@ def test_the_client_finds_server_and_model(client: triton.InferenceServerClient,
     client.load_model(MODEL)
     with pytest.raises(triton.InferenceServerException, match="no model of this name"):
         client.get_model_metadata("other")
-    with pytest.raises(triton.InferenceServerException, match="always has its one model"):
+    with pytest.raises(triton.InferenceServerException, match="one model"):
         client.unload_model(MODEL)
 
 
@@ -82,10 +82,10 @@ def test_image_files_as_bytes(
     given = triton.InferInput("image", [2], "BYTES")
     given.set_data_from_numpy(np.array(files(shared), object), binary_data=True)
     names = ("boxes", "scores", "classes", "labels", "images")
-    wanted = [triton.InferRequestedOutput(name, binary_data=binary_output) for name in names]
-    answer = client.infer(MODEL, [given], outputs=wanted, request_id="seven")
-    check(answer, expected)
-    assert answer.get_response()["id"] == "seven"
+    requested = [triton.InferRequestedOutput(name, binary_data=binary_output) for name in names]
+    response = client.infer(MODEL, [given], outputs=requested, request_id="seven")
+    check(response, expected)
+    assert response.get_response()["id"] == "seven"
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -100,17 +100,17 @@ def test_pixels_as_uint8(
 
 def test_json_alone_as_the_protocol_has_it(serving: Serving, shared: Path, expected: list[Detections]):
     data = [base64.b64encode(file).decode() for file in files(shared)]
-    asked = {
+    request_ = {
         "inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "data": data}],
         "outputs": [{"name": "scores"}, {"name": "images"}],
         "parameters": {"conf": 0.6},
     }
-    answer = httpx.post(f"{serving.url}/v2/models/{MODEL}/infer", json=asked).json()
-    assert [output["name"] for output in answer["outputs"]] == ["scores", "images"]
-    scores, images = (output["data"] for output in answer["outputs"])
+    response = httpx.post(f"{serving.url}/v2/models/{MODEL}/infer", json=request_).json()
+    assert [output["name"] for output in response["outputs"]] == ["scores", "images"]
+    scores, images = (output["data"] for output in response["outputs"])
     assert len(scores) == sum(int((found.scores > 0.6).sum()) for found in expected)
     assert min(scores) > 0.6
-    assert answer["outputs"][0]["shape"] == [len(scores)] == [len(images)]
+    assert response["outputs"][0]["shape"] == [len(scores)] == [len(images)]
 
 
 def image(**changes: Any) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def image(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "said"),
+    ("request_", "status", "message"),
     [
         ([], 400, "expected one input"),
         ({"inputs": []}, 400, "expected one input"),
@@ -130,10 +130,10 @@ def image(**changes: Any) -> dict[str, Any]:
         (image(data=[7]), 400, "base64"),
         (image(), 422, "begins with"),
         (image(shape=[99]), 413, "at most 32"),
-        (image(datatype="UINT8", shape=[1, 1, 3], data=[1, 2]), 400, "2 came"),
+        (image(datatype="UINT8", shape=[1, 1, 3], data=[1, 2]), 400, "got 2"),
         (image(datatype="UINT8", shape=[1, 1, 3], data=[1, 2, 300]), 400, "0 to 255"),
         (image(datatype="UINT8", shape=[1, 1, 3], data=[1, 2, 0.5]), 400, "0 to 255"),
-        (image(datatype="UINT8", shape=[1, 1, 3], data=[[1, 2], [3]]), 400, "nested as shape"),
+        (image(datatype="UINT8", shape=[1, 1, 3], data=[[1, 2], [3]]), 400, "nested like shape"),
         (image(datatype="UINT8", shape=[1, 1, 4], data=[1, 2, 3, 4]), 400, "4 channels"),
         (image(datatype="UINT8", shape=[99999, 99999, 3], data=[1]), 413, "99999 x 99999"),
         ({**image(), "outputs": [{"name": "heads"}]}, 400, "no 'heads'"),
@@ -141,30 +141,30 @@ def image(**changes: Any) -> dict[str, Any]:
         ({**image(), "id": 5}, 400, "id"),
     ],
 )
-def test_wrong_requests_are_told(serving: Serving, asked: Any, status: int, said: str):
-    answer = httpx.post(f"{serving.url}/v2/models/{MODEL}/infer", json=asked)
-    assert answer.status_code == status, answer.text
-    assert said in answer.json()["error"]
+def test_wrong_requests_are_reported(serving: Serving, request_: Any, status: int, message: str):
+    response = httpx.post(f"{serving.url}/v2/models/{MODEL}/infer", json=request_)
+    assert response.status_code == status, response.text
+    assert message in response.json()["error"]
 
 
 @pytest.mark.parametrize("length", ["-1", "0", "x", "99999999", "1" * 30])
-def test_a_wrong_header_length_is_told(serving: Serving, length: str):
-    answer = httpx.post(
+def test_a_wrong_header_length_is_reported(serving: Serving, length: str):
+    response = httpx.post(
         f"{serving.url}/v2/models/{MODEL}/infer",
         content=json.dumps(image()).encode(),
         headers={"Inference-Header-Content-Length": length},
     )
-    assert answer.status_code == 400
-    assert "Inference-Header-Content-Length" in answer.json()["error"]
+    assert response.status_code == 400
+    assert "Inference-Header-Content-Length" in response.json()["error"]
 
 
 @pytest.mark.parametrize("block", [b"", b"\x05\0\0", b"\x05\0\0\0abc", b"\xff\xff\xff\xffabc", b"\0\0\0\0x"])
-def test_binary_text_with_wrong_lengths_is_told(serving: Serving, block: bytes):
+def test_binary_text_with_wrong_lengths_is_reported(serving: Serving, block: bytes):
     described = {"name": "image", "shape": [1], "datatype": "BYTES"}
     header = json.dumps({"inputs": [{**described, "parameters": {"binary_data_size": len(block)}}]}).encode()
-    answer = httpx.post(
+    response = httpx.post(
         f"{serving.url}/v2/models/{MODEL}/infer",
         content=header + block,
         headers={"Inference-Header-Content-Length": str(len(header))},
     )
-    assert answer.status_code == 400
+    assert response.status_code == 400

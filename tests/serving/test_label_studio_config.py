@@ -50,31 +50,31 @@ def test_the_ways_to_name_a_variable(value: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("<View>", "not XML"),
         ("", "not XML"),
         ("<View/>", "no RectangleLabels"),
-        (CONFIG.replace('toName="image"', 'toName="text"'), "whose toName is no Image"),
+        (CONFIG.replace('toName="image"', 'toName="text"'), "toName"),
         (CONFIG.replace('value="$photo"', 'valueList="$photos"'), 'without value="$'),
         ('<!DOCTYPE x [<!ENTITY a "b">]><View>&a;</View>', "not XML"),
     ],
 )
-def test_configs_without_boxes_are_told(text: str, said: str):
+def test_configs_without_boxes_are_reported(text: str, message: str):
     with pytest.raises(LabelError, match=r"expected <Image .*RectangleLabels") as caught:
         read_config(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_prediction_in_percent_of_the_image():
-    answer = prediction(
+    result = prediction(
         found((64, 48, 320, 240, 0.9, 0), (-3, 0, 700, 480, 0.5, 1), (0, 0, 9, 9, 0.8, 3)),
         read_config(CONFIG),
         "v7",
     )
     # The dog has no label in the project.
-    assert [one["value"]["rectanglelabels"] for one in answer["result"]] == [["Red cell"], ["WBC"]]
-    assert answer["result"][0] == {
+    assert [one["value"]["rectanglelabels"] for one in result["result"]] == [["Red cell"], ["WBC"]]
+    assert result["result"][0] == {
         "type": "rectanglelabels",
         "from_name": "cells",
         "to_name": "image",
@@ -91,14 +91,14 @@ def test_prediction_in_percent_of_the_image():
         },
         "score": 0.9,
     }
-    edge = answer["result"][1]["value"]
+    edge = result["result"][1]["value"]
     assert (edge["x"], edge["y"], edge["width"], edge["height"]) == (0, 0, 100, 100)
-    assert answer["score"] == pytest.approx(0.7)
-    assert answer["model_version"] == "v7"
+    assert result["score"] == pytest.approx(0.7)
+    assert result["model_version"] == "v7"
 
 
 def test_prediction_without_a_config_keeps_the_models_names():
-    answer = prediction(found((0, 0, 64, 48, 0.5, 3)))
-    assert answer["result"][0]["from_name"] == "label"
-    assert answer["result"][0]["value"]["rectanglelabels"] == ["dog"]
+    result = prediction(found((0, 0, 64, 48, 0.5, 3)))
+    assert result["result"][0]["from_name"] == "label"
+    assert result["result"][0]["value"]["rectanglelabels"] == ["dog"]
     assert prediction(found()) == {"result": [], "score": 0.0}

@@ -62,7 +62,7 @@ class LabelStudio:
         self.api = httpx.Client(
             base_url=f"{self.url}/api", headers={"Authorization": f"Token {TOKEN}"}, timeout=120
         )
-        until = time.monotonic() + 180
+        until = time.monotonic() + 400
         while not self._lives():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < until, self.log.read_text()
@@ -136,12 +136,12 @@ def expected(model: Path, image: Path) -> Boxes:
     found = Detector(model, conf=0.3).detect(image)
     width, height = found.image_size
     names = {"dog": "Dog", "bicycle": "Bike"}
-    answer = []
+    result = []
     for (left, top, right, bottom), index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
         if label := names.get(found.names[index]):
             box = (left / width, top / height, (right - left) / width, (bottom - top) / height)
-            answer.append((label, [100 * value for value in box]))
-    return answer
+            result.append((label, [100 * value for value in box]))
+    return result
 
 
 def boxes(task: dict[str, Any]) -> Boxes:
@@ -181,7 +181,7 @@ def test_a_project_gets_the_models_boxes(
     assert "task not predicted" in service.log.read_text()
 
 
-def test_a_wrong_key_and_foreign_labels_are_told(studio: LabelStudio, service: Serving, shared: Path):
+def test_a_wrong_key_and_foreign_labels_are_reported(studio: LabelStudio, service: Serving, shared: Path):
     project = studio.project([])
     wrong = studio.connect(project, service, password="wrong")
     assert wrong.status_code == 400
@@ -207,14 +207,14 @@ def test_the_key_that_setup_brings_and_a_personal_access_token(
             if name == "setup":
                 assert studio.connect(project, service).status_code == 201
             task = studio.tasks(project)[0]
-            asked = {"tasks": [task], "label_config": CONFIG}
+            request = {"tasks": [task], "label_config": CONFIG}
             reply = httpx.post(
                 f"{service.url}/label-studio/predict",
-                json=asked,
+                json=request,
                 headers={"Authorization": f"Bearer {KEY}"},
                 timeout=60,
             )
             assert reply.status_code == 200
-            (answer,) = reply.json()["results"]
-            assert {one["value"]["rectanglelabels"][0] for one in answer["result"]} == {"Dog", "Bike"}
+            (result,) = reply.json()["results"]
+            assert {one["value"]["rectanglelabels"][0] for one in result["result"]} == {"Dog", "Bike"}
             assert token not in service.log.read_text()

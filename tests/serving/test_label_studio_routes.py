@@ -1,4 +1,4 @@
-"""The routes that Label Studio asks, and where its images may come from."""
+"""The routes for Label Studio, and the origins that images may be fetched from."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CONFIG = """<View><Image name="image" value="$image"/><RectangleLabels name="lab
 
 
 class Store:
-    """A web server with an image, which notes who asked what with which key."""
+    """A web server with an image, which records the path and key of each request."""
 
     def __init__(self, image: bytes) -> None:
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.targets: dict[str, str] = {}
         store = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                store.asked.append((self.path, self.headers.get("Authorization")))
+                store.requests.append((self.path, self.headers.get("Authorization")))
                 if target := store.targets.get(self.path):
                     self.send_response(302)
                     self.send_header("Location", target)
@@ -90,7 +90,7 @@ def service(shared: Path, studio: Store, tmp_path_factory: pytest.TempPathFactor
         yield running
 
 
-def ask(service: Serving, route: str, content: Any) -> httpx.Response:
+def post(service: Serving, route: str, content: Any) -> httpx.Response:
     return httpx.post(f"{service.url}/label-studio/{route}", json=content, timeout=60)
 
 
@@ -99,14 +99,14 @@ def test_fetch_by_path_by_address_and_from_the_text_itself(store: Store, dog: by
     for address in ("/data/dog.jpg", f"{store.url}/dog.jpg?x=1"):
         assert images.fetch(address) == dog
     assert images.fetch("data:image/jpeg;base64," + base64.b64encode(dog).decode()) == dog
-    assert [key for _, key in store.asked] == ["Token the-token"] * 2
+    assert [key for _, key in store.requests] == ["Token the-token"] * 2
 
 
 def test_the_key_goes_to_label_studio_only(store: Store, elsewhere: Store, dog: bytes):
     store.targets["/dog.jpg"] = f"{elsewhere.url}/signed.jpg"
     images = AllowedImages((store.url, elsewhere.url), "the-token", 10**6)
     assert images.fetch("/dog.jpg") == dog
-    assert elsewhere.asked == [("/signed.jpg", None)]
+    assert elsewhere.requests == [("/signed.jpg", None)]
 
 
 def test_nothing_is_fetched_from_elsewhere(store: Store, elsewhere: Store):
@@ -128,39 +128,39 @@ def test_nothing_is_fetched_from_elsewhere(store: Store, elsewhere: Store):
     ):
         with pytest.raises(FetchError):
             images.fetch(address)
-    assert elsewhere.asked == []
-    with pytest.raises(FetchError, match="start with --label-studio URL"):
+    assert elsewhere.requests == []
+    with pytest.raises(FetchError, match="--label-studio URL"):
         AllowedImages((), None, 10**6).fetch("/dog.jpg")
 
 
-def test_what_else_keeps_a_image_away(store: Store):
+def test_what_else_prevents_fetching_an_image(store: Store):
     images = AllowedImages((store.url,), None, 1000)
     store.targets["/round.jpg"] = "/round.jpg"
-    for address, said in {
+    for address, message in {
         "/secret.jpg": "403; set LABEL_STUDIO_API_KEY",
         "/gone.jpg": "404",
         "/dog.jpg?token=secret": "larger than 1,000 bytes",
         "/round.jpg": "redirects",
         "data:image/jpeg,abc": "not base64",
     }.items():
-        with pytest.raises(FetchError, match=said) as caught:
+        with pytest.raises(FetchError, match=message) as caught:
             images.fetch(address)
         assert "token" not in str(caught.value)
     store.close()
-    with pytest.raises(FetchError, match="can't be reached"):
+    with pytest.raises(FetchError, match="cannot be reached"):
         images.fetch("/dog.jpg")
 
 
 @pytest.mark.parametrize(
     "address", ["localhost:8080", "ftp://x", "http://", "http://u:pass@x", "http://[", ""]
 )
-def test_addresses_that_are_none_are_told(address: str):
-    with pytest.raises(LookonceError, match="is no web address") as caught:
+def test_invalid_addresses_are_rejected(address: str):
+    with pytest.raises(LookonceError, match="not a web address") as caught:
         checked_origin(address)
     assert "pass" not in str(caught.value).partition("without")[0]
 
 
-def test_each_task_has_its_answer(service: Serving, studio: Store):
+def test_each_task_has_its_result(service: Serving, studio: Store):
     tasks = [
         {"id": 1, "data": {"image": "/dog.jpg"}},
         {"id": 2, "data": {"image": "http://169.254.169.254/latest"}},
@@ -170,20 +170,20 @@ def test_each_task_has_its_answer(service: Serving, studio: Store):
         {"id": 6, "data": {"image": f"{studio.url}/dog.jpg"}},
         {"id": 7, "data": {"image": "data:image/png;base64,aGVsbG8="}},
     ]
-    results = ask(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
+    results = post(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
     assert len(results) == len(tasks)
     first, again = (results[index]["result"][0]["value"] for index in (0, 5))
     assert again["x"] == pytest.approx(first["x"], abs=0.01)
     assert first["rectanglelabels"] == again["rectanglelabels"] == ["dog"]
     assert [results[index] for index in (1, 2, 3, 4, 6)] == [[]] * 5
     log = service.log.read_text()
-    assert "http://169.254.169.254 is not among the places" in log
-    assert "its data has no address in 'image'" in log
+    assert "http://169.254.169.254 is not among" in log
+    assert "no image URL in 'image'" in log
 
 
 def test_many_tasks_at_once_wait_for_their_places(service: Serving):
     tasks = [{"id": index, "data": {"image": "/dog.jpg"}} for index in range(60)]
-    results = ask(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
+    results = post(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
     # Batches of another size round the last digit differently.
     assert [one["result"][0]["value"]["x"] for one in results] == pytest.approx(
         [results[0]["result"][0]["value"]["x"]] * 60, abs=0.01
@@ -191,30 +191,30 @@ def test_many_tasks_at_once_wait_for_their_places(service: Serving):
 
 
 @pytest.mark.parametrize(
-    ("route", "content", "said"),
+    ("route", "content", "message"),
     [
         ("predict", {}, "tasks is missing"),
-        ("predict", {"tasks": [1]}, "tasks is missing or no list"),
+        ("predict", {"tasks": [1]}, "not a list"),
         ("predict", {"tasks": [], "label_config": "<View/>"}, "no RectangleLabels"),
-        ("predict", {"tasks": [], "label_config": 5}, "no text"),
-        ("predict", [], "no JSON object"),
-        ("setup", {"schema": CONFIG.replace('"dog"', '"cell"')}, "have none of the model's classes"),
+        ("predict", {"tasks": [], "label_config": 5}, "not a string"),
+        ("predict", [], "not a JSON object"),
+        ("setup", {"schema": CONFIG.replace('"dog"', '"cell"')}, "none of the model's classes"),
         ("setup", {"schema": "<"}, "not XML"),
-        ("webhook", {"action": "START_TRAINING"}, "doesn't train"),
+        ("webhook", {"action": "START_TRAINING"}, "does not train"),
     ],
 )
-def test_requests_that_are_refused(service: Serving, route: str, content: Any, said: str):
-    reply = ask(service, route, content)
+def test_requests_that_are_refused(service: Serving, route: str, content: Any, message: str):
+    reply = post(service, route, content)
     assert reply.status_code == 400
-    assert said in reply.json()["error"]
+    assert message in reply.json()["error"]
 
 
 def test_the_other_routes(service: Serving):
     version = httpx.get(f"{service.url}/ready").json()["version"]
     assert httpx.get(f"{service.url}/label-studio/health").json() == {"status": "UP"}
     assert httpx.get(f"{service.url}/label-studio/versions").json() == {"versions": [version]}
-    assert ask(service, "setup", {"schema": CONFIG}).json() == {"model_version": version}
-    assert ask(service, "webhook", {"action": "ANNOTATION_CREATED"}).status_code == 200
+    assert post(service, "setup", {"schema": CONFIG}).json() == {"model_version": version}
+    assert post(service, "webhook", {"action": "ANNOTATION_CREATED"}).status_code == 200
     # What a stranger's page can send without being allowed to.
     reply = httpx.post(
         f"{service.url}/label-studio/setup", content=b"{}", headers={"Content-Type": "text/plain"}

@@ -51,15 +51,15 @@ def test_several_are_named_in_the_error(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "message"),
     [("nothing-there", "no such file or folder"), (".", r"holds no \.onnx or \.keras file")],
 )
-def test_a_wrong_place_is_told_with_its_variable(
-    tmp_path: Path, place: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_a_wrong_path_is_reported_with_its_variable(
+    tmp_path: Path, place: str, message: str, monkeypatch: pytest.MonkeyPatch
 ):
     add(tmp_path, "model.h5")
     monkeypatch.setenv("LOOKONCE_MODEL", str(tmp_path / place))
-    with pytest.raises(LookonceError, match=rf"LOOKONCE_MODEL is .*{told}"):
+    with pytest.raises(LookonceError, match=rf"LOOKONCE_MODEL is .*{message}"):
         find_model(None)
 
 

@@ -1,4 +1,4 @@
-"""The page for everybody: keyboard alone, phone, dark and light; camera, bad network, hostile names."""
+"""The page in all conditions: keyboard only, phone, dark and light, camera, bad network, hostile names."""
 
 from __future__ import annotations
 
@@ -44,21 +44,22 @@ def dog(shared: Path) -> Path:
     return shared / "images" / "dog.jpg"
 
 
-def tab_to(page: Page, wanted: str, most: int = 25) -> None:
-    """Press Tab until an element has the focus; it must be seen to have it."""
+def tab_to(page: Page, selector: str, most: int = 25) -> None:
+    """Press Tab until an element has the focus; check that the focus is visible."""
     for _ in range(most):
         page.keyboard.press("Tab")
         found = page.evaluate(
-            """(wanted) => {
+            """(selector) => {
               const at = document.activeElement;
-              return at.matches(wanted) && [getComputedStyle(at).outlineStyle, at.matches(":focus-visible")];
+              const visible = at.matches(":focus-visible");
+              return at.matches(selector) && [getComputedStyle(at).outlineStyle, visible];
             }""",
-            wanted,
+            selector,
         )
         if found:
-            assert found == ["solid", True], wanted
+            assert found == ["solid", True], selector
             return
-    pytest.fail(f"Tab does not reach {wanted}")
+    pytest.fail(f"Tab does not reach {selector}")
 
 
 def test_the_keyboard_alone_is_enough(browser: Browser, serving: Serving, dog: Path):
@@ -69,7 +70,7 @@ def test_the_keyboard_alone_is_enough(browser: Browser, serving: Serving, dog: P
             tab_to(page, "#choose")
             page.keyboard.press("Enter")
         chooser.value.set_files([dog, dog])
-        visit.answered(2)
+        visit.finished(2)
         # The button that was pressed is gone: the focus is on the one that does the same now.
         expect(page.locator("#add")).to_be_focused()
         tab_to(page, ".thumbnail")
@@ -125,9 +126,9 @@ def test_nothing_is_wider_than_a_phone(browser: Browser, shared: Path, dog: Path
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_has_contrast(browser: Browser, serving: Serving, dog: Path, scheme: str, tmp_path: Path):
-    def check(*wanted: str) -> None:
+    def check(*selector: str) -> None:
         found = page.evaluate(CONTRAST)
-        assert {one["text"] for one in found} >= set(wanted)
+        assert {one["text"] for one in found} >= set(selector)
         assert [one for one in found if not one["enough"]] == []
 
     (tmp_path / "bad.jpg").write_bytes(b"no image")
@@ -154,13 +155,13 @@ def test_all_text_has_contrast(browser: Browser, serving: Serving, dog: Path, sc
         assert page.evaluate(moving) == 0
 
 
-def test_the_camera_gives_images_and_detects_on(browser: Browser, serving: Serving):
+def test_the_camera_takes_photos_and_detects_continuously(browser: Browser, serving: Serving):
     with Visit(browser, serving.url) as visit:
         page = visit.open().ready().page
         page.locator("#welcome [data-camera]").click()
         expect(page.locator("#video")).to_be_visible()
         page.click("#capture")
-        visit.answered(1)
+        visit.finished(1)
         expect(page.locator("#image-name")).to_have_text("camera-1.jpg")
         size = page.locator("#image-size").inner_text()
         assert visit.colour_at("image", 0.5, 0.02)[3] == 255
@@ -180,9 +181,9 @@ def test_the_camera_gives_images_and_detects_on(browser: Browser, serving: Servi
         expect(page.locator("#camera-controls")).to_be_hidden()
         assert page.evaluate("document.getElementById('video').srcObject") is None
         expect(page.locator("#image-name")).to_have_text("camera-1.jpg")
-        asked = len(visit.scored)
+        count = len(visit.scored)
         page.wait_for_timeout(300)
-        assert len(visit.scored) == asked
+        assert len(visit.scored) == count
 
 
 def test_behind_a_path_and_while_the_service_is_busy(browser: Browser, serving: Serving, dog: Path):
@@ -195,9 +196,9 @@ def test_behind_a_path_and_while_the_service_is_busy(browser: Browser, serving: 
         proxy.busy = 2
         page.set_input_files("#files", [dog])
         expect(page.locator("#working-text")).to_contain_text("Trying again")
-        begun = time.monotonic()
-        visit.answered(1)
-        assert time.monotonic() - begun > 1
+        started = time.monotonic()
+        visit.finished(1)
+        assert time.monotonic() - started > 1
         assert len(visit.scored) == 3
         assert len(visit.table()) == 5
 
@@ -208,9 +209,9 @@ def test_without_a_network_images_wait(browser: Browser, serving: Serving, dog: 
         visit.context.set_offline(True)
         expect(page.locator("#banner")).to_contain_text("offline")
         page.set_input_files("#files", [dog])
-        expect(page.locator("#working-text")).to_contain_text("can't be reached")
+        expect(page.locator("#working-text")).to_contain_text("cannot be reached")
         visit.context.set_offline(False)
-        visit.answered(1).ready()
+        visit.finished(1).ready()
         expect(page.locator("#banner")).to_be_hidden()
         assert len(visit.table()) == 5
 
@@ -256,7 +257,7 @@ def test_hostile_names_are_text(browser: Browser, hostile: Serving, dog: Path, t
         assert words[words.index("--data-binary") + 1] == f"@{file.name}"
 
 
-def test_the_card_tells_what_the_model_is(browser: Browser, hostile: Serving):
+def test_the_card_describes_the_model(browser: Browser, hostile: Serving):
     with Visit(browser, hostile.url) as visit:
         page = visit.open().ready().page
         lines = page.locator("#facts > div").all_inner_texts()

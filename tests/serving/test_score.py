@@ -69,12 +69,12 @@ def test_the_table_has_a_whole_line_for_each_box(shared: Path, capsys: pytest.Ca
     assert rows[-1][:4] == ["2", "images,", "4", "objects"]
 
 
-def test_a_image_without_objects_says_so(shared: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_image_without_objects_says_so(shared: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["score", str(shared / "images" / "dog.jpg"), "--conf", "0.99"]) == 0
     assert "nothing found" in capsys.readouterr().out
 
 
-def test_patterns_folders_and_files_together_are_asked_once_each(
+def test_patterns_folders_and_files_are_sent_once_each(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     images = shared / "images"
@@ -84,7 +84,7 @@ def test_patterns_folders_and_files_together_are_asked_once_each(
     assert sorted(names) == [path.name for path in list_images(images)]
 
 
-def test_a_bad_image_is_told_and_the_others_are_answered(
+def test_a_bad_image_is_reported_and_the_others_are_scored(
     shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     shutil.copy(shared / "images" / "dog.jpg", tmp_path / "a.jpg")
@@ -92,16 +92,16 @@ def test_a_bad_image_is_told_and_the_others_are_answered(
     (tmp_path / "c.jpg").touch()
     shutil.copy(shared / "images" / "eagle.jpg", tmp_path / "d.jpg")
     assert main(["score", str(tmp_path), "--json", str(tmp_path / "found.json")]) == 1
-    said = capsys.readouterr()
-    assert "b.jpg: the service answered 422" in said.err
-    assert "c.jpg: the file is empty" in said.err
-    assert "2 images without an answer" in said.out
+    printed = capsys.readouterr()
+    assert "b.jpg: the service returned 422" in printed.err
+    assert "c.jpg: the file is empty" in printed.err
+    assert "2 images failed" in printed.out
     found = json.loads((tmp_path / "found.json").read_text())
     assert [one["filename"] for one in found] == ["a.jpg", "d.jpg"]
 
 
 @pytest.mark.parametrize("key", [None, "another"])
-def test_a_missing_or_wrong_key_is_told_once_and_never_shown(
+def test_a_missing_or_wrong_key_is_reported_once_and_never_shown(
     shared: Path, key: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     if key is None:
@@ -109,28 +109,28 @@ def test_a_missing_or_wrong_key_is_told_once_and_never_shown(
     else:
         monkeypatch.setenv("WEBSERVICE_KEY", key)
     assert main(["score", str(shared / "images")]) == 1
-    said = capsys.readouterr()
-    assert said.err.count("lookonce: ") == 1
-    assert "WEBSERVICE_KEY" in said.err
-    assert "another" not in (said.out + said.err).replace("names another variable", "")
+    printed = capsys.readouterr()
+    assert printed.err.count("lookonce: ") == 1
+    assert "WEBSERVICE_KEY" in printed.err
+    assert "another" not in (printed.out + printed.err).replace("another variable", "")
 
 
-def test_a_key_that_no_header_takes_is_not_shown(
+def test_a_key_unfit_for_a_header_is_not_shown(
     shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setenv("OTHER", "se\ncret")
     assert main(["score", str(shared / "images" / "dog.jpg"), "--key-env", "OTHER"]) == 1
-    said = capsys.readouterr()
-    assert "the key in OTHER" in said.err
-    assert "cret" not in said.out + said.err
+    printed = capsys.readouterr()
+    assert "the key in OTHER" in printed.err
+    assert "cret" not in printed.out + printed.err
 
 
-def test_a_named_variable_without_a_key_is_told(shared: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_named_variable_without_a_key_is_reported(shared: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["score", str(shared / "images" / "dog.jpg"), "--key-env", "NOT_SET"]) == 1
-    assert "NOT_SET, which isn't set" in capsys.readouterr().err
+    assert "NOT_SET, which is not set" in capsys.readouterr().err
 
 
-def test_another_route_of_the_service_is_told(
+def test_another_route_of_the_service_is_reported(
     shared: Path, service: Serving, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["score", str(shared / "images" / "dog.jpg"), "--uri", f"{service.url}/health"]) == 1
@@ -159,13 +159,13 @@ def test_addresses_are_taken_with_and_without_score(given: str, expected: str):
 @pytest.mark.parametrize(
     "given", ["ftp://one/score", "http://", "http://[::1", "http://one:port", "http://a b/"]
 )
-def test_what_is_no_address_is_told(given: str):
-    with pytest.raises(LookonceError, match=r"expected|no service's address"):
+def test_an_invalid_address_is_reported(given: str):
+    with pytest.raises(LookonceError, match=r"expected|malformed"):
         ScoringAddress.parse(given)
 
 
 def test_an_address_with_a_password_is_refused_without_showing_it():
-    with pytest.raises(LookonceError, match="holds a user") as caught:
+    with pytest.raises(LookonceError, match="user or a password") as caught:
         ScoringAddress.parse("https://user:secret@one/score")
     assert "secret" not in str(caught.value)
 
@@ -173,7 +173,7 @@ def test_an_address_with_a_password_is_refused_without_showing_it():
 @pytest.mark.parametrize(
     ("flag", "value"), [("--conf", "2"), ("--timeout", "0"), ("--retries", "-1"), ("--clients", "0")]
 )
-def test_numbers_out_of_range_are_told(
+def test_numbers_out_of_range_are_reported(
     shared: Path, flag: str, value: str, capsys: pytest.CaptureFixture[str]
 ):
     assert main(["score", str(shared / "images" / "dog.jpg"), flag, value]) == 1

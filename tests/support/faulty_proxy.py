@@ -18,7 +18,7 @@ class FaultyProxy:
 
     def __init__(self, target: str) -> None:
         self.fault: Callable[[str, str, int], Fault | None] = lambda method, path, number: None
-        self.seen: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         address = urlsplit(target)
         proxy = self
@@ -29,30 +29,30 @@ class FaultyProxy:
             def _pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 with proxy._lock:
-                    proxy.seen.append((self.command, self.path))
-                    number = len(proxy.seen)
+                    proxy.requests.append((self.command, self.path))
+                    number = len(proxy.requests)
                 kind, detail = proxy.fault(self.command, self.path, number) or ("", None)
                 if kind == "drop":
                     self.close_connection = True
                     self.connection.close()
                     return
                 if kind == "status":
-                    self._answer(detail[0], detail[1], b"")
+                    self._respond(detail[0], detail[1], b"")
                     return
                 upstream = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
                 upstream.request(self.command, self.path, body, dict(self.headers))
-                answer = upstream.getresponse()
-                content = answer.read()
+                response = upstream.getresponse()
+                content = response.read()
                 headers = [
                     (name, value)
-                    for name, value in answer.getheaders()
+                    for name, value in response.getheaders()
                     if name.lower() not in ("transfer-encoding", "connection", "content-length")
                 ]
-                length = answer.getheader("Content-Length") if self.command == "HEAD" else len(content)
-                self._answer(answer.status, headers, content, detail if kind == "cut" else None, length)
+                length = response.getheader("Content-Length") if self.command == "HEAD" else len(content)
+                self._respond(response.status, headers, content, detail if kind == "cut" else None, length)
                 upstream.close()
 
-            def _answer(
+            def _respond(
                 self,
                 status: int,
                 headers: list[tuple[str, str]],

@@ -1,4 +1,4 @@
-"""A real Chromium on the service's page: what it asks for, complains of and shows."""
+"""Chromium on the service's page: its requests, console messages and content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from requirements import missing
 
 _CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 _WAIT_MS = 15_000
-# Violations of the page's Content-Security-Policy are kept from its very first line on.
+# Records violations of the Content-Security-Policy from the start.
 _WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -30,7 +30,7 @@ document.addEventListener("securitypolicyviolation", (event) =>
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """One browser, with a camera that sends a test image; skips where there is none."""
+    """Start a browser with a camera that sends a test image; skip the test without Chromium."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         missing("Chromium is not installed")
@@ -42,10 +42,10 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visit:
-    """One person on the page, in a context of its own; leaving the block checks what must hold everywhere.
+    """One visit of the page in its own browser context; leaving the block checks what must always hold.
 
-    No script failed, nothing was written to the console but answers of the statuses `expected`, nothing was
-    asked of another origin, no policy was violated.
+    No script failed, the console shows nothing but responses of the statuses `expected`, no request went to
+    another origin, no policy was violated.
     """
 
     def __init__(self, browser: Browser, url: str, expected: tuple[int, ...] = (), **options: Any) -> None:
@@ -59,23 +59,23 @@ class Visit:
         self.scored: list[str] = []
         self.most_at_once = self._at_once = 0
         self._foreign: list[str] = []
-        self._said: list[str] = []
-        self.page.on("console", lambda message: self._said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self._said.append(f"pageerror: {error}"))
-        self.page.on("request", self._asked)
+        self._console: list[str] = []
+        self.page.on("console", lambda message: self._console.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self._console.append(f"pageerror: {error}"))
+        self.page.on("request", self._on_request)
         for event in ("requestfinished", "requestfailed"):
-            self.page.on(event, self._answered)  # type: ignore[call-overload]
+            self.page.on(event, self._on_finished)  # type: ignore[call-overload]
 
-    def _asked(self, request: Any) -> None:
-        asked, own = urlsplit(request.url), urlsplit(self.url)
-        if asked.scheme in ("http", "https", "ws") and asked.netloc != own.netloc:
+    def _on_request(self, request: Any) -> None:
+        target, own = urlsplit(request.url), urlsplit(self.url)
+        if target.scheme in ("http", "https", "ws") and target.netloc != own.netloc:
             self._foreign.append(request.url)
-        if asked.path.endswith("/score"):
+        if target.path.endswith("/score"):
             self.scored.append(request.url)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
 
-    def _answered(self, request: Any) -> None:
+    def _on_finished(self, request: Any) -> None:
         self._at_once -= urlsplit(request.url).path.endswith("/score")
 
     def open(self) -> Visit:
@@ -87,12 +87,12 @@ class Visit:
         return self
 
     def pick(self, *files: Path | dict[str, Any]) -> Visit:
-        """Choose files, and wait for all answers."""
+        """Choose files and wait for all results."""
         there = self.thumbnails.count()
         self.page.set_input_files("#files", list(files))  # type: ignore[arg-type]
-        return self.answered(there + len(files))
+        return self.finished(there + len(files))
 
-    def answered(self, count: int) -> Visit:
+    def finished(self, count: int) -> Visit:
         expect(self.page.locator(".thumbnail:is([data-status=done], [data-status=failed])")).to_have_count(
             count
         )
@@ -111,11 +111,11 @@ class Visit:
         return [row.locator("td").all_inner_texts() for row in self.rows.all()]
 
     def slide(self, threshold: float) -> None:
-        """Move the confidence slider as a script-free user would see it move."""
+        """Move the confidence slider."""
         self.page.locator("#threshold").fill(f"{threshold:.2f}")
 
     def colour_at(self, canvas: str, x: float, y: float) -> list[int]:
-        """RGBA of a canvas where a fraction of its width and height lies, after the next frames."""
+        """Return the RGBA value of a canvas at fractions of its width and height, after the next frames."""
         return self.page.evaluate(
             """async ([id, x, y]) => {
               for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
@@ -130,13 +130,13 @@ class Visit:
         )
 
     def saved(self, button: str) -> tuple[str, bytes]:
-        """Name and content of the download that a button starts."""
+        """Return the name and content of the download that a button starts."""
         with self.page.expect_download() as waiting:
             self.page.click(button)
         return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
     def overflow_px(self) -> int:
-        """How much wider than the window the page is."""
+        """Return by how much the page is wider than the window."""
         return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
     def __enter__(self) -> Visit:
@@ -153,14 +153,14 @@ class Visit:
         allowed = re.compile(
             rf"error: Failed to load resource: .*(status of ({statuses}) |ERR_INTERNET_DISCONNECTED)"
         )
-        complaints = [said for said in self._said if not allowed.match(said)]
+        complaints = [line for line in self._console if not allowed.match(line)]
         assert complaints == []
         assert self._foreign == []
         assert violations == []
 
 
 class Proxy(ThreadingHTTPServer):
-    """What stands before a service: it serves it below /some/where/, and may be told to be `busy`."""
+    """A reverse proxy that serves a service below /some/where/, with `busy` requests refused first."""
 
     daemon_threads = True
 
@@ -187,19 +187,19 @@ class _Forwarding(BaseHTTPRequestHandler):
         _, prefix, path = self.path.partition("/some/where/")
         if self.server.busy and path.partition("?")[0] in ("model", "score"):
             self.server.busy -= 1
-            content = b'{"error": "the model is still loading; ask again in a second."}'
+            content = b'{"error": "the model is still loading; try again in a second."}'
             return self._send(503, {"Retry-After": "1", "Content-Type": "application/json"}, content)
         if not prefix:
             return self._send(404, {}, b"outside")
         kept = {
             name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")
         }
-        answer = httpx.request(
+        response = httpx.request(
             self.command, f"{self.server.target}/{path}", headers=kept, content=body, timeout=30
         )
         dropped = ("content-length", "connection", "content-encoding", "transfer-encoding")
-        headers = {name: value for name, value in answer.headers.items() if name not in dropped}
-        self._send(answer.status_code, headers, answer.content)
+        headers = {name: value for name, value in response.headers.items() if name not in dropped}
+        self._send(response.status_code, headers, response.content)
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
@@ -212,7 +212,7 @@ class _Forwarding(BaseHTTPRequestHandler):
     do_GET = do_POST = _forward  # noqa: N815
 
 
-# Of every piece of text that can be seen: its contrast with what lies behind it, by WCAG 2.
+# The contrast of all visible text with its background, by WCAG 2.
 CONTRAST = """
 () => {
   const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});

@@ -52,14 +52,15 @@ def assert_self_contained(content: str) -> None:
 
 
 def visit(browser: Browser, path: Path, width: int, **options: Any) -> tuple[Page, list[str]]:
-    """The page in a window so wide, and what the browser complained of or was asked."""
+    """The page in a window so wide, and what the browser complained of or was request."""
     page = browser.new_context(viewport={"width": width, "height": 812}, **options).new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(f"dialog {dialog.message}"))
     page.on(
-        "request", lambda asked: None if asked.url.startswith(("file:", "data:")) else said.append(asked.url)
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:")) else messages.append(request.url),
     )
     page.goto(path.as_uri())
-    return page, said
+    return page, messages

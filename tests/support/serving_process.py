@@ -1,4 +1,4 @@
-"""`lookonce serve` as a process of its own, for every test that asks it something."""
+"""`lookonce serve` as a separate process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ RUN = [sys.executable, "-m", "lookonce"]
 
 
 class Serving:
-    """A running service: `url`, `process`, and what it has logged so far."""
+    """A running service: `url`, `port`, `process` and its `log` file."""
 
     def __init__(self, folder: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / "serve.log"
-        self._said = folder / "serve.out"
+        self._stdout = folder / "serve.out"
         clean = {key: value for key, value in os.environ.items() if key != "WEBSERVICE_KEY"}
-        with self.log.open("wb") as errors, self._said.open("wb") as said:
+        with self.log.open("wb") as errors, self._stdout.open("wb") as output:
             self.process = subprocess.Popen(
                 [*RUN, "serve", *map(str, arguments), "--port", "0"],
-                stdout=said,
+                stdout=output,
                 stderr=errors,
                 env={**clean, **(env or {})},
             )
-        self.url = self._wait(lambda: re.search(r"http://\S+", self._said.read_text()))[0].rstrip("/")
+        self.url = self._wait(lambda: re.search(r"http://\S+", self._stdout.read_text()))[0].rstrip("/")
         self.port = int(self.url.rpartition(":")[2])
         self._wait(self._is_ready)
 
@@ -40,16 +40,16 @@ class Serving:
         except httpx.TransportError:
             return False
 
-    def _wait(self, asked, seconds: float = 60):
+    def _wait(self, condition, seconds: float = 60):
         until = time.monotonic() + seconds
-        while not (answer := asked()):
+        while not (value := condition()):
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < until, self.log.read_text()
             time.sleep(0.05)
-        return answer
+        return value
 
     def stop(self, seconds: float = 40) -> int:
-        """SIGTERM; the exit code."""
+        """Stop with SIGTERM; return the exit code."""
         self.process.terminate()
         return self.process.wait(seconds)
 
@@ -65,7 +65,7 @@ class Serving:
 
 
 def fastest(shared: Path) -> list[str | Path]:
-    """Arguments for the small model with COCO's classes."""
+    """Return the arguments for the smallest model with COCO's classes."""
     folder = shared / "weights"
     cfg = folder / "yolo-fastest" / "yolo-fastest-1.1.cfg"
     return [cfg, "--weights", cfg.with_suffix(".weights"), "--classes", folder / "cfg" / "coco.names"]

@@ -33,20 +33,20 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser, several_engines=True)
-    parser.add_argument("--image", metavar="FILE", help="default: a 640x480 JPEG drawn on the spot")
-    parser.add_argument("--batch", type=int, default=1, help="images at a time (default %(default)s)")
+    parser.add_argument("--image", metavar="FILE", help="default: a generated 640x480 JPEG")
+    parser.add_argument("--batch", type=int, default=1, help="images per batch (default %(default)s)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        "--seconds", type=float, default=5.0, help="to measure each engine for (default %(default)s)"
+        "--seconds", type=float, default=5.0, help="duration per engine (default %(default)s)"
     )
-    length.add_argument("--repeats", type=int, help="batches to measure each engine for, instead")
-    parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
+    length.add_argument("--repeats", type=int, help="batches per engine, instead of a duration")
+    parser.add_argument("--conf", type=float, default=0.3, help="minimum score (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print a table an engine, and write the JSON."""
+    """Measure, print a table per engine, and write the JSON."""
     for name, value in (("batch", arguments.batch), ("repeats", arguments.repeats)):
         if value is not None and value < 1:
             raise LookonceError(f"--{name} is {value}; expected 1 or more.")
@@ -63,13 +63,13 @@ def run(arguments: argparse.Namespace) -> int:
         **{key: getattr(arguments, key) for key in ("weights", "classes", "resize", "conf", "iou")},
         **{key: getattr(arguments, key) for key in ("device", "threads")},
     }
-    # Of an engine named twice, the second would be measured against itself.
+    # An engine named twice would be compared with itself.
     engines = list(dict.fromkeys(arguments.engine)) or ["auto"]
     with tempfile.TemporaryDirectory() as folder:
-        image = Path(arguments.image) if arguments.image else _drawn(Path(folder))
+        image = Path(arguments.image) if arguments.image else _generated_image(Path(folder))
         width, height = image_size(image)
         measured = measure(engines, options, image, arguments.batch, arguments.seconds, arguments.repeats)
-    shown = arguments.image or "a drawn image"
+    shown = arguments.image or "a generated image"
     console = Console()
     console.print(
         f"{Path(arguments.model).name} on {shown} ({width}x{height}), batch {arguments.batch}, "
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"\n{one.name}", style="bold", highlight=False, markup=False)
         console.print(_table(one))
         console.print(
-            f"  {one.images_per_second:.1f} images/s one after the other "
+            f"  {one.images_per_second:.1f} images/s sequentially "
             f"({len(one.totals) * one.batch} measured), {one.objects} objects found, "
             f"ready in {one.opening:.1f} s",
             highlight=False,
@@ -118,8 +118,8 @@ def _table(measured: Measured) -> Table:
     return table
 
 
-def _drawn(folder: Path) -> Path:
-    """A JPEG of 640x480 with edges, gradients and noise, as a camera's has."""
+def _generated_image(folder: Path) -> Path:
+    """Write a 640x480 JPEG with edges, gradients and noise like a photo's."""
     import numpy as np
     from PIL import Image, ImageDraw
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from lookonce.core.detections import Detections
     from lookonce.inference import ImageResult
 
-# For more images than these, more a second count for more than the first one's answer.
+# With more images than this, throughput matters more than the latency of the first one.
 _FEW = 4
-# Drawing and JPEG's arithmetic leave the interpreter's lock for most of their time.
+# Drawing and JPEG encoding release the GIL most of the time.
 _DRAWERS = 2
 
 _EXAMPLES = """examples:
@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "detect",
         help="find objects in images and video",
-        description="Find objects in images and video; draw them on copies, and write them as JSON.",
+        description="Find objects in images and video; draw them on copies and write them as JSON.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,26 +45,26 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="an image, a folder of them, a quoted pattern, a video file, a camera's index, or an address",
+        help="an image, a folder of images, a quoted pattern, a video, a camera index, or a stream address",
     )
-    parser.add_argument("--conf", type=float, default=0.3, help="lowest score (default %(default)s)")
+    parser.add_argument("--conf", type=float, default=0.3, help="minimum score (default %(default)s)")
     parser.add_argument(
         "--output",
         metavar="FILE|DIR",
         default="detections",
-        help="drawn copies, video as .mp4 or .mov (default %(default)s/), or none",
+        help="annotated copies, video as .mp4 or .mov (default %(default)s/), or none",
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write what was found: a JSON array, of video a JSON object a line"
+        "--json", metavar="FILE", help="write detections as a JSON array; for video, one JSON object per line"
     )
-    parser.add_argument("--batch", type=int, default=8, help="images at a time (default %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="images per batch (default %(default)s)")
     add_video_arguments(parser)
     detect_ray.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detect, draw and write; 1 when any image could not be read."""
+    """Detect, draw and write; return 1 if any image could not be read."""
     if arguments.engine == "ray":
         return detect_ray.run(arguments)
     detect_ray.refuse_flags(arguments)
@@ -82,49 +82,50 @@ def run(arguments: argparse.Namespace) -> int:
 
     detector = open_detector(arguments, arguments.conf, many=len(images) > _FEW)
     print(f"{detector.card.name}: {detector.engine.name}")
-    answers: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     failed = 0
 
-    def draw_copy(result: ImageResult[Path]) -> None:
-        if draws and not isinstance(result.detections, ImageError):
-            _draw(result, copies[result.source])
+    def draw_copy(image: ImageResult[Path]) -> None:
+        if draws and not isinstance(image.detections, ImageError):
+            _draw(image, copies[image.source])
 
     detected = detector.stream(images, arguments.batch)
-    for result, drawing in parallel_map(
+    for image, drawing in parallel_map(
         draw_copy, detected, _DRAWERS, ahead=2 * arguments.batch, grace_seconds=10
     ):
-        if isinstance(result.detections, ImageError):
+        if isinstance(image.detections, ImageError):
             failed += 1
-            print(f"lookonce: {result.detections}", file=sys.stderr)
+            print(f"lookonce: {image.detections}", file=sys.stderr)
             continue
-        name = names[result.source]
-        answers.append(result.detections.to_json(name))
-        print(f"{name}: {_in_words(result.detections)}")
+        name = names[image.source]
+        results.append(image.detections.to_json(name))
+        print(f"{name}: {_describe(image.detections)}")
         drawing.result()
     if arguments.json:
-        write_text(Path(arguments.json), json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
-    objects = sum(len(answer["boxes"]) for answer in answers)
-    drawn = f", drawn in {arguments.output}" if answers and draws else ""
+        write_text(Path(arguments.json), json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    objects = sum(len(result["boxes"]) for result in results)
+    drawn = f", drawn in {arguments.output}" if results and draws else ""
     unread = f"; {failed} could not be read" if failed else ""
-    print(f"{len(answers)} {'image' if len(answers) == 1 else 'images'}, {objects} objects{drawn}{unread}")
+    print(f"{len(results)} {'image' if len(results) == 1 else 'images'}, {objects} objects{drawn}{unread}")
     return 1 if failed else 0
 
 
-def _draw(result: ImageResult[Path], target: Path) -> None:
+def _draw(image: ImageResult[Path], target: Path) -> None:
     from lookonce.core.detections import Detections
     from lookonce.inference import draw
     from lookonce.io.images import read_image
 
-    assert isinstance(result.detections, Detections)
-    image = read_image(result.source) if result.image is None else result.image
-    write_drawn(draw(image, result.detections), target)
+    assert isinstance(image.detections, Detections)
+    pixels = read_image(image.source) if image.image is None else image.image
+    write_drawn(draw(pixels, image.detections), target)
 
 
-def _in_words(found: Detections) -> str:
-    if not len(found):
+def _describe(detections: Detections) -> str:
+    if not len(detections):
         return "nothing found"
     words = [
-        f"{found.names[label]} {score:.2f}" for label, score in zip(found.classes, found.scores, strict=True)
+        f"{detections.names[label]} {score:.2f}"
+        for label, score in zip(detections.classes, detections.scores, strict=True)
     ]
     more = f" and {len(words) - 12} more" if len(words) > 12 else ""
     return ", ".join(words[:12]) + more

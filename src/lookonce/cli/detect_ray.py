@@ -1,4 +1,4 @@
-"""`lookonce detect --engine ray`: folders of millions of images, on this machine or a cluster."""
+"""`lookonce detect --engine ray`: folders of millions of images, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from lookonce.errors import LookonceError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Register what only Ray needs."""
+    """Add the flags that only Ray uses."""
     group = parser.add_argument_group(
         "--engine ray",
-        "ONNX Runtime on many processors and machines. SOURCE, a folder with all below it or a pattern, and "
-        "--output may be addresses (az://, s3://). The same command goes on where a run stopped.",
+        "ONNX Runtime on many cores and machines. SOURCE, a folder (searched recursively) or a pattern, and "
+        "--output may be addresses (az://, s3://). The same command resumes a run that was stopped.",
     )
     group.add_argument(
-        "--address", metavar="RAY", help="a cluster's: auto, or ray://HOST:PORT (default: this machine alone)"
+        "--address", metavar="RAY", help="a cluster: auto, or ray://HOST:PORT (default: this machine only)"
     )
     group.add_argument(
         "--workers",
         type=_positive,
         metavar="N",
-        help="each with one processor or --threads, with --device cuda a GPU (default: as many as find room)",
+        help="each with one core or --threads, and a GPU with --device cuda (default: as many as fit)",
     )
 
 
 def refuse_flags(arguments: argparse.Namespace) -> None:
-    """Raise LookonceError for flags that mean nothing without Ray."""
+    """Raise LookonceError for flags that require Ray."""
     for flag in ("address", "workers"):
         if getattr(arguments, flag):
             raise LookonceError(f"--{flag} is for --engine ray; --engine is {arguments.engine}.")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Detect by Ray; results and rejects are Parquet files below --output."""
-    _refuse(arguments)
+    """Detect with Ray; write results and rejects as Parquet files below --output."""
+    _check(arguments)
     from rich.console import Console
     from rich.progress import Progress
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         from lookonce.inference.ray import detect_fleet
     except ImportError as error:
         raise LookonceError(
-            f"the engine ray isn't installed ({error}): pip install 'lookonce[ray]'"
+            f"the engine ray is not installed ({error}): pip install 'lookonce[ray]'"
         ) from error
     from lookonce.models.open import open_onnx
 
@@ -64,23 +64,25 @@ def run(arguments: argparse.Namespace) -> int:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     rate = summary.images / max(summary.seconds, 1e-9)
-    before = f", {summary.before} were done before" if summary.before else ""
+    earlier = f", {summary.already_done} done earlier" if summary.already_done else ""
     print(
         f"{summary.images} images, {summary.objects} objects, {summary.rejects} rejected, "
-        f"{rate:.1f} images a second{before}; Parquet files in {arguments.output}"
+        f"{rate:.1f} images/s{earlier}; Parquet files in {arguments.output}"
     )
     return 1 if summary.rejects else 0
 
 
-def _refuse(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     if arguments.json:
-        raise LookonceError("--engine ray writes Parquet files below --output; --json goes with the others.")
+        raise LookonceError(
+            "--engine ray writes Parquet files below --output; --json is for the other engines."
+        )
     if arguments.output == "none":
         raise LookonceError("--engine ray writes Parquet files: give --output a folder or an address.")
     for flag in ("track", "show", "max_frames", "seconds"):
         if getattr(arguments, flag):
             raise LookonceError(
-                f"--{flag.replace('_', '-')} is for video; --engine ray looks at images. Leave it out."
+                f"--{flag.replace('_', '-')} is for video; --engine ray processes images. Leave it out."
             )
 
 

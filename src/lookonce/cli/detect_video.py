@@ -25,43 +25,43 @@ _LOG_SECONDS = 10.0
 
 
 def add_video_arguments(parser: argparse.ArgumentParser) -> None:
-    """Register what holds for video only."""
+    """Add the flags that apply to video only."""
     group = parser.add_argument_group("video, cameras and streams")
-    group.add_argument("--track", action="store_true", help="follow objects: ids, and a count of each class")
-    group.add_argument("--show", action="store_true", help="show it in a window; q or Esc ends it")
-    group.add_argument("--max-frames", type=_positive, metavar="N", help="end after N frames")
+    group.add_argument("--track", action="store_true", help="track objects: ids, and a count per class")
+    group.add_argument("--show", action="store_true", help="show frames in a window; q or Esc stops")
+    group.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
     group.add_argument(
-        "--seconds", type=float, metavar="S", help="end a camera or stream after S seconds (else: Ctrl-C)"
+        "--seconds", type=float, metavar="S", help="stop a camera or stream after S seconds (else: Ctrl-C)"
     )
 
 
 def is_video(source: str) -> bool:
-    """Whether SOURCE is a video file, a camera's index or an address."""
+    """Whether SOURCE is a video file, a camera index or an address."""
     path = Path(source)
     return _is_live(source) or _is_address(source) or (_is_video_name(source) and not path.is_dir())
 
 
 def refuse_video_flags(arguments: argparse.Namespace) -> None:
-    """Raise LookonceError for flags that mean nothing for images."""
+    """Raise LookonceError for flags that do not apply to images."""
     for flag in ("track", "show", "max_frames", "seconds"):
         if getattr(arguments, flag):
             raise LookonceError(
-                f"--{flag.replace('_', '-')} is for video, cameras and streams; {arguments.source} is none."
+                f"--{flag.replace('_', '-')} is for video, cameras and streams, not {arguments.source}."
             )
 
 
 def run_video(arguments: argparse.Namespace) -> int:
-    """Detect in a video, write it drawn and as JSON lines, print the figures; 1 when it was cut off."""
+    """Detect in a video, write annotated video and JSON lines, print figures; return 1 if truncated."""
     from lookonce.inference.video import LOWEST_SCORE, LiveSource, Tracker, VideoFile, detect_video
 
     live = _is_live(arguments.source)
     if arguments.seconds is not None and not live:
-        raise LookonceError("--seconds ends cameras and streams; for a file take --max-frames.")
+        raise LookonceError("--seconds is for cameras and streams; use --max-frames for a file.")
     source: LiveSource | VideoFile
     if live:
-        source = LiveSource(arguments.source, _say, arguments.seconds)
+        source = LiveSource(arguments.source, _report, arguments.seconds)
     else:
-        source = VideoFile(arguments.source, _say)
+        source = VideoFile(arguments.source, _report)
     output = None if arguments.output == "none" else _output(Path(arguments.output), source)
     json_file = Path(arguments.json) if arguments.json else None
     tracker = Tracker(arguments.conf, source.rate) if arguments.track else None
@@ -82,7 +82,7 @@ def run_video(arguments: argparse.Namespace) -> int:
             status,
         )
     status.clear()
-    _print(tally, source)
+    _print_tally(tally, source)
     written = [f"{what} in {path}" for what, path in (("drawn", output), ("JSON lines", json_file)) if path]
     if written:
         print(", ".join(written))
@@ -104,10 +104,10 @@ def _is_video_name(name: str) -> bool:
 
 
 def _output(output: Path, source: VideoFile | LiveSource) -> Path:
-    from lookonce.inference.video import CONTAINERS, check_ending
+    from lookonce.inference.video import CONTAINERS, check_suffix
 
     if output.suffix and not output.is_dir():
-        check_ending(output)
+        check_suffix(output)
         target = output
     else:
         name = re.sub(r"^\w+://", "", source.name) if source.live else Path(source.name).stem
@@ -119,26 +119,26 @@ def _output(output: Path, source: VideoFile | LiveSource) -> Path:
 
 @contextmanager
 def _stopped_by_signals(source: VideoFile | LiveSource) -> Iterator[None]:
-    """Ctrl-C, and the signal that a service manager sends, end a live source; its files are finished."""
+    """Stop a live source on SIGINT and SIGTERM, so that its output files are completed."""
     from lookonce.inference.video import LiveSource
 
     if not isinstance(source, LiveSource):
         yield
         return
     stop = source.stop
-    before = {one: signal.signal(one, lambda *_: stop()) for one in (signal.SIGINT, signal.SIGTERM)}
+    previous = {one: signal.signal(one, lambda *_: stop()) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for one, handler in before.items():
+        for one, handler in previous.items():
             signal.signal(one, handler)
 
 
 class _Status:
-    """One line on the terminal that says where the run is; in a log, one every ten seconds."""
+    """Progress: an updated line on a terminal, or one line every ten seconds in a log."""
 
     def __init__(self, frames: int) -> None:
-        self._of = f" of {frames}" if frames else ""
+        self._total = f" of {frames}" if frames else ""
         self._terminal = sys.stderr.isatty()
         self._last = time.monotonic()
 
@@ -147,7 +147,7 @@ class _Status:
         if now - self._last < (_STATUS_SECONDS if self._terminal else _LOG_SECONDS):
             return
         self._last = now
-        text = f"{tally.frames}{self._of} frames, {tally.fps:.1f} fps"
+        text = f"{tally.frames}{self._total} frames, {tally.fps:.1f} fps"
         print(f"\r{text}" if self._terminal else text, end="" if self._terminal else "\n", file=sys.stderr)
         sys.stderr.flush()
 
@@ -156,11 +156,11 @@ class _Status:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _say(message: str) -> None:
+def _report(message: str) -> None:
     print(f"lookonce: {message}", file=sys.stderr, flush=True)
 
 
-def _print(tally: Tally, source: VideoFile | LiveSource) -> None:
+def _print_tally(tally: Tally, source: VideoFile | LiveSource) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -178,7 +178,7 @@ def _print(tally: Tally, source: VideoFile | LiveSource) -> None:
     stages.add_section()
     stages.add_row("end to end", f"{1000 / tally.fps:.1f}", style="bold")
     console.print(stages)
-    console.print("Stages run side by side: the slowest sets the pace.")
+    console.print("Stages overlap: the slowest one limits the speed.")
     columns: list[tuple[str, Callable[[str], int]]] = [
         ("boxes", lambda name: tally.boxes[name]),
         ("most in a frame", lambda name: tally.most_at_once[name]),
@@ -195,11 +195,11 @@ def _print(tally: Tally, source: VideoFile | LiveSource) -> None:
 
 
 def _heading(tally: Tally, source: VideoFile | LiveSource) -> str:
-    parts = [f"{source.name}: {tally.frames} frames, {tally.fps:.1f} frames a second end to end"]
+    parts = [f"{source.name}: {tally.frames} frames, {tally.fps:.1f} frames/s end to end"]
     for number, what in (
         (tally.skipped, "skipped to keep up"),
-        (tally.broken, "broken and left out"),
-        (tally.drops, "times the source dropped"),
+        (tally.broken, "broken and skipped"),
+        (tally.drops, "connection losses"),
     ):
         if number:
             parts.append(f"{number} {what}")

@@ -1,4 +1,4 @@
-"""Where drawn copies of images go, and their writing."""
+"""Choose the files of annotated copies of images, and write them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# What Pillow writes as well as it reads; an image of another format is drawn on a JPEG.
+# Formats that Pillow reads and writes; copies of other images are written as JPEG.
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def common_folder(images: list[Path]) -> Path:
-    """The folder that all images are in or below."""
+    """Return the deepest folder that contains all images."""
     return Path(os.path.commonpath([path.absolute().parent for path in images]))
 
 
 def names_of(images: list[Path]) -> dict[Path, str]:
-    """What each image is called: its path below the folder that all have in common, with slashes."""
+    """Map each image to its path below the common folder, with slashes."""
     root = common_folder(images)
     return {path: path.absolute().relative_to(root).as_posix() for path in images}
 
 
 def targets(images: list[Path], output: Path) -> dict[Path, Path]:
-    """Where each image's drawn copy goes: a file's name for one, a folder for any number.
+    """Map each image to the file of its annotated copy; `output` is a folder, or a file for one image.
 
-    Raises LookonceError for one file and several images, for two with one target, and for a target that is
-    itself an image to be read.
+    Raises LookonceError for one file and several images, for two images with the same target, and for a
+    target that is itself a source image.
     """
     if output.suffix.lower() in _WRITTEN and not output.is_dir():
         if len(images) > 1:
-            raise LookonceError(f"--output {output} is one file, {len(images)} images given; name a folder.")
+            raise LookonceError(
+                f"--output {output} is one file, but there are {len(images)} images; choose a folder."
+            )
         found = {images[0]: output}
     else:
         found = {path: output / _written_name(Path(name)) for path, name in names_of(images).items()}
@@ -45,12 +47,12 @@ def targets(images: list[Path], output: Path) -> dict[Path, Path]:
         if target.resolve() in sources:
             raise LookonceError(f"--output {output} would overwrite {target}; choose another folder.")
         if taken.setdefault(target, path) != path:
-            raise LookonceError(f"{taken[target]} and {path} would both be drawn as {target}; rename one.")
+            raise LookonceError(f"{taken[target]} and {path} would both be written to {target}; rename one.")
     return found
 
 
 def write_drawn(drawn: NDArray[np.uint8], target: Path) -> None:
-    """Write uint8 RGB (h, w, 3) in the format that the name says. Raises LookonceError."""
+    """Write uint8 RGB (h, w, 3) in the format of the suffix. Raises LookonceError."""
     from PIL import Image
 
     from lookonce.io.atomic import atomic_file

@@ -16,7 +16,7 @@ _EXAMPLES = """examples:
   WEBSERVICE_KEY=secret lookonce serve model.onnx --host 0.0.0.0
   curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg' 'http://127.0.0.1:8080/score?conf=0.5'
 
-SIGHUP loads the model's file anew without refusing a request; SIGTERM answers what is inside and ends.
+SIGHUP reloads the model's file without refusing requests; SIGTERM stops after in-flight requests finish.
 """
 
 
@@ -25,17 +25,17 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "serve",
         help="a REST API and a page for one model",
-        description="Answer images sent over HTTP with detections, and show a page to try it on.",
+        description="Serve detections over HTTP, with a page for trying the model.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser, optional=True)
     parser.add_argument(
-        "--conf", type=float, default=0.3, help="lowest score unless asked for another (default %(default)s)"
+        "--conf", type=float, default=0.3, help="minimum score of requests without conf (default %(default)s)"
     )
     network = parser.add_argument_group("network")
     network.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    network.add_argument("--port", type=int, default=8080, help="0 takes a free one (default %(default)s)")
+    network.add_argument("--port", type=int, default=8080, help="0 selects a free port (default %(default)s)")
     network.add_argument(
         "--key-env",
         default="WEBSERVICE_KEY",
@@ -43,15 +43,15 @@ def add_parser(commands: Any) -> None:
         help="variable that holds the key clients must send (default %(default)s; none set: no key)",
     )
     network.add_argument(
-        "--insecure", action="store_true", help="listen beyond this machine without a key all the same"
+        "--insecure", action="store_true", help="allow listening beyond this machine without a key"
     )
     network.add_argument(
         "--label-studio",
         action="append",
         default=[],
         metavar="URL",
-        help="the Label Studio that asks for predictions, to fetch its images (its key in "
-        "LABEL_STUDIO_API_KEY); again for each store its tasks point to",
+        help="the Label Studio that requests predictions, to fetch its images from (key in "
+        "LABEL_STUDIO_API_KEY); repeat for each store that its tasks refer to",
     )
     load = parser.add_argument_group("load")
     load.add_argument(
@@ -62,36 +62,40 @@ def add_parser(commands: Any) -> None:
         help="processes that share the port (default 1: it uses all cores)",
     )
     load.add_argument(
-        "--max-batch", type=int, default=8, metavar="N", help="images at a time (default %(default)s)"
+        "--max-batch", type=int, default=8, metavar="N", help="images per batch (default %(default)s)"
     )
     load.add_argument(
         "--max-queue",
         type=int,
         default=128,
         metavar="N",
-        help="images under way, beyond which clients are told to wait (default %(default)s)",
+        help="images in flight, beyond which requests get 503 (default %(default)s)",
     )
     load.add_argument(
         "--deadline",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="for one request (default %(default)s)",
+        help="time limit of a request (default %(default)s)",
     )
     load.add_argument(
-        "--max-body", type=float, default=32, metavar="MIB", help="of one request (default %(default)s)"
+        "--max-body",
+        type=float,
+        default=32,
+        metavar="MIB",
+        help="size limit of a request (default %(default)s)",
     )
     parser.add_argument(
         "--log",
         choices=("auto", "json", "text"),
         default="auto",
-        help="form of the log on the error stream (default: text in a terminal, else json)",
+        help="format of the log on stderr (default: text in a terminal, else json)",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until the process is told to end."""
+    """Serve until the process is stopped."""
     positive = {
         "max-batch": arguments.max_batch,
         "max-queue": arguments.max_queue,
@@ -129,5 +133,5 @@ def run(arguments: argparse.Namespace) -> int:
 def _key(variable: str) -> str | None:
     key = os.environ.get(variable)
     if key is not None and not key.strip():
-        raise LookonceError(f"{variable} is set but empty. Give it a key, or unset it.")
+        raise LookonceError(f"{variable} is set but empty. Set it to a key, or unset it.")
     return key

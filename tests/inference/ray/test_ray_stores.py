@@ -115,14 +115,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0"]
     ray += ["--include-dashboard=false", f"--temp-dir={folder}", "--num-cpus=2"]
     ray += ["--object-store-memory=200000000", "--disable-usage-stats"]
-    said = folder / "said"
-    with said.open("wb") as out:
+    output = folder / "output"
+    with output.open("wb") as out:
         process = subprocess.Popen(ray, stdout=out, stderr=out, env=environment(), start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not (address := re.search(r"--address='([\d.]+:\d+)'", said.read_text())):
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < deadline, said.read_text()
+        while not (address := re.search(r"--address='([\d.]+:\d+)'", output.read_text())):
+            assert process.poll() is None, output.read_text()
+            assert time.monotonic() < deadline, output.read_text()
             time.sleep(0.1)
         yield address[1], folder
     finally:

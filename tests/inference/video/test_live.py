@@ -83,7 +83,7 @@ def serve(shared: Path, port: int) -> Iterator[Serve]:
                 return server
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError("the server didn't start")
+        raise AssertionError("the server did not start")
 
     yield start
     for server in started:
@@ -97,63 +97,62 @@ def model_of(shared: Path) -> list[str]:
     return [str(cfg), "--weights", str(cfg.with_suffix(".weights")), "--classes", str(names)]
 
 
-def test_a_stream_whose_server_dies_goes_on_when_another_starts(serve: Serve, port: int):
+def test_a_stream_resumes_when_its_server_restarts(serve: Serve, port: int):
     server = serve(0)
-    said: list[str] = []
+    messages: list[str] = []
 
-    def say(message: str) -> None:
-        said.append(message)
-        if len(said) == 1:
-            server.kill()  # already gone, or the drop was another one
-        elif len(said) == 2:
+    def report(message: str) -> None:
+        messages.append(message)
+        if len(messages) == 1:
+            server.kill()  # harmless if it is gone already
+        elif len(messages) == 2:
             serve(0)
 
-    source = LiveSource(f"http://127.0.0.1:{port}/stream", say, seconds=30)
-    for seen, frame in enumerate(source, start=1):
+    source = LiveSource(f"http://127.0.0.1:{port}/stream", report, seconds=60)
+    for received, frame in enumerate(source, start=1):
         assert frame.image.shape == (576, 768, 3)
-        if seen == 5:
+        if received == 5:
             server.kill()
             server.wait()
-        if said and said[-1].endswith("back"):
+        if messages and messages[-1].endswith("reconnected"):
             break
-    # Lost, then nobody there for a second, two, four; the waits are said.
-    waits = [one.rpartition(" in ")[2] for one in said[:-1]]
+    # The connection is lost, then refused for 1, 2 and 4 seconds; the waits are reported.
+    waits = [one.rpartition(" in ")[2] for one in messages[:-1]]
     assert waits == ["1 s", "2 s", "4 s"][: len(waits)]
     assert len(waits) >= 2
     assert source.drops == 1
 
 
-def test_a_dropped_connection_is_reported_and_made_again(serve: Serve, port: int):
+def test_a_lost_connection_is_reported_and_reopened(serve: Serve, port: int):
     serve(25)
-    said: list[str] = []
-    source = LiveSource(f"http://user:secret@127.0.0.1:{port}/stream", said.append, seconds=20)
-    seen = 0
+    messages: list[str] = []
+    source = LiveSource(f"http://user:secret@127.0.0.1:{port}/stream", messages.append, seconds=20)
+    received = 0
     for frame in source:
-        seen += 1
+        received += 1
         if frame.number > 40:
             break
     assert source.drops >= 1
-    assert "lost" in said[0]
-    assert "trying again in 1 s" in said[0]
-    assert said[1].endswith("back")
-    assert "secret" not in "".join(said)
-    # Its own number says what came between, so that none is counted twice.
-    assert seen + source.skipped == frame.number + 1
+    assert "lost" in messages[0]
+    assert "retrying in 1 s" in messages[0]
+    assert messages[1].endswith("reconnected")
+    assert "secret" not in "".join(messages)
+    # Frame numbers include skipped frames, so that none is counted twice.
+    assert received + source.skipped == frame.number + 1
 
 
 def test_a_slow_reader_gets_the_newest_frame(serve: Serve, port: int):
     serve(0)
-    source = LiveSource(f"http://127.0.0.1:{port}/stream", print, seconds=20)
-    behind: list[float] = []
-    started = time.monotonic()
+    source = LiveSource(f"http://127.0.0.1:{port}/stream", print, seconds=60)
+    frames: list[Frame] = []
     for frame in source:
-        behind.append(time.monotonic() - started - float(frame.time))
+        frames.append(frame)
         time.sleep(0.3)
-        if len(behind) == 6:
+        if len(frames) == 6:
             break
     assert source.skipped > 20
-    # Each is of a moment ago, though 300 ms went into the one before.
-    assert max(behind) - min(behind) < 0.5
+    # The reader slept for 1.5 s in all; frames read one after the other would be less than 0.3 s apart.
+    assert frames[-1].time - frames[0].time > 0.75
 
 
 def test_a_stream_through_the_command_line_ends_after_its_seconds(
@@ -165,14 +164,16 @@ def test_a_stream_through_the_command_line_ends_after_its_seconds(
     address = f"http://127.0.0.1:{port}/stream"
     files = ["--output", str(out), "--json", str(found), "--seconds", "4"]
     assert main(["detect", model, address, *options, *files]) == 0
-    said = capsys.readouterr()
-    assert "lost" in said.err
-    assert "times the source dropped" in said.out
+    printed = capsys.readouterr()
+    assert "lost" in printed.err
+    assert "connection loss" in printed.out
     lines = [json.loads(line) for line in found.read_text().splitlines()]
     written = list(VideoFile(str(out), print))
     assert len(lines) == len(written) > 10
-    # Gaps in the numbers are what was skipped; the video keeps the time at which each frame came.
-    assert lines[-1]["seconds"] == pytest.approx(float(written[-1].time), abs=0.001)
+    # Gaps in the numbers are skipped frames; the video keeps the arrival time of each frame.
+    # The video starts at its first frame, which need not be the first one that the server sent.
+    duration = lines[-1]["seconds"] - lines[0]["seconds"]
+    assert duration == pytest.approx(float(written[-1].time - written[0].time), abs=0.001)
     assert {box["label"] for line in lines for box in line["boxes"]} >= {"dog"}
 
 
@@ -189,12 +190,16 @@ def test_ctrl_c_finishes_the_files(serve: Serve, port: int, shared: Path, tmp_pa
         text=True,
     )
     assert run.stdout is not None
-    run.stdout.readline()  # the engine's name: it is under way
-    time.sleep(2)
+    limit = time.monotonic() + 60
+    # More than the header: frames have been encoded.
+    while not any(path.suffix == ".mp4" and path.stat().st_size > 1000 for path in tmp_path.iterdir()):
+        assert run.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.1)
     run.send_signal(signal.SIGINT)
-    said, errors = run.communicate(timeout=20)
+    printed, errors = run.communicate(timeout=60)
     assert run.returncode == 0, errors
-    assert "frames a second" in said
+    assert "frames/s" in printed
     assert len(list(VideoFile(str(out), print))) == len(found.read_text().splitlines()) > 3
 
 
@@ -208,7 +213,7 @@ def test_ctrl_c_on_a_file_leaves_nothing_half_done(shared: Path, tmp_path: Path)
     run.stdout.readline()
     time.sleep(1)
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=20)
+    _, errors = run.communicate(timeout=60)
     assert run.returncode == 130, errors
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
@@ -223,7 +228,7 @@ def test_a_wrong_address_is_an_error_at_once(serve: Serve, port: int, path: str)
 
 
 def test_a_missing_camera_is_an_error_at_once(capfd):
-    with pytest.raises(VideoError, match="camera 97 can't be opened"):
+    with pytest.raises(VideoError, match="camera 97"):
         next(iter(LiveSource("97", print, seconds=5)))
     assert capfd.readouterr().err == ""
 
@@ -234,7 +239,7 @@ def test_a_cameras_colours_are_rgb(tmp_path: Path):
     with VideoWriter(clip, Fraction(10)) as writer:
         for number in range(3):
             writer.write(Frame(red, number, Fraction(number, 10)))
-    # OpenCV opens a file as it opens a camera, and gives BGR of both.
+    # OpenCV opens a file like a camera, and returns BGR for both.
     pixels = next(open_camera(str(clip)))
     assert np.abs(pixels.astype(int) - (220, 30, 40)).max() < 16
 
@@ -244,7 +249,7 @@ def test_passwords_are_not_shown():
     assert without_password("http://cam.local/a@b") == "http://cam.local/a@b"
 
 
-# In processes of their own: Tk ends the one whose screen goes away.
+# In a separate process: Tk exits when its screen goes away.
 WINDOW = """
 import numpy as np
 from lookonce.inference.video.window import Window
@@ -281,8 +286,8 @@ def test_show_plays_a_clip(display: dict[str, str], shared: Path, need):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a screen")
-def test_show_without_a_screen_is_said_readably(monkeypatch, need):
+def test_show_without_a_screen_is_reported(monkeypatch, need):
     need("tkinter")
     monkeypatch.delenv("DISPLAY", raising=False)
-    with pytest.raises(VideoError, match="leave --show out"):
+    with pytest.raises(VideoError, match="without it"):
         Window("test")

@@ -90,8 +90,8 @@ def at_front(av, source: Path, target: Path) -> bytes:
     return target.read_bytes()
 
 
-def frames_of(path: Path, said: list[str] | None = None) -> list[Frame]:
-    return list(VideoFile(str(path), (said if said is not None else []).append))
+def frames_of(path: Path, messages: list[str] | None = None) -> list[Frame]:
+    return list(VideoFile(str(path), (messages if messages is not None else []).append))
 
 
 def near(pixels: NDArray[np.uint8], colour: str) -> bool:
@@ -136,8 +136,8 @@ def test_a_phones_rotation_is_applied(av, tmp_path: Path, degrees: int, mirrored
     if not mirrored:
         expected = np.rot90(quarters(), degrees // 90)
         assert image.shape == expected.shape
-        for pixel, wanted in zip(_corners(image), _corners(expected), strict=True):
-            assert np.abs(pixel.astype(int) - wanted).max() < 16
+        for pixel, expected_pixel in zip(_corners(image), _corners(expected), strict=True):
+            assert np.abs(pixel.astype(int) - expected_pixel).max() < 16
     if shutil.which("ffmpeg"):
         # FFmpeg's own program turns by itself; it is the judge of mirrored ones.
         command = ["ffmpeg", "-v", "error", "-i", str(turned), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
@@ -214,13 +214,13 @@ def test_a_truncated_file_is_read_as_far_as_it_goes(av, tmp_path: Path):
     whole = at_front(av, make_clip(av, tmp_path / "a.mp4"), tmp_path / "b.mp4")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: int(len(whole) * 0.6)])
-    said: list[str] = []
-    video = VideoFile(str(cut), said.append)
+    messages: list[str] = []
+    video = VideoFile(str(cut), messages.append)
     read = list(video)
     assert 10 < len(read) < 25
     assert video.truncated
-    assert "ends early" in said[-1]
-    assert "of 30 frames" in said[-1]
+    assert "ends early" in messages[-1]
+    assert "of 30 frames" in messages[-1]
 
 
 def test_a_truncated_matroska_file_is_noticed_by_its_length(av, tmp_path: Path):
@@ -239,20 +239,20 @@ def test_broken_frames_are_named_and_left_out(av, tmp_path: Path):
     data[middle : middle + 6000] = bytes(6000)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data)
-    said: list[str] = []
-    video = VideoFile(str(broken), said.append)
+    messages: list[str] = []
+    video = VideoFile(str(broken), messages.append)
     read = list(video)
     assert video.broken > 0
     assert not video.truncated
     assert len(read) + video.broken >= 29
-    assert str(broken) in said[0]
+    assert str(broken) in messages[0]
     # The key frame after the damage makes it whole again, and the times go on as before.
     assert read[-1].time == Fraction(29, 10)
     assert near(read[-1].image[8, -8], "green")
 
 
 @pytest.mark.parametrize("kind", ["missing", "text", "no index", "sound only"])
-def test_what_is_no_video_is_said_readably(av, tmp_path: Path, kind: str):
+def test_what_is_no_video_is_reported(av, tmp_path: Path, kind: str):
     path = tmp_path / "clip.mp4"
     if kind == "text":
         path.write_text("no video" * 100)
@@ -289,7 +289,7 @@ def test_a_failed_writing_leaves_the_old_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_is_said_readably(small_disk: Path):
+def test_a_full_disk_is_reported(small_disk: Path):
     rng = np.random.default_rng(0)
 
     def fill() -> None:
@@ -336,10 +336,10 @@ def test_each_frames_line_says_what_the_frame_alone_gives(shared: Path, tmp_path
         assert (changed > 100) == bool(line["boxes"])
     people = {box["track"] for line in lines for box in line["boxes"] if box["label"] == "person"}
     assert people - {None} == {1}
-    said = capsys.readouterr().out
-    assert "70 frames" in said
-    assert all(stage in said for stage in ("read", "detect", "track", "draw", "write", "end to end"))
-    assert "objects" in said
+    printed = capsys.readouterr().out
+    assert "70 frames" in printed
+    assert all(stage in printed for stage in ("read", "detect", "track", "draw", "write", "end to end"))
+    assert "objects" in printed
 
 
 def test_a_truncated_clip_is_drawn_as_far_as_it_goes_with_exit_1(av, shared: Path, tmp_path: Path, capsys):
@@ -348,9 +348,9 @@ def test_a_truncated_clip_is_drawn_as_far_as_it_goes_with_exit_1(av, shared: Pat
     cut, out = tmp_path / "cut.mp4", tmp_path / "drawn"
     cut.write_bytes(whole[: int(len(whole) * 0.6)])
     assert main(["detect", model, str(cut), *options, "--output", str(out)]) == 1
-    said = capsys.readouterr()
-    assert "ends early" in said.err
-    assert "ends early" in said.out
+    printed = capsys.readouterr()
+    assert "ends early" in printed.err
+    assert "ends early" in printed.out
     assert 10 < len(frames_of(out / "cut.mp4")) < 25
     if shutil.which("ffprobe"):
         command = ["ffprobe", "-v", "error", "-count_frames", "-show_entries", "stream=nb_read_frames"]

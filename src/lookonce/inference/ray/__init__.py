@@ -1,4 +1,4 @@
-"""Millions of images: many processes or machines through Ray, results as Parquet, restartable."""
+"""Detection in millions of images: many processes or machines through Ray, restartable, Parquet output."""
 
 from lookonce.inference.ray.fleet import Summary, detect_fleet
 from lookonce.inference.ray.parts import Parts

@@ -1,4 +1,4 @@
-"""Ray for the time of one run: started here, or a cluster's; either way quiet."""
+"""A Ray session for one run, started locally or joined, without Ray's console output."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from lookonce.errors import LookonceError
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray's own warnings go to the terminal otherwise; its files in /tmp/ray keep the rest.
+    # Otherwise Ray prints its warnings to the terminal; its log files in /tmp/ray have them as well.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
-# Names and counts travel, no images.
+# Only names and counts are transferred, no images.
 _STORE_BYTES = 256 * 2**20
 
 
 @contextmanager
 def ray_session(address: str | None, largest_bytes: int) -> Iterator[None]:
-    """A Ray to work with: the one at `address` ("auto", "ray://host:10001"), else one started for this.
+    """Connect to the cluster at `address` ("auto", "ray://host:10001"), or start Ray on this machine.
 
-    `largest_bytes` is the largest object that will be put into it. What was started or joined here is left
-    at the end; a Ray that the caller had before stays as it was. Raises LookonceError.
+    On exit the session is left or stopped; a session that the caller had initialised is used and kept.
+    `largest_bytes` is the size of the largest object that will be stored in it. Raises LookonceError.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -47,19 +47,19 @@ def ray_session(address: str | None, largest_bytes: int) -> Iterator[None]:
         options |= {"address": address}
     try:
         ray.init(**options)
-    # A wrong address is a ConnectionError, another version or a busy port some other.
+    # A wrong address is a ConnectionError; other versions and busy ports raise other errors.
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
-        where = f"--address {address}: no Ray cluster answers" if address else "Ray can't be started here"
+        where = f"--address {address}: no Ray cluster responds" if address else "Ray cannot be started here"
         if "AuthToken" in str(error.__cause__):
             raise LookonceError(
-                f"--address {address}: this Ray cluster wants a token. Set RAY_AUTH_MODE=token, with the "
+                f"--address {address}: this Ray cluster requires a token. Set RAY_AUTH_MODE=token, and the "
                 "token in RAY_AUTH_TOKEN or ~/.ray/auth_token."
             ) from error
         fix = (
-            "Start one with `ray start --head`, Ray and Python as here, or leave --address out."
+            "Start one with `ray start --head`, with equal Ray and Python versions, or leave out --address."
             if address
-            else "Ray's own log is in /tmp/ray/session_latest/logs."
+            else "Ray's log is in /tmp/ray/session_latest/logs."
         )
         raise LookonceError(f"{where} ({first}). {fix}") from error
     try:

@@ -1,4 +1,4 @@
-"""Detection by Ray: the images in parts, a model a worker, each part written by who made it."""
+"""Distributed detection: split the images into parts, process and write each part in a Ray worker."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from lookonce.inference.ray.folders import list_keys
 from lookonce.inference.ray.parts import Parts
 from lookonce.inference.ray.worker import Job, Worker, attempts_actor
 
-# Few enough to lose little with a worker, enough that a part's writing costs nothing beside them.
+# Few enough to lose little work with a worker, enough to make the cost of writing a part negligible.
 PART_IMAGES = 256
-# Ray itself starts a dead worker again, and gives it its part again, without end.
+# Ray alone would restart dead workers and repeat their parts without limit.
 RETRIES = 5
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did; `before` images were done by earlier runs into the same folder."""
+    """The result of a run; `already_done` images were processed by earlier runs into the same folder."""
 
     images: int
     objects: int
     rejects: int
-    before: int
+    already_done: int
     seconds: float
 
 
@@ -50,44 +50,55 @@ def detect_fleet(
     retries: int = RETRIES,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Summary:
-    """Detect in every image of `source` and write Parquet parts below `output`, going on where one stopped.
+    """Detect objects in every image of `source`; write Parquet parts below `output`. Resumable.
 
-    `graph` is an ONNX file's content, card inside (`lookonce.models.open.open_graph`). `source` and
-    `output` are folders or fsspec addresses that all workers reach. A worker takes one core, or `threads`,
-    and with `device` "cuda" or "tensorrt" a GPU; there are `workers`, or as many as find room. `address`
-    names a Ray cluster; None starts one on this machine for the run. Every image is tables at once: a part
-    whose worker dies is made again, under the same name, up to `retries` times. Parts have `part_images`;
-    those of a run that goes on have what it began with. Raises LookonceError.
+    Args:
+        graph: content of an ONNX file with its card (`lookonce.models.open.open_graph`).
+        source: folder or fsspec address of the images, reachable from all workers.
+        output: folder or fsspec address of the results, reachable from all workers.
+        conf: minimum score.
+        iou: NMS threshold.
+        device: "auto", "cpu", or "cuda" or "tensorrt" for one GPU per worker.
+        threads: cores per worker; 0: one.
+        batch: images per network run.
+        address: Ray cluster; None starts Ray on this machine for the run.
+        workers: number of workers; None: as many as fit.
+        part_images: images per part; a resumed run keeps its original value.
+        retries: how often a part is repeated when its worker dies.
+        progress: called with the number of finished images and of all images.
+
+    Raises:
+        LookonceError: on any failure; running again continues where it stopped.
     """
     started = time.perf_counter()
     if batch < 1 or part_images < 1:
-        raise LookonceError(f"--batch is {batch}, parts have {part_images}; expected 1 or more.")
-    # Opened here first: what is wrong with the model is reported before anything starts.
+        raise LookonceError(f"batch is {batch}, part_images is {part_images}; expected 1 or more.")
+    # Opened here first, to report errors of the model before starting Ray.
     Detector.from_graph(graph, conf, iou, threads=1)
     folder, keys = list_keys(source)
     parts = Parts(output)
     run = {"model_sha256": _identity(graph), "conf": conf, "iou": iou, "source": folder.name}
     size = parts.claim(run, part_images)
     done = parts.done()
-    left = [key for key in keys if key not in done]
+    remaining = [key for key in keys if key not in done]
     objects = rejects = finished = 0
-    if left:
-        # Ray hides GPUs from a worker that has not asked for one.
-        on = "cpu" if device == "auto" else device
-        job = Job(folder, parts, conf, iou, on, threads or 1, batch)
+    if remaining:
+        # Ray hides GPUs from workers that did not request one.
+        worker_device = "cpu" if device == "auto" else device
+        job = Job(folder, parts, conf, iou, worker_device, threads or 1, batch)
         with ray_session(address, len(graph)):
-            cut = [left[start : start + size] for start in range(0, len(left), size)]
+            cut = [remaining[start : start + size] for start in range(0, len(remaining), size)]
             for tally in _tallies(job, graph, cut, workers, retries):
                 finished += tally["images"]
                 objects += tally["objects"]
                 rejects += tally["rejects"]
-                progress(finished, len(left))
+                progress(finished, len(remaining))
     parts.clear_leftovers()
-    return Summary(finished, objects, rejects, len(keys) - len(left), time.perf_counter() - started)
+    return Summary(finished, objects, rejects, len(keys) - len(remaining), time.perf_counter() - started)
 
 
 def _identity(graph: bytes) -> str:
-    """A hash of what decides a model's answers; not of dates, which differ between copies of its files."""
+    """Hash the parts of a model that determine its detections; dates in its card are left out."""
     import onnx
 
     model = onnx.load_from_string(graph)
@@ -102,7 +113,7 @@ def _identity(graph: bytes) -> str:
 def _tallies(
     job: Job, graph: bytes, parts: list[list[str]], workers: int | None, retries: int
 ) -> Iterator[dict[str, Any]]:
-    """What came of each part, in the order of their ends; of each once. Raises LookonceError."""
+    """Yield the tally of each part once, in order of completion. Raises LookonceError."""
     import ray
     import ray.data
 
@@ -112,7 +123,7 @@ def _tallies(
         [{"keys": keys} for keys in parts], override_num_blocks=len(parts)
     ).map_batches(
         Worker,
-        # The reference in a list: Ray would otherwise fetch it before a worker that starts again has it.
+        # In a list: Ray would otherwise resolve the reference, which fails when a worker restarts.
         fn_constructor_args=(job, [ray.put(graph)], attempts_actor(most, retries)),
         batch_size=1,
         batch_format="pyarrow",
@@ -134,13 +145,13 @@ def _tallies(
                     reported.add(tally["part"])
                     yield tally
     except ray.exceptions.RayTaskError:
-        # A fault of ours: with its traceback.
+        # An internal error: keep its traceback.
         raise
     except ray.exceptions.RayError as error:
         first = str(error).strip().partition("\n")[0]
         raise LookonceError(
-            f"workers can't start or go on ({first}). Do they lack this version of lookonce, or the package "
-            "that reads the store? The same command goes on where it stopped."
+            f"workers cannot start or continue ({first}). Check that they have this version of lookonce and "
+            "the package that reads the store; the same command resumes the run."
         ) from error
 
 
@@ -153,7 +164,7 @@ def _most_workers(threads: int, gpus: int) -> int:
         most = min(most, int(resources.get("GPU", 0)))
     if most < 1:
         raise LookonceError(
-            f"a worker takes {threads} cores{' and a GPU' if gpus else ''}; Ray has "
+            f"a worker needs {threads} cores{' and a GPU' if gpus else ''}; Ray has "
             f"{resources.get('CPU', 0):g} cores and {resources.get('GPU', 0):g} GPUs. Lower --threads, or "
             "choose another --device."
         )
@@ -161,9 +172,9 @@ def _most_workers(threads: int, gpus: int) -> int:
 
 
 def _refuse_own_disk(output: Parts, part: str) -> None:
-    """Raise LookonceError where a machine of the cluster has written to a disk that only it sees."""
+    """Raise LookonceError if a machine of the cluster wrote to a local disk."""
     if not output.has(part):
         raise LookonceError(
-            f"{output.address}: a worker has written there, yet nothing is seen of it here: a disk of its "
-            "own. Give --output a folder that all machines share, or an address such as s3://bucket/folder."
+            f"{output.address}: what a worker wrote there is not visible here: it is a local disk. Choose an "
+            "output folder that all machines share, or an address such as s3://bucket/folder."
         )

@@ -1,4 +1,4 @@
-"""Folders on disks and in object stores, all through fsspec."""
+"""Folders on disks and in object stores, through fsspec."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from lookonce.inference.ray.store_credentials import Credentials, hint, without_
 from lookonce.io.atomic import atomic_file
 from lookonce.io.images import SUFFIXES
 
-# Where a put appears whole or not at all; elsewhere a file is renamed into its folder.
+# Stores with atomic writes; elsewhere a temporary file is renamed.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "memory"}
 _DRIVERS = {"s3": "s3fs", "s3a": "s3fs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs", "gs": "gcsfs"}
 _MAGIC = "*?["
 
-# What Azure's clients log without a handler goes to the terminal, pages of it; the error says it once.
+# Without a handler, Azure's clients log pages to the terminal; the raised error is enough.
 logging.getLogger("azure").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder: `path` within the file system `files`. `name` is what messages call it."""
+    """A folder: `path` within the file system `files`; `name` is used in messages."""
 
     files: Any
     path: str
     name: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels with what opens the store; in the other process that comes first, then the store."""
+        """Pickle with the store's credentials, which are set before the store is opened again."""
         credentials = Credentials.here(_protocols(self.files))
-        return _arrived, (credentials, self.files.__reduce__(), self.path, self.name)
+        return _unpickle, (credentials, self.files.__reduce__(), self.path, self.name)
 
     @property
     def local(self) -> bool:
-        """Whether it is a folder of the machine that looks."""
+        """Whether the folder is on a local disk."""
         return isinstance(self.files, LocalFileSystem)
 
     def read(self, key: str, most_bytes: int | None = None) -> bytes:
-        """A file's content, at most `most_bytes` of it. Raises what the file system does."""
-        # Not always with an end: a whole file needs no request for its size.
+        """Return a file's content, at most `most_bytes` of it. Raises the file system's errors."""
+        # Reading a whole file needs no request for its size.
         options = {} if most_bytes is None else {"start": 0, "end": most_bytes}
         return bytes(self.files.cat_file(self._at(key), **options))
 
     def write(self, key: str, content: bytes) -> None:
-        """Put a file there, whole or not at all. Raises LookonceError."""
+        """Write a file atomically. Raises LookonceError."""
         target = self._at(key)
         if self.local:
             with atomic_file(Path(target)) as temporary:
@@ -67,15 +67,15 @@ class Folder:
             temporary_name = f"{folder}/.{name}.{uuid4().hex}"
             self.files.pipe_file(temporary_name, content)
             self.files.mv(temporary_name, target)
-        # Each store raises errors of its own that share no base but Exception.
+        # Errors of stores share no base class but Exception.
         except Exception as error:
             raise LookonceError(
                 f"cannot write {self.name}/{key}: {error_text(error)}. Check the address and what the "
-                "credentials allow; what was written before is untouched, and the same command goes on."
+                "credentials allow; earlier files are untouched, and the same command resumes."
             ) from error
 
     def exists(self, key: str) -> bool:
-        """Whether the file is there now. Raises LookonceError."""
+        """Whether the file exists. Raises LookonceError."""
         self.files.invalidate_cache()
         try:
             return bool(self.files.exists(self._at(key)))
@@ -83,7 +83,7 @@ class Folder:
             raise _unreachable(f"{self.name}/{key}", error) from error
 
     def names(self, folder: str) -> list[str]:
-        """The files directly in `folder`, sorted; none if there is no such folder. Raises LookonceError."""
+        """Return the sorted names of files in `folder`, empty if it is missing. Raises LookonceError."""
         self.files.invalidate_cache()
         try:
             found = self.files.ls(self._at(folder), detail=True)
@@ -94,7 +94,7 @@ class Folder:
         return sorted(one["name"].rpartition("/")[2] for one in found if one["type"] == "file")
 
     def remove(self, key: str) -> None:
-        """Delete a file; one that is gone already is no error. Raises LookonceError."""
+        """Delete a file, if it exists. Raises LookonceError."""
         try:
             self.files.rm_file(self._at(key))
         except FileNotFoundError:
@@ -107,7 +107,7 @@ class Folder:
 
 
 def open_folder(address: str) -> Folder:
-    """The folder at a path or an address such as s3://bucket/folder, there or not. Raises LookonceError."""
+    """Open a path or an address such as s3://bucket/folder, existing or not. Raises LookonceError."""
     protocol = fsspec.utils.get_protocol(address)
     try:
         files, path = fsspec.core.url_to_fs(address)
@@ -115,11 +115,11 @@ def open_folder(address: str) -> Folder:
         driver = _DRIVERS.get(protocol)
         fix = f"pip install {driver}" if driver else str(error)
         raise LookonceError(
-            f"{address}: addresses with {protocol}:// need one more package: {fix}."
+            f"{address}: addresses with {protocol}:// require another package: {fix}."
         ) from error
     except Exception as error:
         raise LookonceError(
-            f"{address}: can't be used ({error_text(error)}). Expected a path or an address that fsspec "
+            f"{address}: cannot be used ({error_text(error)}). Expected a path or an address that fsspec "
             f"reads (s3://bucket/folder, abfs://container/folder), its credentials in the environment"
             f"{hint(protocol)}."
         ) from error
@@ -129,9 +129,10 @@ def open_folder(address: str) -> Folder:
 
 
 def list_keys(source: str) -> tuple[Folder, list[str]]:
-    """The images of SOURCE: the folder they lie in, and each one's path below it, sorted.
+    """List images: return their common folder and their sorted paths below it.
 
-    SOURCE is a folder (all below it), a pattern (`**` for any depth) or one image. Raises LookonceError.
+    `source` is a folder (searched recursively), a pattern (`**` for any depth) or one image. Raises
+    LookonceError.
     """
     folder = open_folder(source)
     files, path = folder.files, folder.path
@@ -149,7 +150,7 @@ def list_keys(source: str) -> tuple[Folder, list[str]]:
         raise _unreachable(source, error) from error
     if not found:
         raise LookonceError(
-            f"{source}: no images there; expected a folder of them or a pattern such as 'photos/**/*.jpg', "
+            f"{source}: no images found; expected a folder of images or a pattern such as 'photos/**/*.jpg', "
             f"with one of the endings {' '.join(SUFFIXES)}."
         )
     start = len(root) + 1 if root not in ("", "/") else len(root)
@@ -157,12 +158,12 @@ def list_keys(source: str) -> tuple[Folder, list[str]]:
 
 
 def error_text(error: Exception) -> str:
-    """What an error of a file system or a store says, in one line."""
+    """Return the message of a file system's or store's error in one line, without secrets."""
     text = (getattr(error, "strerror", None) or str(error)).strip().partition("\n")[0]
     return without_secrets(text.rstrip(". ")) or type(error).__name__
 
 
-def _arrived(
+def _unpickle(
     credentials: Credentials, files: tuple[Callable[..., Any], tuple[Any, ...]], path: str, name: str
 ) -> Folder:
     credentials.put_into(os.environ)
@@ -172,7 +173,7 @@ def _arrived(
 
 def _unreachable(what: str, error: Exception) -> LookonceError:
     return LookonceError(
-        f"{what}: can't be listed ({error_text(error)}). Check the address, the network and the credentials "
+        f"{what}: cannot be listed ({error_text(error)}). Check the address, the network and the credentials "
         f"in the environment{hint(fsspec.utils.get_protocol(what))}."
     )
 
@@ -185,7 +186,7 @@ def _kind(files: Any, path: str) -> str | None:
 
 
 def _before_pattern(path: str) -> str:
-    """The folder above the first component with a wildcard; the whole path if there is none."""
+    """Return the path before its first component with a wildcard."""
     parts = path.split("/")
     plain = next((index for index, part in enumerate(parts) if set(part) & set(_MAGIC)), len(parts))
     return "/".join(parts[:plain])
@@ -196,7 +197,7 @@ def _images(names: Any) -> list[str]:
 
 
 def _text(name: str) -> str:
-    # A name that is no UTF-8 can't stand in a Parquet column; spelled so, it becomes a reject.
+    # Parquet columns are UTF-8; an escaped name cannot be opened and becomes a reject.
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

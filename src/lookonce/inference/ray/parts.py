@@ -1,8 +1,8 @@
-"""The output folder of a large run: Parquet parts that are there whole or not at all.
+"""The output folder of a large run: Parquet parts, written atomically.
 
-A part is written as rejects first and results last: where its results are, it is finished. Its name comes
-of its images, and images that remain are cut where they were cut before. So whoever makes a part again,
-or still makes it for a driver that was killed, writes the same rows under the same name.
+A part's rejects are written before its results, so a part with results is finished. Its name is a hash of its
+images, and a resumed run splits the remaining images as before. A part that is repeated, or still being
+written for a driver that was killed, therefore produces the same rows under the same name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BOX = pa.struct(
     [pa.field("label", pa.string(), nullable=False)]
     + [pa.field(name, pa.float32(), nullable=False) for name in ("score", "left", "top", "right", "bottom")]
 )
-# Corners in pixels of the upright image, origin at its top left; the best score first.
+# Corners in pixels of the upright image, origin at the top left; best score first.
 RESULTS = pa.schema(
     [
         pa.field("filename", pa.string(), nullable=False),
@@ -39,18 +39,18 @@ REJECTS = pa.schema(
 )
 
 
-def results_file(answers: Sequence[tuple[str, Detections]]) -> bytes:
-    """A results file's content: name and Detections of each image."""
-    return _content(pa.Table.from_pylist([_row(*answer) for answer in answers], RESULTS))
+def results_file(results: Sequence[tuple[str, Detections]]) -> bytes:
+    """Encode a results file from the name and Detections of each image."""
+    return _content(pa.Table.from_pylist([_row(*result) for result in results], RESULTS))
 
 
 def rejects_file(rejects: Sequence[tuple[str, str]]) -> bytes:
-    """A rejects file's content: name and reason of each image."""
+    """Encode a rejects file from the name of each image and the reason."""
     return _content(pa.Table.from_arrays([[one[at] for one in rejects] for at in (0, 1)], schema=REJECTS))
 
 
 def names_in(content: bytes) -> list[str]:
-    """The images in a results or rejects file. Raises pyarrow's errors and KeyError for other files."""
+    """Return the image names in a results or rejects file. Raises pyarrow's errors and KeyError."""
     table = pq.read_table(io.BytesIO(content), columns=["filename"])
     return [str(name) for name in table.column("filename").to_pylist()]
 
@@ -79,42 +79,42 @@ _READERS = 16
 
 
 class Parts:
-    """`results/` (a row an image, boxes in its pixels) and `rejects/` below `address`, a folder or URL."""
+    """`results/` (one row per image, boxes in pixels) and `rejects/` below a folder or URL."""
 
     def __init__(self, address: str) -> None:
-        """Nothing is written yet. Raises LookonceError for an address that can't be used."""
+        """Open the folder without writing to it. Raises LookonceError for an unusable address."""
         self.address = address
         self._folder: Folder = open_folder(address)
 
     def claim(self, run: dict[str, Any], part_images: int) -> int:
-        """Make the folder this run's, or go on with it; answers how many images its parts have.
+        """Start this run in the folder, or resume it; return the number of images per part.
 
-        Raises LookonceError where another run's results lie.
+        Raises LookonceError if the folder has results of another run.
         """
         if not self._folder.exists(_RUN):
             if self._folder.names(_RESULTS):
                 raise LookonceError(
-                    f"{self.address}: has {_RESULTS}/, but no {_RUN} that says of which run. "
-                    "Name another folder with --output."
+                    f"{self.address}: has {_RESULTS}/, but no {_RUN} that identifies the run. Choose another "
+                    "output folder."
                 )
             text = json.dumps({**run, "part_images": part_images}, indent=1, sort_keys=True)
             self._folder.write(_RUN, text.encode())
             return part_images
         before = self._read_run()
         changed = [
-            f"{key} differ: {before.get(key)} then, {value} now"
+            f"{key} differ: {before.get(key)} before, {value} now"
             for key, value in sorted(run.items())
             if before.get(key) != value
         ]
         if changed:
             raise LookonceError(
-                f"{self.address}: holds results of another run ({'; '.join(changed)}). "
-                "Name another folder with --output, or repeat the command that began it."
+                f"{self.address}: has results of another run ({'; '.join(changed)}). Choose another output "
+                "folder, or repeat the original command."
             )
         return int(before["part_images"])
 
     def done(self) -> frozenset[str]:
-        """File names in the finished parts; what unfinished ones left is deleted. Raises LookonceError."""
+        """Return the image names of finished parts; delete leftovers of others. Raises LookonceError."""
         results, rejects = self._names(_RESULTS), self._names(_REJECTS)
         for name in rejects - results:
             self._folder.remove(f"{_REJECTS}/{name}")
@@ -124,24 +124,25 @@ class Parts:
         return frozenset().union(*(names.result() for _, names in read))
 
     def has(self, name: str) -> bool:
-        """Whether that part's results can be seen from here. Raises LookonceError."""
+        """Whether that part's results are visible from this machine. Raises LookonceError."""
         return self._folder.exists(f"{_RESULTS}/{name}")
 
-    def write(self, keys: Sequence[str], answers: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:
-        """Write the part of `keys`; an answer is Detections, or the reason why there are none.
+    def write(self, keys: Sequence[str], outcomes: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:
+        """Write the part of `keys`; return its numbers of objects and rejects.
 
-        Returns how many objects and how many rejects it holds. Raises LookonceError.
+        `outcomes` has each image's name with its Detections, or with the reason why it was rejected. Raises
+        LookonceError.
         """
         name = part_name(keys)
-        found = [(key, one) for key, one in answers if not isinstance(one, str)]
-        rejects = [(key, one) for key, one in answers if isinstance(one, str)]
+        results = [(key, one) for key, one in outcomes if not isinstance(one, str)]
+        rejects = [(key, one) for key, one in outcomes if isinstance(one, str)]
         if rejects:
             self._folder.write(f"{_REJECTS}/{name}", rejects_file(rejects))
-        self._folder.write(f"{_RESULTS}/{name}", results_file(found))
-        return sum(len(one) for _, one in found), len(rejects)
+        self._folder.write(f"{_RESULTS}/{name}", results_file(results))
+        return sum(len(one) for _, one in results), len(rejects)
 
     def clear_leftovers(self) -> None:
-        """Delete what killed writers left; for when nobody writes any more. Raises LookonceError."""
+        """Delete temporary files of killed writers, once no writer runs. Raises LookonceError."""
         for folder in (_RESULTS, _REJECTS):
             for name in self._folder.names(folder):
                 if name.startswith(".part-"):
@@ -154,11 +155,11 @@ class Parts:
     def _images_of(self, file: str) -> list[str]:
         try:
             return names_in(self._folder.read(file))
-        # Stores and pyarrow raise errors of their own that share no base but Exception.
+        # Errors of stores and of pyarrow share no base class but Exception.
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{file}: can't be read ({error_text(error)}). Delete it if damaged; the same "
-                "command then looks at its images again."
+                f"{self.address}/{file}: cannot be read ({error_text(error)}). Delete it if damaged; "
+                "the same command then processes its images again."
             ) from error
 
     def _read_run(self) -> dict[str, Any]:
@@ -168,12 +169,12 @@ class Parts:
                 raise ValueError(f"part_images is {before['part_images']}")
         except Exception as error:
             raise LookonceError(
-                f"{self.address}/{_RUN}: no run's record ({type(error).__name__}: {error_text(error)}). "
-                "Name another folder with --output."
+                f"{self.address}/{_RUN}: invalid run record ({type(error).__name__}: {error_text(error)}). "
+                "Choose another output folder."
             ) from error
         return dict(before)
 
 
 def part_name(keys: Sequence[str]) -> str:
-    """The file name of the part that answers these images, the same in both folders."""
+    """Return the file name of the part with these images, the same in both folders."""
     return f"part-{hashlib.sha256(chr(0).join(keys).encode()).hexdigest()[:24]}.parquet"

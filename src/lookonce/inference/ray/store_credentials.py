@@ -1,4 +1,4 @@
-"""What opens an object store: it goes from a run's environment to its workers, and into no message."""
+"""Credentials of object stores: passed from a run's environment to its workers, hidden in messages."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-# Of each kind of store: what must stay secret, and what goes with it. Names of files don't travel: a file
-# of this machine says nothing on another.
+# For each kind of store: secret variables, and others that accompany them. Variables with file names are not
+# passed on: the files exist on this machine only.
 _AZURE = (
     (
         "AZURE_STORAGE_CONNECTION_STRING",
@@ -43,31 +43,31 @@ _HINTS = {
     "AZURE": "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with _KEY or _SAS_TOKEN",
     "AWS": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
-# Within connection strings and signed addresses.
+# Within connection strings and signed URLs.
 _SECRET_PARTS = re.compile(r"((?:AccountKey|SharedAccessSignature|sig)=)[^;&\s'\")]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Variables of an environment that open one kind of store; `repr` shows none of them."""
+    """Environment variables that open one kind of store; `repr` shows none of them."""
 
     kind: str = ""
     values: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def here(cls, protocols: Iterable[str]) -> Credentials:
-        """Those of this process for stores of these protocols (s3, abfs ...); none for others."""
+        """Collect this process's variables for stores of these protocols (s3, abfs ...)."""
         kind = next((one for one in protocols if one in _KINDS), "")
         names = chain(*_KINDS[kind]) if kind else ()
         return cls(kind, {name: os.environ[name] for name in names if os.environ.get(name)})
 
     def put_into(self, environment: MutableMapping[str, str]) -> None:
-        """Make an environment open the store as here; without a secret here, its own stay and win."""
+        """Set the variables in an environment; without a secret among them, existing ones take precedence."""
         if not self.kind:
             return
         secrets, others = _KINDS[self.kind]
         if any(name in self.values for name in secrets):
-            # Half of one account and half of another would open a third, or none.
+            # Mixing the variables of two accounts would open the wrong one, or none.
             for name in (*secrets, *others):
                 environment.pop(name, None)
             environment.update(self.values)
@@ -77,13 +77,13 @@ class Credentials:
 
 
 def hint(protocol: str) -> str:
-    """Which variables open a store of this protocol, for messages; empty for others."""
+    """Name the variables for a store of this protocol, for messages; empty for others."""
     names = _KINDS.get(protocol)
     return f" ({_HINTS[names[0][0].partition('_')[0]]})" if names else ""
 
 
 def without_secrets(text: str) -> str:
-    """The text of a message, with *** for each secret of this environment and in any address within it."""
+    """Replace secrets of this environment and in URLs by *** in a message."""
     for name in chain(_AZURE[0], _AWS[0]):
         if value := os.environ.get(name):
             text = text.replace(value, "***")

@@ -1,4 +1,4 @@
-"""What runs in each of Ray's processes: read a part's images, look at them, write the part."""
+"""The Ray actor that processes parts, and the count of attempts that stops crash loops."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ from lookonce.io.resize import to_input
 
 
 class Attempts:
-    """Counts for one run, in a process of its own; all of it is small."""
+    """Count how often parts were started in one run; an actor that outlives crashing workers."""
 
     def __init__(self, workers: int, retries: int) -> None:
-        """`workers` run at a time; a part may lose its worker `retries` times."""
-        # One more than deaths over parts can need: of those, a part's own count tells more.
+        """Allow each part to lose its worker `retries` times, with `workers` running at a time."""
+        # One more start than crashes over parts can need: those are caught by the count of each part.
         self._most_starts = workers * (2 + retries)
-        self._most_begun = 1 + retries
+        self._most_attempts = 1 + retries
         self._starts = 0
-        self._begun: Counter[str] = Counter()
+        self._attempts_of: Counter[str] = Counter()
 
     def start(self) -> bool:
-        """A worker starts: whether it may; not where so many did without one part's end."""
+        """Register the start of a worker; return False after too many starts without a finished part."""
         self._starts += 1
         return self._starts <= self._most_starts
 
     def begin(self, part: str) -> bool:
-        """A worker begins a part: whether it may; not where so many died over it."""
-        self._begun[part] += 1
-        return self._begun[part] <= self._most_begun
+        """Register the start of a part; return False after too many workers crashed over it."""
+        self._attempts_of[part] += 1
+        return self._attempts_of[part] <= self._most_attempts
 
     def end(self, part: str) -> None:
-        """A part is written."""
+        """Register that a part was written."""
         self._starts = 0
-        self._begun.pop(part, None)
+        self._attempts_of.pop(part, None)
 
 
 def attempts_actor(workers: int, retries: int) -> Any:
-    """An Attempts that every worker reaches; it takes no processor."""
+    """Start an Attempts actor that every worker can reach; it reserves no CPU."""
     import ray
 
-    # Should its machine die, it counts from nothing: a run is then longer, not wrong.
+    # If its machine dies it counts from zero again: the run takes longer, but stays correct.
     remote = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts)
     return remote.remote(workers, retries)
 
 
-# Stores answer late, and many at once.
+# Object stores have high latency and serve many requests in parallel.
 _READERS = 8
-_MOST_BYTES = 2**30  # more than any image has: a reader stops there
+_MOST_BYTES = 2**30  # larger than any image; reading stops there
 _TRIES = 3
 _PAUSE_SECONDS = 0.5
-# Clients of stores try again by themselves, for a minute and more.
+# Clients of stores retry by themselves, for a minute and more.
 _TRY_SECONDS = 30.0
-# Of a part, that many unreachable images and more than half are no accident.
+# A part with at least this many unreachable images, and half of all, indicates an outage.
 _FEW = 8
 
 Prepared = tuple[NDArray[np.float32], Geometry]
@@ -77,7 +77,7 @@ Prepared = tuple[NDArray[np.float32], Geometry]
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker needs to know; the images come part by part."""
+    """Parameters of every worker; the images follow part by part."""
 
     source: Folder
     output: Parts
@@ -89,27 +89,27 @@ class Job:
 
 
 class UnreachableError(ImageError):
-    """An image that the store or the disk doesn't give, as opposed to one that is damaged."""
+    """The store or the disk does not return an image, as opposed to an image that is damaged."""
 
     def __init__(self, message: str, final: bool) -> None:
-        """`final`: that image is not to be had, and it took no waiting to know it."""
+        """`final`: retrying is pointless, and no time was spent waiting."""
         super().__init__(message)
         self.final = final
 
 
 class Worker:
-    """One actor: opens the model once, then answers part after part."""
+    """Ray actor: opens the model once, then processes part after part."""
 
     def __init__(self, job: Job, graph: list[Any], attempts: Any) -> None:
-        """`graph` is one reference, to an ONNX file's content, card inside; `attempts` an actor."""
+        """Open the model; `graph` holds one reference to an ONNX file's content, `attempts` is an actor."""
         self._job = job
         self._attempts = attempts
         self._detector: Detector | None = None
-        self._refusal = ""
+        self._fatal_error = ""
         if not ray.get(attempts.start.remote()):
-            self._refusal = f"worker after worker died before one part was done. {_fix(job)}"
+            self._fatal_error = f"workers keep crashing before finishing a part. {_fix(job)}"
             return
-        # Raised here, an error would only restart the actor; reported with the first part, it ends the run.
+        # Raised here, an error would only restart the actor; reported with the first part, it stops the run.
         try:
             with tempfile.TemporaryDirectory() as folder:
                 model = Path(folder) / "model.onnx"
@@ -118,10 +118,10 @@ class Worker:
                     model, conf=job.conf, iou=job.iou, device=job.device, threads=job.threads
                 )
         except LookonceError as error:
-            self._refusal = str(error)
+            self._fatal_error = str(error)
 
     def __call__(self, parts: pa.Table) -> pa.Table:
-        """Do one part: `parts` has one row, its `keys`. The answer's row is what came of it."""
+        """Process one part: `parts` has one row with its `keys`; return one row with its tally."""
         keys: list[str] = parts.column("keys")[0].as_py()
         tally: dict[str, Any] = {
             "part": part_name(keys),
@@ -129,7 +129,7 @@ class Worker:
             "objects": 0,
             "rejects": 0,
             "node": ray.get_runtime_context().get_node_id(),
-            "error": self._refusal,
+            "error": self._fatal_error,
         }
         if self._detector is not None:
             if not ray.get(self._attempts.begin.remote(tally["part"])):
@@ -143,78 +143,80 @@ class Worker:
 
 
 def process_part(detector: Detector, job: Job, keys: Sequence[str]) -> tuple[int, int]:
-    """Look at a part's images and write it: how many objects and rejects. Raises LookonceError."""
-    answers: list[tuple[str, Detections | str]] = []
+    """Detect in a part's images and write it; return the objects and rejects. Raises LookonceError."""
+    outcomes: list[tuple[str, Detections | str]] = []
     unreachable: list[str] = []
     batch: list[tuple[str, Prepared]] = []
-    waited = 0  # for so many in a row, and in vain
+    timeouts = 0  # in a row
 
-    def look() -> None:
+    def detect_batch() -> None:
         if not batch:
             return
         outputs = detector.infer(np.stack([pixels for _, (pixels, _) in batch]))
         found = detector.interpret(outputs, [geometry for _, (_, geometry) in batch])
-        answers.extend((key, one) for (key, _), one in zip(batch, found, strict=True))
+        outcomes.extend((key, one) for (key, _), one in zip(batch, found, strict=True))
         batch.clear()
 
     def prepare(key: str) -> Prepared:
         pixels = decode_image(_fetch(job.source, key), key)
         return to_input(pixels, detector.card.input_size, detector.card.resize)
 
-    # Large originals are not kept; readers of a store that answers nobody are not waited for.
+    # Large originals are not kept; readers of an unresponsive store are not waited for.
     for key, read in parallel_map(prepare, keys, _READERS, ahead=job.batch + _READERS):
         try:
             batch.append((key, read.result()))
-            waited = 0
+            timeouts = 0
         except ImageError as error:
-            answers.append((key, str(error)))
+            outcomes.append((key, str(error)))
             if isinstance(error, UnreachableError):
                 unreachable.append(str(error))
-                waited += not error.final
-                if waited >= _FEW:
-                    raise _outage(job.source, unreachable, len(answers)) from error
+                timeouts += not error.final
+                if timeouts >= _FEW:
+                    raise _outage(job.source, unreachable, len(outcomes)) from error
         if len(batch) == job.batch:
-            look()
-    look()
+            detect_batch()
+    detect_batch()
     if len(unreachable) >= max(_FEW, len(keys) / 2):
         raise _outage(job.source, unreachable, len(keys))
-    return job.output.write(keys, answers)
+    return job.output.write(keys, outcomes)
 
 
 def _fetch(source: Folder, key: str) -> bytes:
-    """An image's bytes; what may pass is tried again. Raises ImageError."""
+    """Read an image's bytes, retrying transient errors. Raises ImageError."""
     started = time.monotonic()
     for attempt in range(_TRIES):
         try:
             data = source.read(key, _MOST_BYTES + 1)
             break
-        # Each store raises errors of its own that share no base but Exception.
+        # Errors of stores share no base class but Exception.
         except Exception as error:
             final = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
             if final or attempt == _TRIES - 1 or time.monotonic() > started + _TRY_SECONDS:
                 raise UnreachableError(f"{key}: cannot be opened ({error_text(error)})", final) from error
             time.sleep(_PAUSE_SECONDS * 2**attempt)
     if len(data) > _MOST_BYTES:
-        raise ImageError(f"{key}: more than {_MOST_BYTES:,} bytes, which no image has; give another file")
+        raise ImageError(f"{key}: more than {_MOST_BYTES:,} bytes; expected an image")
     return data
 
 
 def _outage(source: Folder, unreachable: list[str], images: int) -> LookonceError:
-    """What to say where it isn't the images that are at fault."""
-    fix = "a folder that all machines of the cluster have" if source.local else "the network and credentials"
+    """Return the error for unreachable storage, as opposed to damaged images."""
+    fix = (
+        "that all machines of the cluster share the folder" if source.local else "the network and credentials"
+    )
     return LookonceError(
-        f"{source.name}: {len(unreachable)} of {images} images can't be reached from a worker, such as "
-        f"{unreachable[0]}. Check {fix}; the same command goes on where it stopped."
+        f"{source.name}: {len(unreachable)} of {images} images cannot be read by a worker, such as "
+        f"{unreachable[0]}. Check {fix}; the same command resumes the run."
     )
 
 
 def _crash_message(job: Job, keys: Sequence[str]) -> str:
     names = keys[0] if len(keys) == 1 else f"the {len(keys)} images from {keys[0]} to {keys[-1]}"
-    return f"{job.source.name}: worker after worker died over {names}. {_fix(job)}"
+    return f"{job.source.name}: workers keep crashing over {names}. {_fix(job)}"
 
 
 def _fix(job: Job) -> str:
     return (
-        f"Too little memory for --batch {job.batch} or for as many --workers? The same command goes on where "
-        "it stopped."
+        f"Memory may be too small for batch {job.batch} or for this many workers; lower either. The same "
+        "command resumes the run."
     )

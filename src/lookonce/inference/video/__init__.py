@@ -1,11 +1,11 @@
-"""Video in, detections out: files whole, cameras and streams at their newest frame, objects tracked."""
+"""Detection and tracking in video files, cameras and streams."""
 
 from lookonce.inference.video.frame import Frame, VideoError
 from lookonce.inference.video.live import LiveSource
 from lookonce.inference.video.pipeline import STAGES, Tally, detect_video
 from lookonce.inference.video.reading import VideoFile
 from lookonce.inference.video.tracker import LOWEST_SCORE, Tracker
-from lookonce.inference.video.writing import CONTAINERS, VideoWriter, check_ending
+from lookonce.inference.video.writing import CONTAINERS, VideoWriter, check_suffix
 
 __all__ = [
     "CONTAINERS",
@@ -18,6 +18,6 @@ __all__ = [
     "VideoError",
     "VideoFile",
     "VideoWriter",
-    "check_ending",
+    "check_suffix",
     "detect_video",
 ]

@@ -1,4 +1,4 @@
-"""One frame of a video, and PyAV, which reads and writes them."""
+"""The frame of a video, and access to PyAV."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ class VideoError(LookonceError):
 
 @dataclass(frozen=True)
 class Frame:
-    """An image with its place in time.
+    """One frame of a video.
 
-    `image` uint8 RGB (h, w, 3), upright; `number` counts from 0 in the source, frames left out included;
-    `time` is in seconds from the source's start, exact, so that a written file keeps it to the tick.
+    Args:
+        image: uint8 RGB (h, w, 3), upright.
+        number: index in the source from 0, counting skipped frames.
+        time: seconds from the start of the source, exact, so that a written file keeps every timestamp.
     """
 
     image: Pixels
@@ -33,8 +35,10 @@ class Frame:
 
 
 def pyav() -> ModuleType:
-    """PyAV, FFmpeg's libraries in Python. Raises VideoError where it isn't installed."""
+    """Import PyAV, the Python binding of FFmpeg. Raises VideoError if it is not installed."""
     try:
         return importlib.import_module("av")
     except ImportError as error:
-        raise VideoError("video needs PyAV, which isn't installed: pip install 'lookonce[video]'") from error
+        raise VideoError(
+            "video requires PyAV, which is not installed: pip install 'lookonce[video]'"
+        ) from error

@@ -1,4 +1,4 @@
-"""Live sources: a camera or a stream, always at its newest frame, opened again when it drops."""
+"""Live sources: cameras and streams, read at their newest frame and reopened after connection loss."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _MICROSECOND = Fraction(1, 1_000_000)
 class LiveSource:
     """A camera (its index) or a stream (rtsp://, http://, ...), read by a thread that keeps the newest frame.
 
-    Whoever is slower than the source misses frames, never falls behind: `skipped` counts those. A source
-    that drops is opened again after 1, 2, 4, ... 30 seconds, for as long as it takes; `drops` counts that.
+    A slow reader skips frames, counted in `skipped`, instead of falling behind. A lost source is reopened
+    after 1, 2, 4, ... 30 seconds, until it is back; `drops` counts the losses, `broken` the damaged frames.
     """
 
     live = True
@@ -35,7 +35,13 @@ class LiveSource:
     def __init__(
         self, source: str, report: Callable[[str], None] = print, seconds: float | None = None
     ) -> None:
-        """`source` an index or an address; `report` is told of drops; it ends by itself after `seconds`."""
+        """Prepare a source without opening it.
+
+        Args:
+            source: camera index or stream address.
+            report: called with a message when the connection is lost or back.
+            seconds: stop after this time; None: run until `stop`.
+        """
         self.source, self._report, self._seconds = source, report, seconds
         self.name = f"camera-{source}" if source.isdigit() else without_password(source)
         self.skipped = self.drops = self.broken = 0
@@ -45,14 +51,13 @@ class LiveSource:
         self._error: Exception | None = None
 
     def stop(self) -> None:
-        """End the source; whoever reads it comes to its end. Safe to call from a signal handler or thread."""
+        """Stop the source and its iteration; safe to call from signal handlers and threads."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The newest frame, each time one is asked for; `number` counts what the source sent, and
-        `time` is that of its coming, since the first.
+        """Yield the newest frame; `number` counts all received frames, `time` is since the first one.
 
-        Raises VideoError when the source can't be opened the first time.
+        Raises VideoError if the source cannot be opened the first time.
         """
         started = time.monotonic()
         reader = threading.Thread(target=self._read_or_fail, daemon=True)
@@ -73,24 +78,24 @@ class LiveSource:
                     yield frame
         finally:
             self._stopped.set()
-            # A read that hangs ends by its own time limit; nothing waits for it here.
+            # A hanging read is not waited for; it stops at its own timeout.
             reader.join(timeout=2)
 
     def _read_or_fail(self) -> None:
         try:
             self._read()
         except Exception as error:
-            # Whatever it is, it is raised where the frames are waited for.
+            # Raised again in the thread that waits for frames.
             self._fail(error)
 
     def _read(self) -> None:
         number, wait, started = 0, 0.0, 0.0
         while not self._stopped.is_set():
-            reason = "it ended"
+            reason = "the stream ended"
             try:
                 for image in self._connection():
                     if wait:
-                        self._report(f"{self.name}: back")
+                        self._report(f"{self.name}: reconnected")
                         wait = 0.0
                     if not number:
                         started = time.monotonic()
@@ -101,15 +106,15 @@ class LiveSource:
             except VideoError as error:
                 reason = str(error)
             if not number:
-                # Nothing ever came: a wrong address or index, which waiting won't fix.
+                # Never connected: a wrong address or index, which waiting does not fix.
                 raise VideoError(
                     reason
                     if self.source in reason or self.name in reason
-                    else f"{self.name}: no image came ({reason})"
+                    else f"{self.name}: no image received ({reason})"
                 )
             self.drops += not wait
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS) or _FIRST_WAIT_SECONDS
-            self._report(f"{self.name}: lost ({reason}); trying again in {wait:g} s")
+            self._report(f"{self.name}: connection lost ({reason}); retrying in {wait:g} s")
             self._stopped.wait(wait)
 
     def _connection(self) -> Iterator[Pixels]:
@@ -135,14 +140,14 @@ def _since(started: float) -> Fraction:
     return round((time.monotonic() - started) * 1_000_000) * _MICROSECOND
 
 
-# A stream that sends nothing for so long counts as lost.
+# A stream that sends nothing for this long counts as lost.
 _TIMEOUT_SECONDS = 10
-# Cameras over UDP lose packets, and with them half images; frames are wanted now, not in a second.
+# UDP loses packets and thus parts of images; buffering would delay frames.
 _OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay"}
 
 
 def open_stream(address: str, damaged: Callable[[], None]) -> Iterator[Pixels]:
-    """Frames (h, w, 3) uint8 RGB of a stream; `damaged` is called for each that can't be decoded."""
+    """Yield uint8 RGB frames (h, w, 3) of a stream; call `damaged` for each undecodable one."""
     av = pyav()
     shown = without_password(address)
     try:
@@ -151,7 +156,7 @@ def open_stream(address: str, damaged: Callable[[], None]) -> Iterator[Pixels]:
         raise unopenable(shown, error) from error
     with container:
         if not container.streams.video:
-            raise VideoError(f"{shown}: holds no video stream")
+            raise VideoError(f"{shown}: has no video stream")
         packets = container.demux(container.streams.video[0])
         while True:
             try:
@@ -173,8 +178,8 @@ def open_stream(address: str, damaged: Callable[[], None]) -> Iterator[Pixels]:
 
 
 def open_camera(index: int | str) -> Iterator[Pixels]:
-    """Frames (h, w, 3) uint8 RGB of the camera with this index, by the system's own interface."""
-    # What OpenCV prints when a camera is missing says no more than the error below.
+    """Yield uint8 RGB frames (h, w, 3) of a camera."""
+    # OpenCV's output on a missing camera adds nothing to the error below.
     log = cv2.utils.logging
     level = log.getLogLevel()
     log.setLogLevel(log.LOG_LEVEL_SILENT)
@@ -183,21 +188,21 @@ def open_camera(index: int | str) -> Iterator[Pixels]:
     try:
         if not camera.isOpened():
             raise VideoError(
-                f"camera {index} can't be opened. The first camera is 0; see that it is plugged in, that no "
-                "other program uses it, and that this one may (on Linux: your user is in the group video)"
+                f"camera {index} cannot be opened. The first camera is 0; check that it is connected, not in "
+                "use by another program, and accessible (on Linux: your user is in the group video)"
             )
         while True:
-            there, pixels = camera.read()
-            if not there:
-                raise VideoError("no more images")
-            # OpenCV gives BGR.
+            received, pixels = camera.read()
+            if not received:
+                raise VideoError("the camera returned no image")
+            # OpenCV returns BGR.
             yield np.ascontiguousarray(pixels[..., ::-1], dtype=np.uint8)
     finally:
         camera.release()
 
 
 def without_password(address: str) -> str:
-    """The address as it may be shown: user name and password left out."""
+    """Remove the user name and password from an address, for messages."""
     if not urlsplit(address).password and "@" not in urlsplit(address).netloc:
         return address
     return re.sub(r"(?<=://)[^/]*@", "", address, count=1)

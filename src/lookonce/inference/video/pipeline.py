@@ -1,4 +1,4 @@
-"""A video through a detector: read, detect, track, draw, write and show, each in a thread of its own."""
+"""Detect in a video: read, detect, track, draw, write and show, overlapped in threads."""
 
 from __future__ import annotations
 
@@ -37,10 +37,19 @@ STAGES = ("read", "detect", "track", "draw", "write", "show")
 
 @dataclass
 class Tally:
-    """`frames` done in `seconds`; seconds by stage; boxes by class, and most of a class in one frame.
+    """Statistics of a run over a video.
 
-    `objects` counts different objects by class, where they were tracked. Steps run at the same time, so the
-    slowest one, and not their sum, sets the pace.
+    Args:
+        frames: processed frames.
+        seconds: wall time from the first read to the last write.
+        stages: seconds per stage; stages overlap, so the slowest one limits the speed, not their sum.
+        boxes: boxes by class.
+        most_at_once: the most boxes of a class in one frame.
+        objects: distinct objects by class, if they were tracked.
+        skipped: frames skipped to keep up with a live source.
+        broken: frames that could not be decoded.
+        drops: times that the connection to a live source was lost.
+        truncated: whether the file ended early.
     """
 
     frames: int = 0
@@ -56,12 +65,12 @@ class Tally:
 
     @property
     def fps(self) -> float:
-        """Frames a second from the first read to the last write."""
+        """Frames per second from the first read to the last write."""
         return self.frames / self.seconds if self.seconds else 0.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the block's seconds to a stage. Each stage belongs to one thread."""
+        """Add the duration of the block to a stage; use each stage from one thread only."""
         started = time.perf_counter()
         try:
             yield
@@ -69,7 +78,7 @@ class Tally:
             self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - started
 
     def timing(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """`items`, the making of each counted to a stage."""
+        """Yield `items`, adding the time to produce each to a stage."""
         remaining = iter(items)
         while True:
             with self.timed(stage):
@@ -78,10 +87,10 @@ class Tally:
                 return
             yield item
 
-    def count(self, found: Detections) -> None:
-        """Take one frame's detections in."""
+    def count(self, detections: Detections) -> None:
+        """Count one frame and its detections."""
         self.frames += 1
-        for name, number in Counter(found.names[label] for label in found.classes).items():
+        for name, number in Counter(detections.names[label] for label in detections.classes).items():
             self.boxes[name] += number
             self.most_at_once[name] = max(number, self.most_at_once.get(name, 0))
 
@@ -91,10 +100,10 @@ Source = VideoFile | LiveSource
 
 @dataclass(frozen=True)
 class FrameResult:
-    """A frame, what was found in it, and, where objects are tracked, the id of each."""
+    """A frame, its detections and, if objects are tracked, the id of each."""
 
     frame: Frame
-    found: Detections
+    detections: Detections
     tracks: NDArray[np.int64] | None
 
 
@@ -109,31 +118,41 @@ def detect_video(
     max_frames: int | None = None,
     progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """Detect in every frame of a file, or in the newest of a live source, until it ends.
+    """Detect in every frame of a file, or in the newest frames of a live source, until it ends.
 
-    `output` is drawn video (.mp4, .mov), `json_file` one JSON object a line; both appear when all is done.
-    Images of a file go through the network `batch` at a time; a live source's one by one. `progress` is
-    called after each frame. Raises LookonceError.
+    Args:
+        detector: with LOWEST_SCORE as its threshold if there is a tracker.
+        source: video file or live source.
+        output: annotated video (.mp4, .mov), complete when the function returns.
+        json_file: JSON lines, one per frame, complete when the function returns.
+        tracker: assigns ids to objects.
+        show: show frames in a window.
+        batch: frames per network run; 1 for live sources.
+        max_frames: stop after this many frames.
+        progress: called after each frame.
+
+    Raises:
+        LookonceError: the source, the output or the window fails.
     """
     tally = Tally()
     started = time.perf_counter()
     drawing = output is not None or show
     batch = 1 if source.live else batch
     with ExitStack() as stack:
-        # The window first: without a display nothing else need begin.
+        # The window first: fail early without a display.
         window = stack.enter_context(Window(f"lookonce: {source.name}")) if show else None
         writer = stack.enter_context(_writer(source, output)) if output else None
         lines = stack.enter_context(_text(json_file)) if json_file else None
         frames = tally.timing("read", itertools.islice(source, max_frames))
-        seen = _detected(detector, prefetch(frames, 2 * batch if not source.live else 1), batch, tally)
-        done = _drawn(prefetch(_tracked(seen, tracker, tally), batch), drawing, tally)
-        for one, drawn in stack.enter_context(closing(prefetch(done, 2))):
+        detected = _detected(detector, prefetch(frames, 2 * batch if not source.live else 1), batch, tally)
+        annotated = _drawn(prefetch(_tracked(detected, tracker, tally), batch), drawing, tally)
+        for result, drawn in stack.enter_context(closing(prefetch(annotated, 2))):
             if lines is not None:
-                lines.write(json.dumps(json_line(one, source.name), ensure_ascii=False) + "\n")
+                lines.write(json.dumps(json_line(result, source.name), ensure_ascii=False) + "\n")
             if writer is not None:
                 with tally.timed("write"):
-                    writer.write(replace(one.frame, image=drawn))
-            tally.count(one.found)
+                    writer.write(replace(result.frame, image=drawn))
+            tally.count(result.detections)
             tally.seconds = time.perf_counter() - started
             progress(tally)
             if window is not None:
@@ -153,74 +172,76 @@ def detect_video(
     return tally
 
 
-def json_line(seen: FrameResult, filename: str) -> dict[str, object]:
-    """A frame's line: the image's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
-    answer = seen.found.to_json(filename)
-    if seen.tracks is not None:
-        for box, track in zip(answer["boxes"], seen.tracks.tolist(), strict=True):
+def json_line(result: FrameResult, filename: str) -> dict[str, object]:
+    """Return a frame's JSON: its detections with `frame`, `seconds` and, if tracked, each box's `track`."""
+    content = result.detections.to_json(filename)
+    if result.tracks is not None:
+        for box, track in zip(content["boxes"], result.tracks.tolist(), strict=True):
             box["track"] = None if track == UNTRACKED else track
     return {
-        "filename": answer.pop("filename"),
-        "frame": seen.frame.number,
-        "seconds": round(float(seen.frame.time), 6),
-        **answer,
+        "filename": content.pop("filename"),
+        "frame": result.frame.number,
+        "seconds": round(float(result.frame.time), 6),
+        **content,
     }
 
 
 def _detected(
     detector: Detector, frames: Iterator[Frame], batch: int, tally: Tally
 ) -> Iterator[tuple[Frame, Detections]]:
-    under_way: deque[Frame] = deque()
+    in_flight: deque[Frame] = deque()
     waited = 0.0
 
     def images() -> Iterator[Pixels]:
         nonlocal waited
         while True:
-            asked = time.perf_counter()
+            started = time.perf_counter()
             frame = next(frames, None)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - started
             if frame is None:
                 return
-            under_way.append(frame)
+            in_flight.append(frame)
             yield frame.image
 
     if batch == 1:
-        # Reading ahead would hand the network a frame that is no longer the newest.
+        # Reading ahead would pass the network a frame that is no longer the newest.
         for image in images():
             with tally.timed("detect"):
-                found = detector.detect(image)
-            yield under_way.popleft(), found
+                detections = detector.detect(image)
+            yield in_flight.popleft(), detections
         return
-    answers = detector.detect_many(images(), batch)
+    results = detector.detect_many(images(), batch)
     while True:
-        before, started = waited, time.perf_counter()
-        answer = next(answers, None)
-        spent = time.perf_counter() - started - (waited - before)
+        waited_before, started = waited, time.perf_counter()
+        result = next(results, None)
+        spent = time.perf_counter() - started - (waited - waited_before)
         tally.stages["detect"] = tally.stages.get("detect", 0.0) + spent
-        if answer is None:
+        if result is None:
             return
-        assert isinstance(answer[1], Detections), "only files, not arrays, can fail to be read"
-        yield under_way.popleft(), answer[1]
+        assert isinstance(result[1], Detections), "only files can be unreadable, not arrays"
+        yield in_flight.popleft(), result[1]
 
 
 def _tracked(
-    seen: Iterator[tuple[Frame, Detections]], tracker: Tracker | None, tally: Tally
+    frames: Iterator[tuple[Frame, Detections]], tracker: Tracker | None, tally: Tally
 ) -> Iterator[FrameResult]:
-    for frame, found in seen:
+    for frame, detections in frames:
         tracks = None
         if tracker is not None:
             with tally.timed("track"):
-                found, tracks = tracker.update(found)
-        yield FrameResult(frame, found, tracks)
+                detections, tracks = tracker.update(detections)
+        yield FrameResult(frame, detections, tracks)
 
 
-def _drawn(seen: Iterator[FrameResult], drawing: bool, tally: Tally) -> Iterator[tuple[FrameResult, Pixels]]:
-    for one in seen:
-        drawn = one.frame.image
+def _drawn(
+    results: Iterator[FrameResult], drawing: bool, tally: Tally
+) -> Iterator[tuple[FrameResult, Pixels]]:
+    for result in results:
+        drawn = result.frame.image
         if drawing:
             with tally.timed("draw"):
-                drawn = draw(one.frame.image, one.found, one.tracks)
-        yield one, drawn
+                drawn = draw(result.frame.image, result.detections, result.tracks)
+        yield result, drawn
 
 
 def _writer(source: Source, output: Path) -> VideoWriter:

@@ -1,4 +1,4 @@
-"""Video files in: upright RGB frames with their times, damage reported and passed over."""
+"""Read video files as upright RGB frames with exact times; report and skip damage."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 from lookonce.inference.video.frame import Frame, Pixels, VideoError, pyav
 
-# Streams without a frame rate of their own (some AVI, raw H.264) are taken to have this one.
+# Assumed for streams without a frame rate (some AVI, raw H.264).
 _USUAL_RATE = Fraction(25)
-# Untagged video of at least this many rows is BT.709 by convention; FFmpeg would take BT.601.
+# Untagged video with at least this many rows is BT.709 by convention; FFmpeg assumes BT.601.
 _HD_ROWS = 720
 _UNSPECIFIED = 2
-# Each report names a frame; a file that is damaged throughout isn't worth a thousand lines.
+# Each report names a frame; a badly damaged file must not print a thousand lines.
 _MOST_REPORTS = 5
 _MOST_BROKEN_READS = 100
 
@@ -24,14 +24,14 @@ _MOST_BROKEN_READS = 100
 class VideoFile:
     """A video file, or one behind an http(s) address, read from its first frame to its last.
 
-    `rate` frames a second (average), `frames` as the file declares them (0: unknown), `broken` frames
-    that could not be decoded so far, `truncated` whether the file ended early (known after the last frame).
+    `rate` is the average frames per second, `frames` the number declared in the file (0: unknown), `broken`
+    the number of undecodable frames so far, `truncated` whether the file ended early (known after iteration).
     """
 
     live = False
 
     def __init__(self, source: str, report: Callable[[str], None] = print) -> None:
-        """Open `source` and look at its head; `report` is told of damage. Raises VideoError."""
+        """Read the header of `source`; `report` is called with messages on damage. Raises VideoError."""
         self.source, self._report = source, report
         self.broken, self.truncated = 0, False
         with self._open() as container:
@@ -42,18 +42,18 @@ class VideoFile:
             self.time_base = Fraction(stream.time_base)
             self.pixel_aspect = stream.sample_aspect_ratio
             self.has_audio = bool(container.streams.audio)
-            # In microseconds; the end that a Matroska file declares shows that its rest is missing.
+            # Matroska declares its end, which reveals missing data.
             self._declared_end = _seconds(container.duration) if container.format.name != "mpegts" else None
 
     @property
     def name(self) -> str:
-        """The file's own name."""
+        """The file's name."""
         return Path(self.source).name
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in order of display. Those that can't be decoded are reported and left out.
+        """Yield frames in display order; report and skip undecodable ones.
 
-        Raises VideoError when none can be read.
+        Raises VideoError if none can be decoded.
         """
         with self._open() as container:
             stream = self._video_stream(container)
@@ -68,10 +68,10 @@ class VideoFile:
                 else:
                     yield Frame(upright_rgb(decoded), number, time)
                 number += 1
-        self._look_at_end(number, last)
+        self._check_end(number, last)
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Decoded frames, whatever stands between them."""
+        """Yield decoded frames, skipping unreadable data."""
         av = pyav()
         self._packets, failed_reads = 0, 0
         packets = container.demux(stream)
@@ -92,7 +92,7 @@ class VideoFile:
                 yield from packet.decode()
             except av.FFmpegError as error:
                 at = f" at {float(packet.pts * packet.time_base):.2f} s" if packet.pts is not None else ""
-                self._broken(f"a frame{at} can't be decoded ({error.strerror or error})")
+                self._broken(f"a frame{at} cannot be decoded ({error.strerror or error})")
 
     def _time(self, decoded: Any, start: Fraction, last: Fraction | None) -> Fraction:
         if decoded.pts is None:
@@ -103,14 +103,14 @@ class VideoFile:
     def _broken(self, what: str) -> None:
         self.broken += 1
         if self.broken <= _MOST_REPORTS:
-            self._report(f"{self.source}: {what}; left out")
+            self._report(f"{self.source}: {what}; skipped")
         elif self.broken == _MOST_REPORTS + 1:
-            self._report(f"{self.source}: more frames are damaged; the count is in the summary")
+            self._report(f"{self.source}: more damaged frames; see the summary for the count")
 
-    def _look_at_end(self, number: int, last: Fraction | None) -> None:
+    def _check_end(self, number: int, last: Fraction | None) -> None:
         if last is None:
             raise VideoError(
-                f"{self.source}: not one frame can be decoded. Copy the file anew, or convert it: "
+                f"{self.source}: no frame can be decoded. Copy the file again, or convert it: "
                 "ffmpeg -i FILE -c:v libx264 new.mp4"
             )
         end = last + 1 / self.rate
@@ -118,13 +118,13 @@ class VideoFile:
             self.truncated = True
             self._report(
                 f"{self.source}: the file ends early, after {number} of {self.frames} frames "
-                f"({float(end):.1f} s). Copy it anew; what could be read was used."
+                f"({float(end):.1f} s). Copy it again; the readable part was used."
             )
         elif not self.frames and self._declared_end is not None and self._declared_end - end > 2:
             self.truncated = True
             self._report(
                 f"{self.source}: the file ends early, at {float(end):.1f} of "
-                f"{float(self._declared_end):.1f} s. Copy it anew; what could be read was used."
+                f"{float(self._declared_end):.1f} s. Copy it again; the readable part was used."
             )
 
     def _open(self) -> Any:
@@ -136,48 +136,48 @@ class VideoFile:
 
     def _video_stream(self, container: Any) -> Any:
         if not container.streams.video:
-            raise VideoError(f"{self.source}: holds no video stream; expected a video file such as .mp4")
+            raise VideoError(f"{self.source}: has no video stream; expected a video file such as .mp4")
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise VideoError(
-                f"{self.source}: its video codec can't be decoded here; convert it: "
+                f"{self.source}: its video codec is not supported here; convert it: "
                 "ffmpeg -i FILE -c:v libx264 new.mp4"
             )
         return stream
 
 
 def unopenable(source: str, error: Exception) -> VideoError:
-    """What is wrong with a source that FFmpeg won't open, and the fix."""
+    """Explain why FFmpeg cannot open a source, with the fix."""
     reason = getattr(error, "strerror", None) or str(error)
     if isinstance(error, FileNotFoundError) and "://" not in source:
         return VideoError(f"{source}: no such file; check the name")
     if isinstance(error, pyav().InvalidDataError):
         reason = (
-            "not a video, or cut off before its index was written; an .mp4 has that at its end and can't be "
-            "read without it. Copy or record it anew"
+            "not a video, or truncated before its index, which an .mp4 has at its end and cannot be read "
+            "without. Copy or record it again"
         )
     return VideoError(f"{source}: cannot be opened as video ({reason})")
 
 
 def start_of(container: Any) -> Fraction:
-    """Where a container's clock starts, in seconds; images and sound both count from it."""
+    """Return the start time of a container in seconds, the origin of both image and sound times."""
     return _seconds(container.start_time) or Fraction(0)
 
 
 def upright_rgb(decoded: Any) -> Pixels:
-    """The frame as uint8 RGB (h, w, 3), turned as its display matrix says (ISO 14496-12, 6.2.2)."""
+    """Convert a frame to uint8 RGB (h, w, 3), rotated by its display matrix (ISO 14496-12, 6.2.2)."""
     guess_hd = decoded.colorspace == _UNSPECIFIED and decoded.height >= _HD_ROWS
     options = {"src_colorspace": "ITU709"} if guess_hd else {}
     pixels: Pixels = decoded.to_ndarray(format="rgb24", **options)
     try:
         matrix = decoded.side_data.get("DISPLAYMATRIX")
     except ValueError:
-        # PyAV 18 refuses to list side data of a kind that it has no name for, such as a JPEG's EXIF. Of the
-        # matrix it then still gives the turn, though not a mirroring.
+        # PyAV 18 raises on unknown kinds of side data, such as a JPEG's EXIF. It still reports the matrix's
+        # rotation, though not a mirroring.
         return np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90)))
     if matrix is None:
         return pixels
-    # x' = a x + c y, y' = b x + d y, of which signs suffice: players turn by quarters only.
+    # x' = a x + c y, y' = b x + d y; signs suffice: players only rotate by multiples of 90 degrees.
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
     if abs(b) > abs(a):
         pixels = pixels.transpose(1, 0, 2)

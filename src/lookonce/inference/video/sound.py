@@ -1,4 +1,4 @@
-"""A video's sound, carried over to the file that is being written."""
+"""Copy a video's sound to the file that is being written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lookonce.inference.video.reading import start_of
 
 
 class SoundCopy:
-    """The audio streams of `source`, packet by packet as they are; AAC where the container can't hold them.
+    """Copy the audio streams of `source` packet by packet; re-encode as AAC if the container requires it.
 
-    Opened and read apart from the images, so that neither has to wait for the other.
+    The source is opened separately from the images, so that neither waits for the other.
     """
 
     def __init__(self, source: str, target: Any) -> None:
-        """Add the streams to `target`, an open PyAV output to which nothing was written yet."""
+        """Add the streams to `target`, an open PyAV output that nothing was written to yet."""
         self._target = target
         self._source = pyav().open(source, metadata_errors="replace", timeout=30)
         self._start = start_of(self._source)
@@ -39,7 +39,7 @@ class SoundCopy:
         self._source.close()
 
     def copy_until(self, time: Fraction | None) -> None:
-        """Write the sound up to `time`, in seconds from the source's start; None: all of it."""
+        """Write the sound up to `time`, in seconds from the start of the source; None: all of it."""
         while self._next is not None:
             packet = self._next
             if time is not None and packet.dts * packet.time_base - self._start > time:
@@ -48,7 +48,7 @@ class SoundCopy:
             self._next = next(self._packets, None)
 
     def finish(self) -> None:
-        """Write what the encoders still hold."""
+        """Flush the encoders."""
         for index, resampler in self._recoded.items():
             stream = self._streams[index]
             for frame in resampler.resample(None):
@@ -78,7 +78,7 @@ class SoundCopy:
             try:
                 packet = next(packets)
             except (StopIteration, av.FFmpegError):
-                # What follows damage has no place in time that could be trusted.
+                # Timestamps after damaged data are unreliable.
                 return
             if packet.dts is not None:
                 yield packet

@@ -1,4 +1,4 @@
-"""A window that shows frames as they are made; it needs nothing but Python's own tkinter."""
+"""A window that shows frames, based on tkinter."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from PIL import Image
 
 from lookonce.inference.video.frame import Pixels, VideoError
 
-# Of the screen; the rest is for the window's frame and the system's bars.
+# The rest of the screen is for window decorations and system bars.
 _SHARE_OF_SCREEN = 0.85
 
 
 class Window:
-    """`with Window("title") as window: window.show(image)`; q, Esc or the close button set `closed`."""
+    """A window: `with Window("title") as window: window.show(image)`; q, Esc and closing it set `closed`."""
 
     def __init__(self, title: str) -> None:
-        """Open the window. Raises VideoError without a display or without tkinter."""
+        """Open the window. Raises VideoError without a display or tkinter."""
         try:
             import tkinter
         except ImportError as error:
             raise VideoError(
-                "--show needs tkinter, which this Python lacks. On Debian and Ubuntu: "
+                "showing video requires tkinter, which this Python lacks. On Debian and Ubuntu: "
                 "sudo apt-get install python3-tk"
             ) from error
         try:
             self._root = tkinter.Tk()
         except tkinter.TclError as error:
-            raise VideoError(f"--show: no window can be opened ({error}); leave --show out") from error
+            raise VideoError(f"cannot open a window to show video in ({error}); run without it") from error
         self.closed = False
         self._root.title(title)
         self._root.resizable(False, False)
@@ -46,13 +46,13 @@ class Window:
         self._root.destroy()
 
     def show(self, image: Pixels) -> None:
-        """Show uint8 RGB (h, w, 3), made smaller where the screen is; answers keys and buttons."""
+        """Show a uint8 RGB image (h, w, 3), shrunk to fit the screen; process key and button events."""
         from PIL import ImageTk
 
         photo = Image.fromarray(image)
         width, height = self._root.winfo_screenwidth(), self._root.winfo_screenheight()
         photo.thumbnail((int(width * _SHARE_OF_SCREEN), int(height * _SHARE_OF_SCREEN)))
-        # Tk forgets a photo that Python holds no longer.
+        # Tk drops a photo that Python no longer references.
         self._photo = ImageTk.PhotoImage(photo)
         self._label.configure(image=self._photo)
         self._root.update()

@@ -1,4 +1,4 @@
-"""Video out: H.264 in .mp4 or .mov with the source's times and sound, whole or not at all."""
+"""Write video atomically: H.264 in .mp4 or .mov, with the source's timestamps and sound."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lookonce.inference.video.sound import SoundCopy
 from lookonce.io.atomic import atomic_file
 
 CONTAINERS = (".mp4", ".mov")
-# What MPEG-TS and players count in; used where a source has no clock of its own, or an odd one.
+# The clock of MPEG-TS; used for sources without a usable time base.
 _TICK = Fraction(1, 90_000)
 _BT709 = 1
 _LIMITED_RANGE = 1
 
 
 class VideoWriter:
-    """`with VideoWriter(path, rate=25) as writer: writer.write(frame)`.
+    """A video file being written: `with VideoWriter(path, rate=25) as writer: writer.write(frame)`.
 
-    The file appears under its name when the block ends without error. Every frame keeps its time, also where
-    the rate varies. With `cut_short` set, the sound ends with the last frame. Raises VideoError for an ending
-    other than .mp4 and .mov, LookonceError for a full disk.
+    The file appears when the block completes without error. Frames keep their timestamps, also at a variable
+    rate. Set `cut_short` to end the sound with the last frame. Raises VideoError for suffixes other than .mp4
+    and .mov, LookonceError for a full disk.
     """
 
     def __init__(
@@ -37,8 +37,16 @@ class VideoWriter:
         pixel_aspect: Fraction | None = None,
         sound_of: str | None = None,
     ) -> None:
-        """`rate` frames a second (the average), `time_base` seconds a tick, `sound_of` a file to copy."""
-        check_ending(path)
+        """Prepare a file.
+
+        Args:
+            path: the file, .mp4 or .mov.
+            rate: average frames per second.
+            time_base: seconds per tick of the timestamps.
+            pixel_aspect: width to height of a pixel; None: square.
+            sound_of: file whose sound is copied.
+        """
+        check_suffix(path)
         self.path, self._rate, self._sound_of = path, rate, sound_of
         self._tick = time_base if time_base.numerator == 1 and time_base.denominator <= 1_000_000 else _TICK
         self._pixel_aspect = pixel_aspect
@@ -51,7 +59,7 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_file(self.path))
-            # The index goes to the front, so that a browser plays the file while it loads.
+            # Index first, so that browsers play the file while it loads.
             options = {"movflags": "+faststart"}
             self._container = stack.enter_context(pyav().open(str(temporary), "w", options=options))
             self._stack = stack.pop_all()
@@ -66,13 +74,13 @@ class VideoWriter:
             self._finish()
 
     def write(self, frame: Frame) -> None:
-        """Encode one frame; one of another size than the first is stretched to that."""
+        """Encode one frame, stretched to the size of the first."""
         if self._stream is None:
             self._start(frame.image)
         tick = max(round(frame.time / self._tick), self._last_tick + 1)
         self._last_tick = tick
         encodable = pyav().VideoFrame.from_ndarray(_even(frame.image), format="rgb24")
-        # BT.709 is written, and said, for every size: what players do with untagged video differs.
+        # Tagged BT.709 at every size: players treat untagged video differently.
         encoded = encodable.reformat(
             self._stream.width, self._stream.height, "yuv420p", dst_colorspace="ITU709"
         )
@@ -88,7 +96,7 @@ class VideoWriter:
             )
         except pyav().codec.codec.UnknownCodecError as error:
             raise VideoError(
-                "this build of PyAV can't encode H.264 (no libx264); install it from PyPI: pip install av"
+                "this build of PyAV cannot encode H.264 (no libx264); install it from PyPI: pip install av"
             ) from error
         height, width = _even(image).shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -103,7 +111,7 @@ class VideoWriter:
 
     def _finish(self) -> None:
         if self._stream is None:
-            raise VideoError(f"{self.path}: no frame to write; the file isn't made")
+            raise VideoError(f"{self.path}: no frame to write; no file was created")
         self._container.mux(self._stream.encode())
         if self._sound is not None:
             end = self._last_tick * self._tick + 1 / self._rate
@@ -111,14 +119,14 @@ class VideoWriter:
             self._sound.finish()
 
 
-def check_ending(path: Path) -> None:
-    """Raise VideoError unless H.264 can be written under this name."""
+def check_suffix(path: Path) -> None:
+    """Raise VideoError unless the suffix is one of CONTAINERS."""
     if path.suffix.lower() not in CONTAINERS:
-        raise VideoError(f"--output {path}: a video is written as {' or '.join(CONTAINERS)}; name it so.")
+        raise VideoError(f"{path}: unsupported video suffix; expected {' or '.join(CONTAINERS)}.")
 
 
 def _even(image: Pixels) -> Pixels:
-    """H.264 with halved colour wants even sides: an odd one gets its last row or column twice."""
+    """Pad odd sides by repeating the last row or column: 4:2:0 H.264 requires even sides."""
     height, width = image.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
         return np.ascontiguousarray(image)

@@ -1,15 +1,15 @@
-// Requests to the service: the key, its errors as messages, its timing.
+// Requests to the service: authorization, error messages, timing.
 
 import { plain } from "./dom.js";
-import { askForKey, authorization } from "./key.js";
+import { promptForKey, authorization } from "./key.js";
 import { LOWEST_SCORE } from "./state.js";
 
 const MOST_SECONDS = 120;
 const MOST_WAIT_SECONDS = 60;
 
-/** A request that was not answered as hoped; `message` is for people, `status` 0 when nothing came back. */
+/** A failed request; `message` is shown to the user, `status` is 0 without a response. */
 export class ServiceError extends Error {
-  /** @param {string} message @param {number} status @param {number} retryAfter seconds, 0 for never */
+  /** @param {string} message @param {number} status @param {number} retryAfter seconds, 0: do not retry */
   constructor(message, status, retryAfter = 0) {
     super(message);
     this.status = status;
@@ -17,29 +17,29 @@ export class ServiceError extends Error {
   }
 }
 
-/** The model's description. */
+/** Fetch the description of the model. */
 export async function fetchModel() {
-  return (await ask("model", { method: "GET" })).json();
+  return (await request("model", { method: "GET" })).json();
 }
 
 /**
- * The detections in an image, by the low threshold that lets the page filter by itself.
+ * Detect objects in an image, at a low threshold so that the page can filter the results itself.
  * @param {ArrayBuffer | Blob} body @param {string} type @param {AbortSignal} [signal]
- * @returns {Promise<import("./state.js").Answer>}
+ * @returns {Promise<import("./state.js").Result>}
  */
 export async function detect(body, type, signal) {
   const headers = { "Content-Type": type.startsWith("image/") ? type : "application/octet-stream" };
-  const begun = performance.now();
-  const response = await ask(`score?conf=${LOWEST_SCORE}`, { method: "POST", headers, body, signal });
-  const content = await readAnswer(response);
-  const roundTrip = performance.now() - begun;
+  const started = performance.now();
+  const response = await request(`score?conf=${LOWEST_SCORE}`, { method: "POST", headers, body, signal });
+  const content = await readResult(response);
+  const roundTrip = performance.now() - started;
   const boxes = content.boxes.toSorted((one, other) => other.score - one.score);
   const { stages, total } = readTiming(response.headers.get("server-timing") ?? "");
   const version = response.headers.get("x-model-version") ?? "";
   return { width: content.width, height: content.height, boxes, timing: { stages, total, roundTrip }, version };
 }
 
-/** `queue;dur=1.5, total;dur=2` as pairs in their order, and the total. @param {string} header */
+/** Parse a Server-Timing header such as `queue;dur=1.5, total;dur=2`. @param {string} header */
 export function readTiming(header) {
   /** @type {[string, number][]} */
   const stages = [];
@@ -52,17 +52,17 @@ export function readTiming(header) {
   return { stages, total: total || stages.reduce((sum, [, duration]) => sum + duration, 0) };
 }
 
-async function readAnswer(response) {
+async function readResult(response) {
   try {
     const [content] = await response.json();
     if (content.width > 0 && content.height > 0 && Array.isArray(content.boxes)) return content;
   } catch (error) {
     if (error.name === "AbortError") throw error;
   }
-  throw new ServiceError("The service's answer can't be read.", response.status);
+  throw new ServiceError("The service's response is invalid.", response.status);
 }
 
-async function ask(path, { method, headers = {}, body = undefined, signal = undefined }) {
+async function request(path, { method, headers = {}, body = undefined, signal = undefined }) {
   for (;;) {
     const sent = authorization();
     const response = await send(path, {
@@ -73,20 +73,20 @@ async function ask(path, { method, headers = {}, body = undefined, signal = unde
     });
     if (response.ok) return response;
     if (response.status !== 401) throw await refusal(response);
-    if (!(await askForKey(sent))) throw new ServiceError("The service wants a key.", 401);
+    if (!(await promptForKey(sent))) throw new ServiceError("The service requires a key.", 401);
   }
 }
 
 async function send(path, options) {
   try {
-    // Relative to the page: the service may stand behind a path of its own.
+    // Relative to the page: a proxy may add a path prefix.
     return await fetch(path, { ...options, cache: "no-store", credentials: "same-origin", redirect: "error" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     const late = error.name === "TimeoutError";
     const message = late
-      ? `The service did not answer within ${MOST_SECONDS} seconds.`
-      : "The service can't be reached.";
+      ? `The service did not respond within ${MOST_SECONDS} seconds.`
+      : "The service cannot be reached.";
     throw new ServiceError(message, 0, late ? 0 : 2);
   }
 }
@@ -96,17 +96,18 @@ async function refusal(response) {
   try {
     message = plain((await response.json()).error ?? "", 600);
   } catch {
-    // Something between here and the service answered in its own words.
+    // Not the service but a proxy responded.
   }
-  // The service calls a lone image image_0; its name stands beside the message.
+  // The service names a single image image_0; the page shows its file name.
   message = message.replace(/^image_0: /, "");
-  message = message ? message[0].toUpperCase() + message.slice(1) : `The service answered ${response.status}.`;
-  const passing = [429, 502, 503, 504].includes(response.status);
-  return new ServiceError(message, response.status, passing ? waitOf(response.headers.get("retry-after")) : 0);
+  message = message ? message[0].toUpperCase() + message.slice(1) : `The service returned status ${response.status}.`;
+  const temporary = [429, 502, 503, 504].includes(response.status);
+  const retryAfter = temporary ? parseRetryAfter(response.headers.get("retry-after")) : 0;
+  return new ServiceError(message, response.status, retryAfter);
 }
 
-/** Seconds that Retry-After asks for, a number or a date; 1 to 60. @param {string | null} header */
-export function waitOf(header) {
+/** Parse Retry-After, a number or a date, to seconds from 1 to 60. @param {string | null} header */
+export function parseRetryAfter(header) {
   const seconds = /^\d+$/.test(header ?? "") ? Number(header) : (Date.parse(header ?? "") - Date.now()) / 1000;
   return Math.min(MOST_WAIT_SECONDS, Math.max(1, seconds || 1));
 }

@@ -1,4 +1,4 @@
-// The camera: a preview, single images, or one frame after the other as fast as the service answers.
+// The camera: preview, single photos, or continuous detection.
 
 import { ServiceError, detect } from "./api.js";
 import { byId } from "./dom.js";
@@ -14,11 +14,11 @@ const WIDTH = 1280, QUALITY = 0.85, HIDDEN_PAUSE_MS = 300, KEPT_RATES = 10;
 let stream = null;
 let starting = false;
 let taken = 0;
-/** @type {ReturnType<typeof makeImage> | null} the continuous detection's, while it runs */
+/** @type {ReturnType<typeof makeImage> | null} the image of continuous detection, while it runs */
 let running = null;
 
 const REASONS = {
-  NotAllowedError: "The camera was not allowed. Allow it in the browser's address bar.",
+  NotAllowedError: "Camera access was denied. Allow it in the browser's address bar.",
   NotFoundError: "No camera was found.",
   NotReadableError: "The camera is in use by another program.",
 };
@@ -30,7 +30,7 @@ async function start() {
   }
   if (starting) return;
   if (!navigator.mediaDevices) {
-    announce("Browsers give the camera only to pages on https or localhost.", true);
+    announce("Browsers allow the camera only on https or localhost.", true);
     return;
   }
   starting = true;
@@ -40,7 +40,7 @@ async function start() {
       video: { width: { ideal: WIDTH }, facingMode: { ideal: "environment" } },
     });
   } catch (error) {
-    announce(REASONS[error.name] ?? `The camera can't be used (${error.name}).`, true);
+    announce(REASONS[error.name] ?? `The camera cannot be used (${error.name}).`, true);
     return;
   } finally {
     starting = false;
@@ -52,7 +52,7 @@ async function start() {
   byId("capture").focus();
 }
 
-/** The moving image without boxes. */
+/** Show the live camera without boxes. */
 function preview() {
   pause();
   show(null);
@@ -90,8 +90,8 @@ async function capture() {
   fill();
 }
 
-/** One request at a time: the next frame is taken when the last is answered. */
-async function detectOn() {
+/** Detect continuously, one request at a time: grab the next frame after each response. */
+async function detectContinuously() {
   const image = makeImage(new Blob(), "camera.jpg");
   image.live = true;
   running = image;
@@ -106,11 +106,11 @@ async function detectOn() {
         continue;
       }
       const { canvas, blob } = await grab();
-      const answer = await detect(blob, "image/jpeg", image.stop.signal);
+      const result = await detect(blob, "image/jpeg", image.stop.signal);
       if (running !== image) return;
-      // The frame that was looked at, not the one that the camera sees by now: boxes lie where they belong.
+      // Show the frame that was sent, not the current one, so that the boxes match it.
       const size = { width: canvas.width, height: canvas.height };
-      Object.assign(image, { file: blob, answer, size, status: "done", error: "" });
+      Object.assign(image, { file: blob, result, size, status: "done", error: "" });
       hold(image, canvas);
       ends.push(performance.now());
       if (ends.length > KEPT_RATES) ends.shift();
@@ -154,11 +154,11 @@ byId("camera-stop").addEventListener("click", () => {
   byId("choose").focus();
 });
 detectButton.addEventListener("click", () => {
-  if (!running) detectOn();
+  if (!running) detectContinuously();
   else pause(), fill();
 });
 on("current", () => {
-  // Another image was chosen from the strip.
+  // Another image was selected in the strip.
   if (running && state.current !== running) pause();
   fill();
 });

@@ -1,8 +1,8 @@
-// What is known of the model, and how long its last answer took.
+// The model card, and the latency of the current result.
 
 import { byId, count, make, plain } from "./dom.js";
 import { colourOf, css } from "./palette.js";
-import { limitsInWords } from "./images.js";
+import { describeLimits } from "./images.js";
 import { on, state } from "./state.js";
 
 const MOST_METRICS = 16, MOST_CLASSES = 1000;
@@ -23,7 +23,7 @@ function fillCard() {
     ["Created", date(model.created)],
     ["Engine", model.engine],
     ["Defaults", `confidence ${model.conf}, IoU ${model.iou}${model.nms_inside ? " (NMS inside the model)" : ""}`],
-    ["Limits", `an image of ${limitsInWords()}, ${count(model.limits.detections, "box", "boxes")}`],
+    ["Limits", `images ${describeLimits()}, ${count(model.limits.detections, "box", "boxes")}`],
     ["Software", `lookonce ${model.lookonce || "?"}`],
   ];
   byId("facts").replaceChildren(
@@ -33,7 +33,7 @@ function fillCard() {
   );
   byId("classes-count").textContent = count(model.classes.length, "class", "classes");
   byId("class-list").replaceChildren(...model.classes.slice(0, MOST_CLASSES).map(classItem));
-  byId("accepted").textContent = `JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, ${limitsInWords()}`;
+  byId("accepted").textContent = `JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, ${describeLimits()}`;
 }
 
 function classItem(label, index) {
@@ -69,7 +69,7 @@ function date(text) {
 }
 
 function fillTiming() {
-  const timing = state.current?.answer?.timing;
+  const timing = state.current?.result?.timing;
   byId("timing").hidden = !timing;
   if (!timing) return;
   const { stages, total, roundTrip } = timing;

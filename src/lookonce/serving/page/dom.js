@@ -1,10 +1,10 @@
-// Elements made from text. Nothing here, and nothing elsewhere on the page, reads markup out of a string:
-// class names, file names and messages of the service may hold any text.
+// Helpers that build DOM elements from text. No code of the page parses markup from strings: class names, file
+// names and messages of the service are untrusted.
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * The element with this id; a missing one is a fault of the page.
+ * Return the element with this id; throw if it is missing.
  * @param {string} id
  * @returns {any}
  */
@@ -15,9 +15,9 @@ export function byId(id) {
 }
 
 /**
- * A new element with attributes and children; strings become text nodes.
+ * Create an element with attributes and children; strings become text nodes.
  * @param {string} tag
- * @param {Record<string, string | boolean | number | null>} [attributes] true sets an empty one, false and null none
+ * @param {Record<string, string | boolean | number | null>} [attributes] true: empty attribute; false and null: omitted
  * @param {...(Node | string | null)} children
  */
 export function make(tag, attributes = {}, ...children) {
@@ -29,7 +29,7 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** One of the symbols in index.html, @param {string} name */
+/** Create an icon from a symbol in index.html. @param {string} name */
 export function icon(name) {
   const drawing = document.createElementNS(SVG, "svg");
   drawing.setAttribute("class", "icon");
@@ -41,7 +41,7 @@ export function icon(name) {
 }
 
 /**
- * Text for people: no control characters, no change of writing direction, bounded.
+ * Sanitize text for display: no control or bidirectional characters, bounded length.
  * @param {unknown} value
  */
 export function plain(value, most = 120) {
@@ -50,7 +50,7 @@ export function plain(value, most = 120) {
   return clean.length > most ? `${clean.slice(0, most - 1)}…` : clean;
 }
 
-/** 1 image, 2 images. */
+/** Format a count: 1 image, 2 images. */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }

@@ -1,4 +1,4 @@
-// What is taken away: the shown detections as JSON, the image with its boxes, the request as a command.
+// Downloads: visible detections as JSON, the annotated image, the request as a curl command.
 
 import { byId } from "./dom.js";
 import { drawDetections } from "./drawing.js";
@@ -10,9 +10,9 @@ import { announce } from "./status.js";
 
 const KEEP_MS = 60_000;
 
-/** An image's answer as `/score` writes it, without what the filters hide. */
+/** Return an image's result in the format of `/score`, without filtered detections. */
 function filtered(image) {
-  const { width, height, boxes } = image.answer;
+  const { width, height, boxes } = image.result;
   return { filename: image.name, width, height, boxes: shownIndices(image).map((index) => boxes[index]) };
 }
 
@@ -30,21 +30,21 @@ function save(blob, name) {
   announce(`${name} saved.`);
 }
 
-/** The name without its ending and without what file systems refuse. */
+/** Return the name without extension and without characters that file systems reject. */
 function stem(image) {
   return image.name.replace(/\.[^.]{1,5}$/, "").replace(/[^\p{L}\p{N} ._-]+/gu, "_").slice(0, 80) || "image";
 }
 
 async function saveDrawn(image) {
   const source = currentSource() ?? (image.size && !image.live ? await decode(image.file) : null);
-  if (!source) return announce("This browser can't show the image, so it can't draw on it.", true);
+  if (!source) return announce("This browser cannot display the image, so it cannot draw on it.", true);
   const canvas = document.createElement("canvas");
-  const { width, height, boxes } = image.answer;
+  const { width, height, boxes } = image.result;
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
   const type = byId("image-format").value;
   if (pen && type === "image/jpeg") {
-    // JPEG has no transparency; black would swallow what a see-through image shows.
+    // JPEG has no transparency; transparent areas would turn black.
     pen.fillStyle = "white";
     pen.fillRect(0, 0, width, height);
   }
@@ -53,11 +53,11 @@ async function saveDrawn(image) {
   const style = { line: Math.max(2, Math.round(short / 200)), font: Math.max(11, Math.round(short / 36)) };
   if (pen) drawDetections(pen, shownIndices(image).map((index) => boxes[index]), style);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
-  if (!blob) return announce("The image is too large for this browser to write.", true);
+  if (!blob) return announce("The image is too large for this browser to encode.", true);
   save(blob, `${stem(image)}.boxes.${type === "image/png" ? "png" : "jpg"}`);
 }
 
-/** Text in single quotes as a shell reads it. */
+/** Quote text for a shell. */
 function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -82,28 +82,28 @@ async function copyCommand(image) {
     await navigator.clipboard.writeText(field.value);
     announce("Command copied.", true);
   } catch {
-    // Without https there is no clipboard: the text is there, selected.
+    // No clipboard without https: select the text instead.
     field.focus();
     field.select();
     announce("Copy the command below.", true);
   }
 }
 
-const answered = () => (state.current?.answer ? state.current : null);
-const forAnswered = (act) => () => answered() && act(answered());
+const detected = () => (state.current?.result ? state.current : null);
+const ifDetected = (act) => () => detected() && act(detected());
 
-byId("save-json").addEventListener("click", forAnswered((image) => saveJson([image], `${stem(image)}.json`)));
+byId("save-json").addEventListener("click", ifDetected((image) => saveJson([image], `${stem(image)}.json`)));
 byId("save-all-json").addEventListener("click", () =>
-  saveJson(state.images.filter((image) => image.answer), "detections.json"),
+  saveJson(state.images.filter((image) => image.result), "detections.json"),
 );
-byId("save-image").addEventListener("click", forAnswered(saveDrawn));
-byId("copy-curl").addEventListener("click", forAnswered(copyCommand));
+byId("save-image").addEventListener("click", ifDetected(saveDrawn));
+byId("copy-curl").addEventListener("click", ifDetected(copyCommand));
 
 function fill() {
-  byId("take-away").hidden = !answered();
-  byId("save-all-json").hidden = state.images.filter((image) => image.answer).length < 2;
+  byId("take-away").hidden = !detected();
+  byId("save-all-json").hidden = state.images.filter((image) => image.result).length < 2;
   const field = byId("command");
-  if (!field.hidden && answered()) field.value = command(answered());
+  if (!field.hidden && detected()) field.value = command(detected());
 }
 on("current", fill);
 on("images", fill);

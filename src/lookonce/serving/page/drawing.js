@@ -1,4 +1,4 @@
-// Boxes and labels on a canvas: the same for the screen and for the image that is downloaded.
+// Draw boxes and labels on a canvas, for the screen and for downloads.
 
 import { plain } from "./dom.js";
 import { colourOf, css, inkOn } from "./palette.js";
@@ -7,13 +7,13 @@ import { state } from "./state.js";
 const FONT = '"Inter", "Segoe UI", system-ui, -apple-system, "Helvetica Neue", Arial, sans-serif';
 const FADED = 0.3;
 
-/** The colour of a class by its name; of one that the model does not list, the first. @param {string} label */
+/** Return the colour of a class; unknown classes have the first colour. @param {string} label */
 export function colourOfLabel(label) {
   return colourOf(Math.max(0, state.model?.classes.indexOf(label) ?? 0));
 }
 
 /**
- * Draw detections over the whole of a canvas.
+ * Draw detections over an entire canvas.
  * @param {CanvasRenderingContext2D} pen
  * @param {import("./state.js").Detection[]} detections best first
  * @param {{line: number, font: number, highlighted?: import("./state.js").Detection | null}} style in canvas pixels
@@ -26,7 +26,7 @@ export function drawDetections(pen, detections, { line, font, highlighted = null
   pen.textBaseline = "middle";
   const weight = (one) => (one === highlighted ? Math.round(1.5 * line) : line);
   const alphaOf = (one) => (highlighted && one !== highlighted ? FADED : 1);
-  // The best last, so that it lies on top.
+  // The best one last, on top.
   for (const detection of order.toReversed()) {
     pen.globalAlpha = alphaOf(detection);
     drawBox(pen, pixels(detection.box, width, height), colourOfLabel(detection.label), weight(detection));
@@ -66,7 +66,7 @@ function clamp(share) {
 
 function drawBox(pen, [left, top, wide, high], colour, line) {
   const hair = Math.max(1, Math.round(line / 3));
-  // A hair line of the other lightness on both sides keeps the colour visible on any ground.
+  // Thin contrasting lines on both sides keep the colour visible on any background.
   pen.strokeStyle = inkOn(colour)[0] ? "rgb(255 255 255 / 0.75)" : "rgb(0 0 0 / 0.6)";
   pen.lineWidth = line + 2 * hair;
   frame(pen, left, top, wide, high, line);
@@ -75,12 +75,12 @@ function drawBox(pen, [left, top, wide, high], colour, line) {
   frame(pen, left, top, wide, high, line);
 }
 
-/** The line lies inside the box, on whole pixels. */
+/** Stroke a rectangle inside the box, on whole pixels. */
 function frame(pen, left, top, wide, high, line) {
   pen.strokeRect(left + line / 2, top + line / 2, Math.max(0, wide - line), Math.max(0, high - line));
 }
 
-/** Where a label goes: above its box, else inside, else below; the first place that no other label has. */
+/** Place a label above, inside or below its box, at the first position free of other labels. */
 function place([left, top, wide, high], [chipWide, chipHigh], line, [width, height], placed) {
   const right = left + wide - chipWide, bottom = top + high;
   const places = [
@@ -100,9 +100,9 @@ function place([left, top, wide, high], [chipWide, chipHigh], line, [width, heig
       chipWide,
       chipHigh,
     ];
-    const covered = placed.reduce((sum, other) => sum + common(chip, other), 0);
-    if (covered < least) [best, least] = [chip, covered];
-    if (covered === 0) break;
+    const overlap = placed.reduce((sum, other) => sum + common(chip, other), 0);
+    if (overlap < least) [best, least] = [chip, overlap];
+    if (overlap === 0) break;
   }
   return best;
 }
@@ -113,7 +113,7 @@ function common(one, other) {
   return Math.max(0, wide) * Math.max(0, high);
 }
 
-/** The text with fewer letters of the class where it would be wider than the image. */
+/** Shorten the class name of a label that is wider than the image. */
 function fit(pen, text, width) {
   const [, name, score] = /^(.*) (\S+)$/s.exec(text) ?? [text, text, ""];
   for (let kept = name.length; kept > 1 && pen.measureText(text).width > width; ) {

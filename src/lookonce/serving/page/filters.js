@@ -1,4 +1,4 @@
-// The confidence slider and a chip for each class: what is shown of an answer that is already here.
+// The confidence slider and class chips, which filter the current result without a request.
 
 import { byId, make, plain } from "./dom.js";
 import { colourOfLabel } from "./drawing.js";
@@ -9,26 +9,26 @@ const slider = byId("threshold"), output = byId("threshold-value"), chips = byId
 
 function startAt(threshold) {
   slider.value = String(threshold);
-  // The slider rounds, and keeps it in its range.
+  // The slider rounds and clamps the value.
   state.threshold = Number(slider.value);
-  tellValue();
+  showValue();
 }
 
-function tellValue() {
+function showValue() {
   output.textContent = state.threshold.toFixed(2);
-  slider.setAttribute("aria-valuetext", `scores of ${state.threshold.toFixed(2)} and more`);
+  slider.setAttribute("aria-valuetext", `scores of at least ${state.threshold.toFixed(2)}`);
 }
 
 function fill() {
-  const boxes = state.current?.answer?.boxes ?? [];
+  const boxes = state.current?.result?.boxes ?? [];
   const counts = new Map();
   for (const { label, score } of boxes) {
     counts.set(label, (counts.get(label) ?? 0) + (score >= state.threshold ? 1 : 0));
   }
-  const wanted = [...counts].filter(([label, number]) => number > 0 || state.hidden.has(label));
+  const visible = [...counts].filter(([label, number]) => number > 0 || state.hidden.has(label));
   const kept = new Map([...chips.children].map((chip) => [chip.dataset.label, chip]));
-  // The same buttons again, so that the focus stays where it is.
-  const next = wanted.map(([label, number]) => {
+  // Reuse the buttons, to keep the focus.
+  const next = visible.map(([label, number]) => {
     const chip = kept.get(label) ?? makeChip(label);
     chip.querySelector(".count").textContent = String(number);
     chip.setAttribute("aria-pressed", String(!state.hidden.has(label)));
@@ -61,7 +61,7 @@ function makeChip(label) {
   return chip;
 }
 
-/** A line above the slider for each score: where moving it makes a difference. */
+/** Draw a mark above the slider for each score. */
 function drawMarks(boxes) {
   const lines = boxes.map(({ label, score }) => {
     const line = make("span", { class: "mark" });
@@ -75,7 +75,7 @@ function drawMarks(boxes) {
 
 slider.addEventListener("input", () => {
   state.threshold = Number(slider.value);
-  tellValue();
+  showValue();
   changed("filters");
 });
 byId("all-classes").addEventListener("click", () => {
@@ -83,7 +83,7 @@ byId("all-classes").addEventListener("click", () => {
   changed("filters");
 });
 byId("no-classes").addEventListener("click", () => {
-  state.hidden = new Set([...state.model.classes, ...(state.current?.answer?.boxes ?? []).map(({ label }) => label)]);
+  state.hidden = new Set([...state.model.classes, ...(state.current?.result?.boxes ?? []).map(({ label }) => label)]);
   changed("filters");
 });
 

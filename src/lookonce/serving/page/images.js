@@ -1,4 +1,4 @@
-// Images of the session: taken in, checked against the service's limits, shown small, sent two at a time.
+// Images of the session: added, checked against the service's limits, sent two at a time.
 
 import { ServiceError, detect } from "./api.js";
 import { count, plain } from "./dom.js";
@@ -11,7 +11,7 @@ const THUMBNAIL_PX = 240;
 
 let nextId = 1;
 let running = 0;
-let restUntil = 0;
+let retryAt = 0;
 
 /** @param {Blob} file @param {string} name @returns {import("./state.js").Image} */
 export function makeImage(file, name) {
@@ -24,14 +24,14 @@ export function makeImage(file, name) {
     error: "",
     live: false,
     size: null,
-    answer: null,
+    result: null,
     thumbnail: null,
     stop: new AbortController(),
   };
 }
 
 /**
- * Take files in and send them; the first of them is shown. Returns how many were left out.
+ * Add files, show the first one and send them. Return how many were left out.
  * @param {File[]} files
  */
 export function addFiles(files) {
@@ -44,7 +44,7 @@ export function addFiles(files) {
   return files.length - added.length;
 }
 
-/** Forget an image, and its request if one is under way. @param {import("./state.js").Image} image */
+/** Remove an image and abort its request. @param {import("./state.js").Image} image */
 export function remove(image) {
   const index = state.images.indexOf(image);
   if (index < 0) return;
@@ -54,7 +54,7 @@ export function remove(image) {
   touched(image);
 }
 
-/** Forget all images. */
+/** Remove all images. */
 export function removeAll() {
   for (const image of state.images) image.stop.abort();
   state.images = [];
@@ -62,20 +62,20 @@ export function removeAll() {
   changed("images");
 }
 
-/** Send an image that failed once more. @param {import("./state.js").Image} image */
+/** Send a failed image again. @param {import("./state.js").Image} image */
 export function retry(image) {
   update(image, { status: "waiting", error: "", note: "" });
   pump();
 }
 
-/** Start what waits, as far as there is room; called again when the model's limits become known. */
+/** Start waiting images, up to AT_ONCE; called again once the model's limits are known. */
 export function pump() {
   while (state.model && running < AT_ONCE) {
     const next = state.images.find((image) => image.status === "waiting" && !image.note);
     if (!next) return;
     running++;
     next.note = "sending";
-    look(next).finally(() => {
+    process(next).finally(() => {
       running--;
       pump();
     });
@@ -83,20 +83,20 @@ export function pump() {
 }
 
 /** @param {import("./state.js").Image} image */
-async function look(image) {
+async function process(image) {
   try {
     refuseBytes(image);
     await readSize(image);
     const body = await image.file.arrayBuffer().catch(() => {
-      throw new ServiceError("The file can't be read (any more). Choose it again; of a folder, its files.", 0);
+      throw new ServiceError("The file cannot be read (any more). Choose it again, or the files of a folder.", 0);
     });
-    const answer = await send(image, body);
-    update(image, { status: "done", note: "", answer });
+    const result = await send(image, body);
+    update(image, { status: "done", note: "", result });
   } catch (error) {
     if (image.stop.signal.aborted) return;
     const message = error instanceof ServiceError ? error.message : `The page failed: ${error.message}`;
     update(image, { status: "failed", note: "", error: message });
-    // Who would rather give no key is not asked again for each image.
+    // The key dialog was cancelled: do not open it again for each image.
     const others = error.status === 401 ? state.images.filter(({ status }) => status === "waiting") : [];
     for (const other of others) update(other, { status: "failed", note: "", error: message });
   }
@@ -105,24 +105,24 @@ async function look(image) {
 async function send(image, body) {
   const until = Date.now() + MOST_TRYING_MS;
   for (;;) {
-    await rest(image);
+    await waitForRetry(image);
     update(image, { status: "busy", note: "Detecting…" });
     try {
       return await detect(body, image.file.type, image.stop.signal);
     } catch (error) {
       if (error.status === 0) changed("lost");
       if (!error.retryAfter || Date.now() + 1000 * error.retryAfter > until) throw error;
-      // Whoever is told to wait, all wait: the queue behind is the same.
-      restUntil = Math.max(restUntil, Date.now() + 1000 * error.retryAfter);
+      // All images wait: they share the service's queue.
+      retryAt = Math.max(retryAt, Date.now() + 1000 * error.retryAfter);
       update(image, { status: "waiting", note: `${error.message} Trying again…` });
     }
   }
 }
 
-async function rest(image) {
-  while (Date.now() < restUntil) {
+async function waitForRetry(image) {
+  while (Date.now() < retryAt) {
     image.stop.signal.throwIfAborted();
-    await new Promise((resolve) => setTimeout(resolve, Math.min(250, restUntil - Date.now())));
+    await new Promise((resolve) => setTimeout(resolve, Math.min(250, retryAt - Date.now())));
   }
   image.stop.signal.throwIfAborted();
 }
@@ -131,25 +131,25 @@ function refuseBytes({ file }) {
   const most = state.model.limits.body_bytes;
   if (file.size === 0) throw new ServiceError("The file is empty.", 0);
   if (/^(video|audio|text)\/|^application\/(pdf|zip)$/.test(file.type)) {
-    throw new ServiceError(`Not an image but ${plain(file.type, 40)}. Not sent.`, 0);
+    throw new ServiceError(`Not an image but ${plain(file.type, 40)}; not sent.`, 0);
   }
   if (file.size > most) {
     throw new ServiceError(
-      `${megabytes(file.size)} are more than the ${megabytes(most)} that the service takes. Not sent; make it smaller.`,
+      `${megabytes(file.size)} exceed the service's limit of ${megabytes(most)}; not sent. Make the image smaller.`,
       0,
     );
   }
 }
 
-/** Size from the header, before anything is decoded; then the thumbnail. */
+/** Read the size from the header before decoding, then create the thumbnail. */
 async function readSize(image) {
   const size = await headerSize(image.file);
   if (!size) return;
   const most = state.model.limits.pixels;
   if (size.width * size.height > most) {
     throw new ServiceError(
-      `${size.width} × ${size.height} pixels are more than the ${(most / 1e6).toLocaleString("en")} million ` +
-        "that the service takes. Not sent; make it smaller.",
+      `${size.width} × ${size.height} pixels exceed the service's limit of ${(most / 1e6).toLocaleString("en")} ` +
+        "million; not sent. Make the image smaller.",
       0,
     );
   }
@@ -175,7 +175,7 @@ async function headerSize(file) {
 }
 
 /**
- * The image upright, as the service saw it; null where the browser can't read its format.
+ * Decode an image upright, as the service does; null if the browser does not support its format.
  * @param {Blob} file
  */
 export async function decode(file) {
@@ -206,8 +206,8 @@ function megabytes(bytes) {
   return `${(bytes / 2 ** 20).toLocaleString("en", { maximumFractionDigits: 1 })} MiB`;
 }
 
-/** What one request may hold, in words. */
-export function limitsInWords() {
+/** Describe the limits of an image. */
+export function describeLimits() {
   const { body_bytes: bytes, pixels } = state.model.limits;
   return `up to ${megabytes(bytes)} and ${count(pixels / 1e6, "million pixels", "million pixels")}`;
 }

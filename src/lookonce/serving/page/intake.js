@@ -1,4 +1,4 @@
-// Images into the page: chosen, dropped (folders, too) or pasted.
+// Input of images: chosen, dropped (including folders) or pasted.
 
 import { byId, count } from "./dom.js";
 import { announce } from "./status.js";
@@ -7,11 +7,11 @@ import { addFiles } from "./images.js";
 const MOST_FILES = 500;
 const input = byId("files"), veil = byId("veil");
 
-function take(files, given = files.length) {
+function accept(files, total = files.length) {
   if (!files.length) return;
-  const left = addFiles(files) + (given - files.length);
+  const left = addFiles(files) + (total - files.length);
   if (left > 0) {
-    announce(`${count(left, "file was", "files were")} left out: the list is full. Remove some first.`, true);
+    announce(`${count(left, "file was", "files were")} left out: the list is full. Remove some images first.`, true);
   }
 }
 
@@ -19,8 +19,8 @@ for (const opener of document.querySelectorAll("[data-choose]")) {
   opener.addEventListener("click", () => input.click());
 }
 input.addEventListener("change", () => {
-  take([...input.files].slice(0, MOST_FILES), input.files.length);
-  // The same file may be chosen again.
+  accept([...input.files].slice(0, MOST_FILES), input.files.length);
+  // Allow choosing the same file again.
   input.value = "";
 });
 
@@ -28,12 +28,12 @@ document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (!files.length) return;
   event.preventDefault();
-  take(files);
+  accept(files);
 });
 
-let inside = 0;
+let dragDepth = 0;
 
-/** Files, or the address of an image on another page. */
+/** Whether a drag carries files, or the URL of an image on another page. */
 function carriesFiles(event) {
   return [...(event.dataTransfer?.types ?? [])].some((type) => /^(Files|text\/uri-list)$/.test(type));
 }
@@ -41,8 +41,8 @@ function carriesFiles(event) {
 function cover(event, change) {
   if (!carriesFiles(event)) return;
   event.preventDefault();
-  inside = Math.max(0, inside + change);
-  veil.hidden = inside === 0;
+  dragDepth = Math.max(0, dragDepth + change);
+  veil.hidden = dragDepth === 0;
 }
 
 document.addEventListener("dragenter", (event) => cover(event, 1));
@@ -53,32 +53,32 @@ document.addEventListener("dragover", (event) => {
   event.dataTransfer.dropEffect = "copy";
 });
 document.addEventListener("drop", async (event) => {
-  inside = 0;
+  dragDepth = 0;
   veil.hidden = true;
   if (!carriesFiles(event)) return;
   event.preventDefault();
-  // Both lists are empty as soon as this handler waits for anything.
+  // Both lists are emptied as soon as this handler awaits anything.
   const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   const files = [...event.dataTransfer.files];
   const folders = entries.some((entry) => entry.isDirectory);
-  if (folders) take(await filesIn(entries));
-  else if (files.length) take(files.slice(0, MOST_FILES), files.length);
+  if (folders) accept(await filesIn(entries));
+  else if (files.length) accept(files.slice(0, MOST_FILES), files.length);
   else announce("That is a link, not a file. Save the image first, or copy it and paste it here.", true);
 });
 
-/** The images in dropped folders and beside them, sorted by path; at most MOST_FILES. */
+/** Collect the images in dropped entries, sorted by path; at most MOST_FILES. */
 async function filesIn(entries) {
   const found = [], open = [...entries];
   while (open.length && found.length < MOST_FILES) {
     const entry = open.shift();
     if (entry.isFile) {
       const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
-      // A folder of images holds other things as well: no word about each of them.
+      // Silently skip other files in folders.
       if (file && (file.type.startsWith("image/") || entries.includes(entry))) found.push(file);
       continue;
     }
     const reader = entry.createReader();
-    // A folder is read in pieces, until an empty one.
+    // readEntries returns chunks, until an empty one.
     for (let read = 0; read < MOST_FILES; ) {
       const piece = await new Promise((resolve) => reader.readEntries(resolve, () => resolve([])));
       if (!piece.length) break;

@@ -1,4 +1,4 @@
-// The service's key: asked for when it is wanted, kept for this tab, sent in a header and nowhere else.
+// The service's key: prompted for when required, kept for this tab, sent in a header only.
 
 import { byId } from "./dom.js";
 
@@ -7,7 +7,7 @@ const form = { dialog: byId("key-dialog"), input: byId("key-input"), error: byId
 
 let key = remembered();
 /** @type {Promise<boolean> | null} */
-let asking = null;
+let prompt = null;
 
 function remembered() {
   try {
@@ -17,36 +17,36 @@ function remembered() {
   }
 }
 
-/** Whether the service has asked for a key and got one. */
+/** Whether a key is set. */
 export function hasKey() {
   return key !== "";
 }
 
-/** What requests send, or null. */
+/** Return the Authorization header, or an empty string. */
 export function authorization() {
-  // Headers carry bytes; a key of other letters travels as UTF-8, as the service compares it.
+  // Headers are bytes: send the key as UTF-8, as the service compares it.
   return key && `Bearer ${String.fromCharCode(...new TextEncoder().encode(key))}`;
 }
 
-/** Take another key; an empty one forgets. @param {string} given */
-export function setKey(given) {
-  key = given.trim();
+/** Set the key; an empty one removes it. @param {string} value */
+export function setKey(value) {
+  key = value.trim();
   byId("forget-key").hidden = !key;
   try {
     if (key) sessionStorage.setItem(SLOT, key);
     else sessionStorage.removeItem(SLOT);
   } catch {
-    // No storage in this browser: the key lives as long as the page.
+    // No storage in this browser: the key lasts as long as the page.
   }
 }
 
 /**
- * Ask for the key that was refused; false when the person would rather not. One dialog for all who wait.
- * @param {string | null} refused what was sent
+ * Prompt for a key; resolve to false if cancelled. Concurrent callers share one dialog.
+ * @param {string | null} refused the rejected Authorization header
  */
-export async function askForKey(refused) {
-  if (!asking && refused !== authorization()) return true;
-  asking ??= new Promise((resolve) => {
+export async function promptForKey(refused) {
+  if (!prompt && refused !== authorization()) return true;
+  prompt ??= new Promise((resolve) => {
     form.error.textContent = refused ? "The service did not accept this key." : "";
     form.input.setAttribute("aria-invalid", String(Boolean(refused)));
     form.input.value = "";
@@ -54,13 +54,13 @@ export async function askForKey(refused) {
     form.dialog.addEventListener("close", () => resolve(form.dialog.returnValue === "use"), { once: true });
     form.dialog.showModal();
     form.input.focus();
-  }).then((given) => {
-    asking = null;
-    if (given) setKey(form.input.value);
+  }).then((confirmed) => {
+    prompt = null;
+    if (confirmed) setKey(form.input.value);
     form.input.value = "";
-    return given;
+    return confirmed;
   });
-  return asking;
+  return prompt;
 }
 
 byId("key-form").addEventListener("submit", (event) => {

@@ -1,4 +1,4 @@
-// The page's parts, in the order in which they hear of a change: what decodes first, what only reads after it.
+// Modules of the page, in the order in which they are notified of changes: decoding before reading.
 
 import "./theme.js";
 import "./stage.js";

@@ -1,4 +1,4 @@
-// A colour for each class: the first as in drawn images of the command line, the others as far off as there are.
+// A colour for each class: the first ones as drawn by the command line, the others as distinct as possible.
 
 /** @typedef {[number, number, number]} Rgb 0..255 */
 
@@ -14,7 +14,7 @@ const colours = [...FIRST];
 /** @type {{rgb: Rgb, lab: number[], nearest: number}[]} */
 let candidates = [];
 
-/** The colour of the class with this index, whatever other classes there are. @param {number} index */
+/** Return the colour of the class with this index, independent of the other classes. @param {number} index */
 export function colourOf(index) {
   if (!candidates.length) candidates = makeCandidates();
   while (colours.length <= index && colours.length < FIRST.length + candidates.length) {
@@ -30,7 +30,7 @@ export function css([red, green, blue]) {
   return `rgb(${red} ${green} ${blue})`;
 }
 
-/** Black or white, whichever reads better on a colour (WCAG contrast). @param {Rgb} rgb @returns {Rgb} */
+/** Return black or white, whichever has more contrast on a colour (WCAG). @param {Rgb} rgb @returns {Rgb} */
 export function inkOn(rgb) {
   const [red, green, blue] = rgb.map(linear);
   const luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
@@ -42,7 +42,7 @@ function makeCandidates() {
   const grid = STEPS.flatMap((red) => STEPS.flatMap((green) => STEPS.map((blue) => [red, green, blue])));
   return grid
     .map((rgb) => ({ rgb: /** @type {Rgb} */ (rgb), lab: oklab(rgb), nearest: Infinity }))
-    // Not so dark, light or grey that a box would pass for part of the image.
+    // Exclude dark, light and grey colours, which blend into images.
     .filter(({ lab: [light, a, b] }) => light > 0.48 && light < 0.93 && Math.hypot(a, b) > 0.07)
     .map((one) => ({ ...one, nearest: Math.min(...taken.map((lab) => distance(one.lab, lab))) }));
 }
@@ -56,7 +56,7 @@ function linear(value) {
   return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
 }
 
-/** Ottosson's Oklab: equal distances look equally different. */
+/** Convert to Ottosson's Oklab, a perceptually uniform colour space. */
 function oklab(rgb) {
   const [red, green, blue] = rgb.map(linear);
   const long = Math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue);

@@ -1,4 +1,4 @@
-// The detections as a table, best score first; rows and boxes point at each other.
+// The table of detections, best score first; rows and boxes highlight each other.
 
 import { byId, make, plain } from "./dom.js";
 import { colourOfLabel } from "./drawing.js";
@@ -7,12 +7,12 @@ import { highlight, isShown, on, state } from "./state.js";
 
 const body = byId("rows"), summary = byId("summary");
 
-/** @type {any} the answer whose rows are in the table */
+/** @type {any} the result shown in the table */
 let filled = null;
 let focused = 0;
 
 /**
- * Left, top, width and height in whole pixels of the image.
+ * Convert a box to left, top, width and height in whole pixels.
  * @param {import("./state.js").Corners} box @param {{width: number, height: number}} size
  */
 export function inPixels({ topX, topY, bottomX, bottomY }, { width, height }) {
@@ -21,23 +21,23 @@ export function inPixels({ topX, topY, bottomX, bottomY }, { width, height }) {
 }
 
 function fill() {
-  const answer = state.current?.answer ?? null;
-  if (answer !== filled) {
-    // A new frame of the camera must not take the focus from the row that is being read.
+  const result = state.current?.result ?? null;
+  if (result !== filled) {
+    // A new camera frame must not steal the focus from a row.
     const hadFocus = body.contains(document.activeElement);
-    filled = answer;
-    body.replaceChildren(...(answer?.boxes ?? []).map((detection, index) => row(detection, index, answer)));
+    filled = result;
+    body.replaceChildren(...(result?.boxes ?? []).map((detection, index) => row(detection, index, result)));
     filter();
     if (hadFocus) (rows()[Math.min(focused, rows().length - 1)] ?? byId("threshold")).focus();
   }
   filter();
 }
 
-function row(detection, index, answer) {
+function row(detection, index, result) {
   const swatch = make("span", { class: "swatch", "aria-hidden": "true" });
   swatch.style.background = css(colourOfLabel(detection.label));
-  const [left, top, wide, high] = inPixels(detection.box, answer);
-  const made = make(
+  const [left, top, wide, high] = inPixels(detection.box, result);
+  const element = make(
     "tr",
     { tabindex: "-1", "data-index": index },
     make("td", { class: "label" }, swatch, make("span", { class: "name" }, plain(detection.label))),
@@ -45,15 +45,15 @@ function row(detection, index, answer) {
     make("td", { class: "box" }, `${left}, ${top}`),
     make("td", { class: "box" }, `${wide} × ${high}`),
   );
-  made.addEventListener("pointerenter", () => highlight(index));
-  made.addEventListener("pointerleave", () => highlight(null));
-  made.addEventListener("focus", () => {
-    focused = rows().indexOf(made);
-    stop(made);
+  element.addEventListener("pointerenter", () => highlight(index));
+  element.addEventListener("pointerleave", () => highlight(null));
+  element.addEventListener("focus", () => {
+    focused = rows().indexOf(element);
+    setTabStop(element);
     highlight(index);
   });
-  made.addEventListener("blur", () => highlight(null));
-  return made;
+  element.addEventListener("blur", () => highlight(null));
+  return element;
 }
 
 function rows() {
@@ -64,18 +64,18 @@ function filter() {
   const boxes = filled?.boxes ?? [];
   for (const one of body.children) one.hidden = !isShown(boxes[Number(one.dataset.index)]);
   const visible = rows();
-  stop(visible.find((one) => one.tabIndex === 0) ?? visible[0]);
+  setTabStop(visible.find((one) => one.tabIndex === 0) ?? visible[0]);
   byId("no-rows").hidden = !filled || visible.length > 0;
   byId("no-rows").textContent = boxes.length
-    ? "Nothing passes the filters. Lower the confidence or switch classes on."
-    : "The model found nothing here.";
+    ? "No detection passes the filters. Lower the confidence or enable classes."
+    : "No objects detected.";
   byId("table").hidden = !visible.length;
   const most = state.model?.limits.detections;
-  const full = boxes.length && boxes.length >= most ? `; the service answers at most ${most}` : "";
+  const full = boxes.length && boxes.length >= most ? `; the service returns at most ${most}` : "";
   summary.textContent = filled ? `${visible.length} of ${boxes.length} boxes${full}` : "";
 }
 
-/** Scroll the table alone: the page must not jump while the pointer is over the image. */
+/** Scroll only the table: the page must not jump while the pointer is over the image. */
 function reveal(one) {
   const table = byId("table"), head = table.querySelector("thead").offsetHeight;
   const top = one.offsetTop - head, bottom = one.offsetTop + one.offsetHeight - table.clientHeight;
@@ -83,8 +83,8 @@ function reveal(one) {
   else if (table.scrollTop < bottom) table.scrollTop = bottom;
 }
 
-/** Tab reaches one row; the arrows go on from there. */
-function stop(chosen) {
+/** Make one row reachable by Tab; arrow keys move from there. */
+function setTabStop(chosen) {
   for (const one of body.children) one.tabIndex = one === chosen ? 0 : -1;
 }
 
@@ -101,8 +101,8 @@ on("model", fill);
 on("filters", filter);
 on("highlight", () => {
   for (const one of body.children) {
-    const wanted = Number(one.dataset.index) === state.highlighted;
-    one.classList.toggle("highlighted", wanted);
-    if (wanted) reveal(one);
+    const highlighted = Number(one.dataset.index) === state.highlighted;
+    one.classList.toggle("highlighted", highlighted);
+    if (highlighted) reveal(one);
   }
 });

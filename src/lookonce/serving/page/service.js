@@ -1,4 +1,4 @@
-// Whether the service answers: its model's card, waiting while it loads, watching while it is away.
+// Connection to the service: fetch the model card, wait while it loads, reconnect.
 
 import { fetchModel } from "./api.js";
 import { byId } from "./dom.js";
@@ -9,44 +9,44 @@ import { banner } from "./status.js";
 const light = byId("light"), word = byId("light-text");
 const MOST_PAUSE_SECONDS = 10;
 
-let asking = false;
-let seen = "";
+let connecting = false;
+let checkedVersion = "";
 
-function tell(kind, text) {
+function setStatus(kind, text) {
   light.dataset.state = kind;
   word.textContent = text;
 }
 
-/** Fetch the model's card, for as long as it takes. */
+/** Fetch the model card, retrying until it succeeds. */
 export async function connect() {
-  if (asking) return;
-  asking = true;
+  if (connecting) return;
+  connecting = true;
   byId("connect").hidden = true;
-  for (let tries = 0; asking; tries++) {
+  for (let tries = 0; connecting; tries++) {
     try {
       state.model = await fetchModel();
-      tell("ready", "Ready");
+      setStatus("ready", "Ready");
       banner(null);
       changed("model");
       pump();
-      asking = false;
+      connecting = false;
     } catch (error) {
       if (!error.retryAfter) {
-        asking = false;
-        tell("down", error.status === 401 ? "Key needed" : "Not working");
+        connecting = false;
+        setStatus("down", error.status === 401 ? "Key needed" : "Error");
         banner(error.message);
         byId("connect").hidden = false;
         break;
       }
       const loading = error.status === 503;
-      tell(loading ? "loading" : "down", loading ? "Loading" : "Not reachable");
+      setStatus(loading ? "loading" : "down", loading ? "Loading" : "Unreachable");
       banner(loading ? error.message : `${error.message} Trying again…`);
       await pause(Math.min(MOST_PAUSE_SECONDS, Math.max(error.retryAfter, loading ? 1 : tries)));
     }
   }
 }
 
-/** Ends early when the browser says that the network is back. */
+/** Wait; return early when the browser is online again. */
 function pause(seconds) {
   return new Promise((resolve) => {
     const done = () => (clearTimeout(timer), window.removeEventListener("online", done), resolve(null));
@@ -57,16 +57,16 @@ function pause(seconds) {
 
 byId("connect").addEventListener("click", connect);
 window.addEventListener("offline", () => {
-  tell("down", "Offline");
+  setStatus("down", "Offline");
   banner("This device is offline.");
 });
 window.addEventListener("online", connect);
 on("lost", connect);
-// An answer of another version: the model was changed under the running service.
+// A result of another version: the service has reloaded its model.
 on("current", () => {
-  const version = state.current?.answer?.version;
-  // Several workers may change one after the other; each version is asked for once.
-  if (!version || !state.model || version === state.model.version || version === seen) return;
-  seen = version;
+  const version = state.current?.result?.version;
+  // Several workers may reload one after the other; fetch the card once per version.
+  if (!version || !state.model || version === state.model.version || version === checkedVersion) return;
+  checkedVersion = version;
   connect();
 });

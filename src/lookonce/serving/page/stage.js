@@ -1,4 +1,4 @@
-// The image with its boxes: two canvases one above the other, as sharp as the screen.
+// The image with its boxes: two stacked canvases at screen resolution.
 
 import { byId, plain } from "./dom.js";
 import { drawDetections } from "./drawing.js";
@@ -11,17 +11,17 @@ const LINE_PX = 2, FONT_PX = 13;
 /** @type {{image: any, source: CanvasImageSource & {close?: () => void} | null} | null} */
 let held = null;
 /** @type {any} the image that is being decoded */
-let wanted = null;
+let decoding = null;
 let frame = 0;
 
-/** Show a frame of the camera; no decoding needed. @param {any} image @param {HTMLCanvasElement} source */
+/** Show a camera frame, which needs no decoding. @param {any} image @param {HTMLCanvasElement} source */
 export function hold(image, source) {
   release();
-  wanted = null;
+  decoding = null;
   held = { image, source };
 }
 
-/** What the current image is drawn from, or null: still decoding, or a format unknown to the browser. */
+/** Return the decoded current image, or null if it is being decoded or not supported by the browser. */
 export function currentSource() {
   return held && held.image === state.current ? held.source : null;
 }
@@ -30,16 +30,16 @@ async function load() {
   const image = state.current;
   if (held && held.image !== image) release();
   redraw();
-  // Full decoding waits for the check of the pixel limit, which sets the size or fails.
-  if (!image?.size || image.live || held || wanted === image) return;
-  wanted = image;
+  // Decode only after the check of the pixel limit, which sets the size.
+  if (!image?.size || image.live || held || decoding === image) return;
+  decoding = image;
   const source = await decode(image.file);
-  if (wanted !== image || state.current !== image) {
+  if (decoding !== image || state.current !== image) {
     source?.close();
-    if (wanted === image) wanted = null;
+    if (decoding === image) decoding = null;
     return;
   }
-  wanted = null;
+  decoding = null;
   held = { image, source };
   redraw();
 }
@@ -49,7 +49,7 @@ function release() {
   held = null;
 }
 
-/** Draw both canvases with the next frame of the screen. */
+/** Redraw both canvases in the next animation frame. */
 function redraw() {
   frame ||= requestAnimationFrame(() => {
     frame = 0;
@@ -59,12 +59,12 @@ function redraw() {
 
 function draw() {
   const image = state.current;
-  const size = image?.answer ?? image?.size;
+  const size = image?.result ?? image?.size;
   const unknown = image?.status === "done" && (!image.size || (held?.image === image && !held.source));
   byId("no-preview").hidden = !unknown;
   stage.classList.toggle("blank", !size);
   if (!image || !size) return;
-  // On narrow screens the stage takes the image's shape.
+  // On narrow screens the stage has the image's aspect ratio.
   stage.style.setProperty("--shape", `${size.width} / ${size.height}`);
   const scale = Math.min(stage.clientWidth / size.width, stage.clientHeight / size.height);
   const ratio = window.devicePixelRatio;
@@ -93,7 +93,7 @@ function drawBoxes() {
   if (!image) return;
   const pen = overlay.getContext("2d"), ratio = window.devicePixelRatio;
   pen.clearRect(0, 0, overlay.width, overlay.height);
-  const boxes = image.answer?.boxes ?? [];
+  const boxes = image.result?.boxes ?? [];
   const shown = shownIndices(image).map((index) => boxes[index]);
   const highlighted = state.highlighted === null ? null : boxes[state.highlighted];
   drawDetections(pen, shown, {
@@ -104,21 +104,21 @@ function drawBoxes() {
   overlay.setAttribute("aria-label", describe(image, shown));
 }
 
-/** "dog.jpg: 3 boxes: 2 car, 1 dog" */
+/** Describe the visible detections: "dog.jpg: 3 objects: 2 car, 1 dog". */
 export function describe(image, shown) {
   if (image.status === "failed") return `${image.name}: ${image.error}`;
-  if (!image.answer) return `${image.name}: no result yet`;
+  if (!image.result) return `${image.name}: no result yet`;
   const counts = new Map();
   for (const { label } of shown) counts.set(label, (counts.get(label) ?? 0) + 1);
   const classes = [...counts].map(([label, number]) => `${number} ${plain(label, 40)}`).join(", ");
   return `${image.name}: ${shown.length} ${shown.length === 1 ? "object" : "objects"}${classes && `: ${classes}`}`;
 }
 
-/** The smallest shown box under the pointer. */
+/** Return the index of the smallest visible box under the pointer, or null. */
 function under(event) {
   const frameOf = overlay.getBoundingClientRect();
   const x = (event.clientX - frameOf.left) / frameOf.width, y = (event.clientY - frameOf.top) / frameOf.height;
-  const boxes = state.current?.answer?.boxes ?? [];
+  const boxes = state.current?.result?.boxes ?? [];
   let best = null, least = Infinity;
   for (const index of shownIndices(state.current)) {
     const { topX, topY, bottomX, bottomY } = boxes[index].box;

@@ -1,4 +1,4 @@
-// Words about what goes on: for the eye beside the image, for screen readers in a live region.
+// Status messages: visible ones beside the image, and a live region for screen readers.
 
 import { byId } from "./dom.js";
 import { remove, retry } from "./images.js";
@@ -10,12 +10,12 @@ const CALM_MS = 600, LIVE_CALM_MS = 3000, TOAST_MS = 8000;
 
 let pending = 0;
 let fading = 0;
-let said = "";
+let announced = "";
 
-/** Tell screen readers; `visibly`, everybody. @param {string} message */
+/** Announce a message to screen readers, and as a toast if `visibly`. @param {string} message */
 export function announce(message, visibly = false) {
   live.textContent = message;
-  said = message;
+  announced = message;
   if (!visibly) return;
   byId("toast-text").textContent = message;
   toast.hidden = false;
@@ -23,14 +23,14 @@ export function announce(message, visibly = false) {
   fading = setTimeout(() => (toast.hidden = true), TOAST_MS);
 }
 
-/** A line across the page while the service can't answer; null takes it away. @param {string | null} message */
+/** Show a line across the page while the service is unavailable; null hides it. @param {string | null} message */
 export function banner(message) {
   const line = byId("banner");
   line.hidden = !message;
   if (byId("banner-text").textContent !== (message ?? "")) byId("banner-text").textContent = message ?? "";
 }
 
-/** Slides and camera frames change faster than anyone can listen. */
+/** Announce after a pause: slider and camera change faster than a screen reader can follow. */
 function announceSoon() {
   if (pending && state.current?.live) return;
   clearTimeout(pending);
@@ -38,16 +38,16 @@ function announceSoon() {
     pending = 0;
     const image = state.current;
     if (!image || image.status === "waiting" || image.status === "busy") return;
-    const boxes = image.answer?.boxes ?? [];
+    const boxes = image.result?.boxes ?? [];
     const message = describe(image, shownIndices(image).map((index) => boxes[index]));
-    if (message !== said) announce(message);
+    if (message !== announced) announce(message);
   }, state.current?.live ? LIVE_CALM_MS : CALM_MS);
 }
 
 function fill() {
   const image = state.current;
-  // What had the focus is about to vanish.
-  const greeted = image && byId("welcome").contains(document.activeElement);
+  // The focused element is about to be hidden.
+  const welcomeFocused = image && byId("welcome").contains(document.activeElement);
   const failed = image?.status === "failed";
   document.body.classList.toggle("empty", !image);
   byId("failure").hidden = !failed;
@@ -57,19 +57,19 @@ function fill() {
   const working = image && !image.live && (image.status === "waiting" || image.status === "busy");
   byId("working").hidden = !working;
   byId("stage").setAttribute("aria-busy", String(Boolean(working)));
-  const note = image?.note && image.note !== "sending" ? image.note : "Waiting for its turn…";
+  const note = image?.note && image.note !== "sending" ? image.note : "Queued…";
   if (working) byId("working-text").textContent = state.model ? note : "Waiting for the model…";
-  const size = image?.answer ?? image?.size;
+  const size = image?.result ?? image?.size;
   byId("image-name").textContent = image?.name ?? "";
   byId("image-size").textContent = size ? `${size.width} × ${size.height} px` : "";
-  byId("mismatch").hidden = !turned(image);
-  if (greeted) byId("add").focus();
+  byId("mismatch").hidden = !sizesDiffer(image);
+  if (welcomeFocused) byId("add").focus();
 }
 
-/** Whether browser and service disagree on which side of the image is up. */
-function turned(image) {
-  const { answer, size } = image ?? {};
-  return Boolean(answer && size && !image.live && (answer.width !== size.width || answer.height !== size.height));
+/** Whether browser and service disagree on the image's orientation. */
+function sizesDiffer(image) {
+  const { result, size } = image ?? {};
+  return Boolean(result && size && !image.live && (result.width !== size.width || result.height !== size.height));
 }
 
 byId("retry").addEventListener("click", () => state.current && retry(state.current));

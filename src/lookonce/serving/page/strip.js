@@ -1,4 +1,4 @@
-// Thumbnails of the session's images, to switch between them.
+// Thumbnails for switching between the images of the session.
 
 import { byId, icon, make } from "./dom.js";
 import { remove } from "./images.js";
@@ -34,7 +34,7 @@ function makeItem(image) {
   choose.addEventListener("keydown", (event) => move(event, image));
   const drop = make("button", { type: "button", class: "drop", title: "Remove", tabindex: "-1" }, icon("close"));
   drop.setAttribute("aria-label", `Remove ${image.name}`);
-  drop.addEventListener("click", () => forget(image));
+  drop.addEventListener("click", () => discard(image));
   return make("li", {}, choose, drop);
 }
 
@@ -45,8 +45,8 @@ function refresh(item, image) {
   choose.querySelector(".badge").textContent = { failed: "!", done: String(found) }[image.status] ?? "";
   choose.dataset.status = image.status;
   choose.setAttribute("aria-current", String(image === state.current));
-  const told = { failed: "failed", done: `${found} shown`, busy: "being looked at", waiting: "waiting" };
-  choose.setAttribute("aria-label", `${image.name}, ${told[image.status]}`);
+  const labels = { failed: "failed", done: `${found} shown`, busy: "in progress", waiting: "waiting" };
+  choose.setAttribute("aria-label", `${image.name}, ${labels[image.status]}`);
   choose.title = image.name;
 }
 
@@ -54,7 +54,7 @@ function move(event, image) {
   const index = state.images.indexOf(image), last = state.images.length - 1;
   if (event.key === "Delete") {
     event.preventDefault();
-    forget(image);
+    discard(image);
     return;
   }
   const next = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: last }[event.key];
@@ -65,7 +65,7 @@ function move(event, image) {
   show(target);
 }
 
-function forget(image) {
+function discard(image) {
   const index = state.images.indexOf(image);
   const focused = items.get(image.id)?.contains(document.activeElement);
   remove(image);

@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; remembered in this browser.
+// Colour theme: light, dark, or the system's; stored in this browser.
 
 import { byId } from "./dom.js";
 
@@ -29,6 +29,6 @@ button.addEventListener("click", () => {
   try {
     localStorage.setItem(SLOT, theme);
   } catch {
-    // Not remembered, then.
+    // No storage: the choice is not kept.
   }
 });
