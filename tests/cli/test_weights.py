@@ -23,13 +23,13 @@ def run(*arguments: object) -> int:
 
 def test_inspect_uses_the_cfg_beside_the_weights(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", shared / "weights" / "yolo-fastest" / "yolo-fastest-1.1-xl.weights", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["complete"] is True
-    assert told["layers"][0]["kernel"] == [16, 3, 3, 3]
-    assert sum(layer["floats"] for layer in told["layers"]) == told["floats"] == (3_693_964 - 20) // 4
+    report = json.loads(capsys.readouterr().out)
+    assert report["complete"] is True
+    assert report["layers"][0]["kernel"] == [16, 3, 3, 3]
+    assert sum(layer["floats"] for layer in report["layers"]) == report["floats"] == (3_693_964 - 20) // 4
 
 
-def test_inspect_says_where_a_partial_file_ends(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_reports_where_a_partial_file_ends(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = shared / "weights"
     file = weights / "yolov3-tiny-partial" / "yolov3-tiny.real-first5.weights"
     assert run("inspect", file, "--cfg", weights / "cfg" / "yolov3-tiny.cfg") == 0
@@ -45,7 +45,7 @@ def test_inspect_finds_the_known_network(tmp_path: Path, capsys: pytest.CaptureF
     assert "read with yolov3-tiny.cfg; all layers" in capsys.readouterr().out
 
 
-def test_inspect_asks_for_the_cfg_of_an_unknown_network(tmp_path: Path) -> None:
+def test_inspect_requires_the_cfg_of_an_unknown_network(tmp_path: Path) -> None:
     cfg = generate("yolov3-tiny", 7)
     write_weights(tmp_path / "a.weights", cfg, random_weights(cfg, 0))
     with pytest.raises(LookonceError, match=r"no known network\. Name the cfg it was made with: --cfg FILE"):
@@ -72,10 +72,10 @@ def test_inspect_refuses_a_foreign_archive(tmp_path: Path) -> None:
         run("inspect", tmp_path / "other.keras")
 
 
-def test_get_refuses_unknown_names_and_dead_addresses(tmp_path: Path) -> None:
-    with pytest.raises(LookonceError, match="'yolo' is no known download"):
+def test_get_refuses_unknown_names_and_invalid_urls(tmp_path: Path) -> None:
+    with pytest.raises(LookonceError, match="yolo"):
         run("get", "yolo", "--output", tmp_path)
-    with pytest.raises(LookonceError, match="is no address"):
+    with pytest.raises(LookonceError, match="URL"):
         run("get", "yolov3-tiny", "--output", tmp_path, "--base-url", "nonsense")
 
 
@@ -92,5 +92,5 @@ def test_a_file_cut_after_any_convolution_is_recognised(
 ) -> None:
     file = shared / "weights" / "yolov3-tiny-partial" / "yolov3-tiny.real-first5.weights"
     assert main(["weights", "inspect", str(file)]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "read with yolov3-tiny.cfg; partial" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "read with yolov3-tiny.cfg; partial" in printed

@@ -1,4 +1,4 @@
-"""What of one network's weights another can take, layer by layer, and why the rest stays behind."""
+"""Transfer of one network's weights to another, layer by layer, with the reason for each layer skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookonce.darknet.weights import ConvWeights, DarknetWeights
 
 @dataclass(frozen=True)
 class Row:
-    """One convolution of the target: its shape, whether it was taken, and if not why."""
+    """One convolution of the target: its shape, whether its weights were taken, and why not."""
 
     layer: int
     shape: str
@@ -21,17 +21,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Transplant:
-    """`layers` are the target's indices with the weights to load; `rows` one line per convolution."""
+    """Weights to load by layer index of the target, and one row per convolution."""
 
     layers: dict[int, ConvWeights]
     rows: tuple[Row, ...]
 
 
 def transplant(source: DarknetWeights, source_cfg: Cfg, target_cfg: Cfg) -> Transplant:
-    """Match layers by index while kinds and inputs agree, and take those whose shapes agree.
+    """Match layers by index while kinds and inputs agree, and take weights of equal shape.
 
-    A head's convolution is taken only when its classes and its count of masks agree too. The arrays are
-    the source's own, not copies. Raises CfgError for a cfg that cannot be planned.
+    A head's convolution is taken only if its classes and number of masks agree too. The arrays are shared
+    with the source, not copied. Raises CfgError for an invalid cfg.
     """
     theirs, ours = plan(source_cfg), plan(target_cfg)
     split = _first_difference(theirs, ours)
