@@ -48,7 +48,7 @@ def test_inspect_finds_the_known_network(tmp_path: Path, capsys: pytest.CaptureF
 def test_inspect_requires_the_cfg_of_an_unknown_network(tmp_path: Path) -> None:
     cfg = generate("yolov3-tiny", 7)
     write_weights(tmp_path / "a.weights", cfg, random_weights(cfg, 0))
-    with pytest.raises(LookonceError, match=r"no known network\. Name the cfg it was made with: --cfg FILE"):
+    with pytest.raises(LookonceError, match="--cfg FILE"):
         run("inspect", tmp_path / "a.weights")
 
 
