@@ -24,7 +24,7 @@ class Server:
     cuts: int = 0
     ranges: bool = True
     status: int = 200
-    asked: list[str | None] = field(default_factory=list)
+    requested: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -33,15 +33,15 @@ def server() -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            plan.asked.append(asked)
+            requested = self.headers.get("Range")
+            plan.requested.append(requested)
             if plan.status == 0:  # hang up without an answer
                 self.close_connection = True
                 return
             if plan.status != 200:
                 self.send_error(plan.status)
                 return
-            start = int(asked.split("=")[1].rstrip("-")) if asked and plan.ranges else 0
+            start = int(requested.split("=")[1].rstrip("-")) if requested and plan.ranges else 0
             body = plan.content[start:]
             self.send_response(206 if start else 200)
             if start:
@@ -73,30 +73,30 @@ def get(server: Server, folder: Path, known: Known = SMALL, **options: object) -
 
 
 def test_download_is_verified_and_renamed(server: Server, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    path = get(server, tmp_path / "new", progress=lambda done, size: seen.append((done, size)))
+    calls: list[tuple[int, int]] = []
+    path = get(server, tmp_path / "new", progress=lambda done, size: calls.append((done, size)))
     assert path == tmp_path / "new" / "small.weights"
     assert path.read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
     assert [file.name for file in path.parent.iterdir()] == ["small.weights"]
 
 
 def test_existing_file_is_not_downloaded_again(server: Server, tmp_path: Path) -> None:
     get(server, tmp_path)
     get(server, tmp_path)
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
 def test_broken_connections_are_resumed(server: Server, tmp_path: Path) -> None:
     server.cut_after, server.cuts = 100_000, 3
     assert get(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
+    assert server.requested == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
 
 
 def test_partial_file_of_an_earlier_run_is_resumed(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.weights.part").write_bytes(CONTENT[:1234])
     assert get(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["bytes=1234-"]
+    assert server.requested == ["bytes=1234-"]
 
 
 def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_missing_file_fails_at_once(server: Server, tmp_path: Path) -> None:
     server.status = 404
     with pytest.raises(DownloadError, match=r"404 Not Found.*mirror"):
         get(server, tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 def test_partial_file_is_kept_when_the_server_stays_down(server: Server, tmp_path: Path) -> None:
