@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"lookonce: {seen.answer}", file=sys.stderr)
                 continue
             name = seen.source.relative_to(root).as_posix()
-            answers.append(seen.answer.to_json(name))
+            answers.append(seen.answer.to_dict(name))
             print(f"{name}: {_in_words(seen.answer)}")
             if draws:
                 drawings.append(drawers.submit(_write_drawn, seen, targets[seen.source]))

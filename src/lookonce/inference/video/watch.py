@@ -99,7 +99,7 @@ def watch(
 
 def json_of(seen: Watched, filename: str) -> dict[str, object]:
     """A frame's line: the image's answer with `frame`, `seconds` and, where tracked, each box's `track`."""
-    answer = seen.found.to_json(filename)
+    answer = seen.found.to_dict(filename)
     if seen.tracks is not None:
         for box, track in zip(answer["boxes"], seen.tracks.tolist(), strict=True):
             box["track"] = None if track == UNTRACKED else track

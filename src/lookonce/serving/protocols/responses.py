@@ -24,7 +24,7 @@ def write_answer(form: str, names: Sequence[str], looked: Looked) -> Any:
 
 
 def _azure(images: list[Named], looked: Looked) -> Any:
-    return [found.to_json(name) for name, found in images]
+    return [found.to_dict(name) for name, found in images]
 
 
 def _custom_vision(images: list[Named], looked: Looked) -> Any:

@@ -41,5 +41,5 @@ def run(mini_batch: list[str]) -> list[str]:
         if isinstance(seen.answer, ImageError):
             rows.append({"filename": name, "error": str(seen.answer)})
         else:
-            rows.append(seen.answer.to_json(name))
+            rows.append(seen.answer.to_dict(name))
     return [json.dumps(row) for row in rows]
