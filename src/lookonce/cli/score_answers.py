@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rich import box
 from rich.cells import cell_len
@@ -19,9 +19,6 @@ from lookonce.serving.client.address import printable
 from lookonce.serving.client.client import in_pixels
 from lookonce.serving.client.failures import NoAnswerError, ServiceError
 from lookonce.serving.client.threads import in_order
-
-if TYPE_CHECKING:
-    from lookonce.core.detections import Detections
 
 Answer = dict[str, Any]
 
@@ -150,6 +147,7 @@ def _shortened(name: str, width: int | None) -> str:
 
 def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None:
     # Not above: it loads OpenCV, and most runs draw nothing.
+    from lookonce.core.detections import Detections
     from lookonce.inference.draw import draw
     from lookonce.io.images import ImageError, read_image
 
@@ -157,27 +155,7 @@ def _draw(image: Path, answer: Answer, classes: list[str], target: Path) -> None
         pixels = read_image(image)
     except ImageError as error:
         raise NoAnswerError(f"{error} (to be drawn; its answer is there)") from error
-    write_drawn(draw(pixels, _detections(answer, classes)), target)
-
-
-def _detections(answer: Answer, classes: list[str]) -> Detections:
-    """The answer as a detector would have given it; `classes` decides on colours."""
-    import numpy as np
-
-    from lookonce.core.detections import Detections
-
-    labels = [found["label"] for found in answer["boxes"]]
-    names = tuple(dict.fromkeys([*classes, *labels]))
-    size = (answer["width"], answer["height"])
-    corners = [in_pixels(answer, found) for found in answer["boxes"]]
-    boxes = np.asarray(corners, np.float32).reshape(-1, 4)
-    return Detections(
-        np.clip(boxes, 0, np.asarray(size * 2, np.float32)),
-        np.asarray([found["score"] for found in answer["boxes"]], np.float32),
-        np.asarray([names.index(label) for label in labels], np.int64),
-        names,
-        size,
-    )
+    write_drawn(draw(pixels, Detections.from_dict(answer, classes)), target)
 
 
 @contextmanager

@@ -70,7 +70,9 @@ class Detections:
         if boxes.size == 0:
             boxes = boxes.reshape(-1, 4)
         if boxes.shape != (len(scores), 4):
-            raise ValueError(f"boxes have shape {boxes.shape}; expected ({len(scores)}, 4), one row per score")
+            raise ValueError(
+                f"boxes have shape {boxes.shape}; expected ({len(scores)}, 4), one row per score"
+            )
         if classes.shape != scores.shape or (classes.size and classes.dtype.kind not in "iu"):
             raise ValueError(
                 f"classes are {classes.dtype} of shape {classes.shape}; expected integers ({len(scores)},)"
@@ -185,8 +187,8 @@ class Detections:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise LookonceError(
-                f"not a detection result ({type(error).__name__}: {error}); expected width, height and boxes, "
-                "each with label, score and box"
+                f"not a detection result ({type(error).__name__}: {error}); expected width, height and "
+                "boxes, each with label, score and box"
             ) from error
 
     def to_supervision(self) -> Any:
