@@ -46,6 +46,11 @@ def cluster_anchors(sizes: Array, count: int, seed: int = 0, restarts: int = 10)
 
     Raises:
         LookonceError: `count` is below 1, or above the number of distinct sizes.
+
+    Example:
+        >>> anchors = cluster_anchors([[10, 10], [12, 10], [100, 60], [104, 60]], count=2)
+        >>> anchors.to_text(), round(anchors.average_iou, 2)
+        ('11,10,  102,60', 0.95)
     """
     sizes = np.asarray(sizes, np.float32)
     if count < 1:

@@ -207,6 +207,12 @@ def parse_cfg(text: str, source: str = "<cfg>") -> Cfg:
 
     The first of repeated keys in a section counts. Raises CfgError with the line: no `[net]` first, an option
     before any section or without `=`, an unsupported kind of layer.
+
+    >>> cfg = parse_cfg("[net]\\nwidth=416\\nheight=320")
+    >>> cfg.input_size
+    (320, 416)
+    >>> cfg.replace({"net": {"width": "608"}}).input_size
+    (320, 608)
     """
     sections: list[Section] = []
     for number, raw in enumerate(text.split("\n"), start=1):

@@ -89,6 +89,11 @@ def generate(
 
     Raises:
         LookonceError: unknown name, or anchors that do not fit the heads.
+
+    Example:
+        >>> cfg = generate("yolov3-tiny", classes=3, input_size=(320, 416))
+        >>> cfg.input_size, [head.mask for head in cfg.heads]
+        ((320, 416), [(3, 4, 5), (0, 1, 2)])
     """
     recipe = _recipe(name)
     sizes = _sizes(recipe.anchors if anchors is None else anchors)

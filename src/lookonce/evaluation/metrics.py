@@ -107,7 +107,7 @@ def evaluate(
         >>> cars = np.zeros(1, np.int64)
         >>> labels = [GroundTruth(box, cars, np.zeros(1, bool), (64, 48))]
         >>> found = [Detections(box, np.asarray([0.9], np.float32), cars, ("car",), (64, 48))]
-        >>> evaluate(labels, found, ["car"]).ap50
+        >>> round(evaluate(labels, found, ["car"]).ap50, 3)
         1.0
     """
     if len(ground_truth) != len(predictions):

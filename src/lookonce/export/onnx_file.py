@@ -46,6 +46,15 @@ def export_onnx(
 
     Raises:
         LookonceError: the model cannot be opened, options contradict, or the file cannot be written.
+
+    Example:
+        >>> from lookonce.darknet import parse_cfg, random_weights, write_weights
+        >>> head = "[convolutional]\\nfilters=6\\n[yolo]\\nclasses=1\\nanchors=9,9"
+        >>> cfg = parse_cfg("[net]\\nwidth=32\\nheight=32\\n" + head)
+        >>> _ = Path("tiny.cfg").write_text(cfg.text)
+        >>> write_weights("tiny.weights", cfg, random_weights(cfg, seed=0))
+        >>> export_onnx("tiny.cfg", "tiny.onnx", weights="tiny.weights").name
+        'tiny.onnx'
     """
     graph, card = read_raw(model, weights, classes, resize)
     return write_onnx(graph, card, output, nms=nms, conf=conf, iou=iou, dynamic_size=dynamic_size)
