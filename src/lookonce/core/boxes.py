@@ -68,9 +68,9 @@ def clip_boxes(boxes: Array, width: float, height: float) -> Array:
 class Geometry:
     """Placement of one image in the network's input (Darknet's letterbox_image or resize_image).
 
-    `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes go back by
-    the scale of that rectangle and the unrounded half of what it leaves free, as in Darknet's
-    correct_yolo_boxes: with an odd rest the offset is half a pixel more than where the image was pasted.
+    `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes are
+    converted with the scale of that rectangle and the unrounded half of the border, as in Darknet's
+    correct_yolo_boxes: with an odd border the offset is half a pixel more than the pasted position.
     """
 
     width: int
@@ -102,7 +102,7 @@ class Geometry:
             )
         if resize != LETTERBOX:
             raise ValueError(f"resize is {resize!r}; expected one of {RESIZES}")
-        # Integer division as in Darknet: one side fills the input, the other is cut to whole pixels.
+        # Integer division as in Darknet: one side fills the input, the other is rounded down to whole pixels.
         if input_width * height < input_height * width:
             pasted = (input_width, max(1, height * input_width // width))
         else:

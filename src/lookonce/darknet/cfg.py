@@ -76,14 +76,14 @@ class Section:
         try:
             value = float(text)
         except ValueError:
-            raise self.error(f"{key} holds {text!r}; expected a number", key) from None
+            raise self.error(f"{key} is {text!r}; expected a number", key) from None
         if not math.isfinite(value):
-            raise self.error(f"{key} holds {text!r}; expected a finite number", key)
+            raise self.error(f"{key} is {text!r}; expected a finite number", key)
         return value
 
     def _whole(self, key: str, value: float) -> int:
         if value != int(value):
-            raise self.error(f"{key} holds {value:g}; expected an integer", key)
+            raise self.error(f"{key} is {value:g}; expected an integer", key)
         return int(value)
 
 
