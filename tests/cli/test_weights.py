@@ -1,3 +1,5 @@
+"""`lookonce weights`: inspect files, download base weights."""
+
 import argparse
 import json
 import subprocess
@@ -12,6 +14,8 @@ from lookonce.cli.main import main
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import generate, random_weights, write_weights
 from lookonce.errors import LookonceError
+from lookonce.models.cards import write_graph_card
+from lookonce.models.onnx import network_graph
 
 
 def run(*arguments: object) -> int:
@@ -63,6 +67,21 @@ def test_inspect_prints_the_card_of_a_model(tmp_path: Path, capsys: pytest.Captu
     assert "AP50: 0.5" in out
     assert run("inspect", tmp_path / "model.keras", "--json") == 0
     assert ModelCard.from_json(capsys.readouterr().out, "out") == card
+
+
+def test_inspect_prints_the_card_of_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = generate("yolov3-tiny", 2, input_size=(64, 64))
+    graph = network_graph(cfg, random_weights(cfg, 0).layers)
+    write_graph_card(graph, ModelCard("cats", ("cat", "dog"), (64, 64), "letterbox", cfg.text))
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    assert run("inspect", tmp_path / "model.onnx") == 0
+    assert "2: cat, dog" in capsys.readouterr().out
+
+
+def test_inspect_reports_a_damaged_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(LookonceError, match=r"model\.onnx"):
+        run("inspect", tmp_path / "model.onnx")
 
 
 def test_inspect_refuses_a_foreign_archive(tmp_path: Path) -> None:
