@@ -67,7 +67,7 @@ def test_a_folder_is_scored_by_a_job(
     assert "3 images are in datastore workspaceblobstore" in found.err
     rows = json.loads(found.out)
     detector = Detector(detector_file, conf=0.4)
-    expected = [detector.detect(photos / name).to_json(name) for name in ("a.jpg", "more/a.jpg")]
+    expected = [detector.detect(photos / name).to_dict(name) for name in ("a.jpg", "more/a.jpg")]
     assert sorted(rows, key=lambda row: str(row["filename"])) == expected
     sent = [
         path

@@ -100,7 +100,7 @@ def expected(shared: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
     detector = Detector(model_folder / "outputs" / "model.onnx", conf=0.4)
 
     def answer(image: str, filename: str) -> dict[str, Any]:
-        return detector.detect(shared / "images" / image).to_json(filename)
+        return detector.detect(shared / "images" / image).to_dict(filename)
 
     return answer
 

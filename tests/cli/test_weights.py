@@ -1,3 +1,5 @@
+"""`lookonce weights`: inspect files, download base weights."""
+
 import argparse
 import json
 import subprocess
@@ -12,6 +14,8 @@ from lookonce.cli.main import main
 from lookonce.core.model_card import ModelCard
 from lookonce.darknet import generate, random_weights, write_weights
 from lookonce.errors import LookonceError
+from lookonce.models.cards import write_graph_card
+from lookonce.models.onnx import network_graph
 
 
 def run(*arguments: object) -> int:
@@ -23,13 +27,13 @@ def run(*arguments: object) -> int:
 
 def test_inspect_uses_the_cfg_beside_the_weights(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", shared / "weights" / "yolo-fastest" / "yolo-fastest-1.1-xl.weights", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["complete"] is True
-    assert told["layers"][0]["kernel"] == [16, 3, 3, 3]
-    assert sum(layer["floats"] for layer in told["layers"]) == told["floats"] == (3_693_964 - 20) // 4
+    report = json.loads(capsys.readouterr().out)
+    assert report["complete"] is True
+    assert report["layers"][0]["kernel"] == [16, 3, 3, 3]
+    assert sum(layer["floats"] for layer in report["layers"]) == report["floats"] == (3_693_964 - 20) // 4
 
 
-def test_inspect_says_where_a_partial_file_ends(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_reports_where_a_partial_file_ends(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights = shared / "weights"
     file = weights / "yolov3-tiny-partial" / "yolov3-tiny.real-first5.weights"
     assert run("inspect", file, "--cfg", weights / "cfg" / "yolov3-tiny.cfg") == 0
@@ -45,10 +49,10 @@ def test_inspect_finds_the_known_network(tmp_path: Path, capsys: pytest.CaptureF
     assert "read with yolov3-tiny.cfg; all layers" in capsys.readouterr().out
 
 
-def test_inspect_asks_for_the_cfg_of_an_unknown_network(tmp_path: Path) -> None:
+def test_inspect_requires_the_cfg_of_an_unknown_network(tmp_path: Path) -> None:
     cfg = generate("yolov3-tiny", 7)
     write_weights(tmp_path / "a.weights", cfg, random_weights(cfg, 0))
-    with pytest.raises(LookonceError, match=r"no known network\. Name the cfg it was made with: --cfg FILE"):
+    with pytest.raises(LookonceError, match="--cfg FILE"):
         run("inspect", tmp_path / "a.weights")
 
 
@@ -65,6 +69,21 @@ def test_inspect_prints_the_card_of_a_model(tmp_path: Path, capsys: pytest.Captu
     assert ModelCard.from_json(capsys.readouterr().out, "out") == card
 
 
+def test_inspect_prints_the_card_of_an_onnx_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = generate("yolov3-tiny", 2, input_size=(64, 64))
+    graph = network_graph(cfg, random_weights(cfg, 0).layers)
+    write_graph_card(graph, ModelCard("cats", ("cat", "dog"), (64, 64), "letterbox", cfg.text))
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    assert run("inspect", tmp_path / "model.onnx") == 0
+    assert "2: cat, dog" in capsys.readouterr().out
+
+
+def test_inspect_reports_a_damaged_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(LookonceError, match=r"model\.onnx"):
+        run("inspect", tmp_path / "model.onnx")
+
+
 def test_inspect_refuses_a_foreign_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("config.json", "{}")
@@ -72,10 +91,10 @@ def test_inspect_refuses_a_foreign_archive(tmp_path: Path) -> None:
         run("inspect", tmp_path / "other.keras")
 
 
-def test_get_refuses_unknown_names_and_dead_addresses(tmp_path: Path) -> None:
-    with pytest.raises(LookonceError, match="'yolo' is no known download"):
+def test_get_refuses_unknown_names_and_invalid_urls(tmp_path: Path) -> None:
+    with pytest.raises(LookonceError, match="yolo"):
         run("get", "yolo", "--output", tmp_path)
-    with pytest.raises(LookonceError, match="is no address"):
+    with pytest.raises(LookonceError, match="URL"):
         run("get", "yolov3-tiny", "--output", tmp_path, "--base-url", "nonsense")
 
 
@@ -92,5 +111,5 @@ def test_a_file_cut_after_any_convolution_is_recognised(
 ) -> None:
     file = shared / "weights" / "yolov3-tiny-partial" / "yolov3-tiny.real-first5.weights"
     assert main(["weights", "inspect", str(file)]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "read with yolov3-tiny.cfg; partial" in said
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "read with yolov3-tiny.cfg; partial" in printed

@@ -7,7 +7,7 @@ from lookonce.darknet.anchors import cluster_anchors
 from lookonce.errors import LookonceError
 
 
-def test_three_tight_groups_are_found_whatever_the_seed():
+def test_three_tight_groups_are_found_for_any_seed():
     rng = np.random.default_rng(0)
     groups = np.array([[10, 20], [50, 40], [200, 220]])
     sizes = np.concatenate([group + rng.normal(0, 0.3, (40, 2)) for group in groups])
@@ -22,20 +22,20 @@ def test_same_seed_same_anchors():
     np.testing.assert_array_equal(cluster_anchors(sizes, 9, 3).sizes, cluster_anchors(sizes, 9, 3).sizes)
 
 
-def test_as_many_clusters_as_distinct_boxes_leaves_none_empty():
+def test_one_cluster_per_distinct_box_leaves_none_empty():
     sizes = np.array([[10, 10], [10, 10], [20, 20], [40, 10], [40, 10]])
     found = cluster_anchors(sizes, 3)
     assert {tuple(size) for size in found.sizes.tolist()} == {(10, 10), (20, 20), (40, 10)}
     assert found.average_iou == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("count", "words"), [(0, "--num-clusters is 0"), (4, "only 2 distinct box sizes")])
-def test_impossible_counts_are_explained(count, words):
-    with pytest.raises(LookonceError, match=words):
+@pytest.mark.parametrize(("count", "message"), [(0, "0 anchors"), (4, "2 distinct")])
+def test_invalid_counts_are_refused(count, message):
+    with pytest.raises(LookonceError, match=message):
         cluster_anchors(np.array([[1, 1], [2, 2], [2, 2]]), count)
 
 
-def test_the_command_prints_what_a_cfg_wants_and_draws(shared, tmp_path, capsys):
+def test_command_prints_anchors_for_a_cfg_and_plots(shared, tmp_path, capsys):
     from lookonce.cli.main import main
 
     plot = tmp_path / "anchors.png"
@@ -48,8 +48,8 @@ def test_the_command_prints_what_a_cfg_wants_and_draws(shared, tmp_path, capsys)
     assert plot.stat().st_size > 1000
 
 
-def test_the_command_says_what_is_wrong(shared, capsys):
+def test_command_reports_invalid_counts(shared, capsys):
     from lookonce.cli.main import main
 
     assert main(["anchors", str(shared / "data" / "bccd"), "-k", "0"]) == 1
-    assert "--num-clusters is 0" in capsys.readouterr().err
+    assert "0 anchors" in capsys.readouterr().err

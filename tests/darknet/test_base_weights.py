@@ -16,7 +16,7 @@ SMALL = Known("small.weights", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()
 
 @dataclass
 class Server:
-    """What the local server does, and what it was asked."""
+    """Behaviour of the local server, and the requests it received."""
 
     url: str = ""
     content: bytes = CONTENT
@@ -24,7 +24,7 @@ class Server:
     cuts: int = 0
     ranges: bool = True
     status: int = 200
-    asked: list[str | None] = field(default_factory=list)
+    requested: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -33,15 +33,15 @@ def server() -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            plan.asked.append(asked)
+            requested = self.headers.get("Range")
+            plan.requested.append(requested)
             if plan.status == 0:  # hang up without an answer
                 self.close_connection = True
                 return
             if plan.status != 200:
                 self.send_error(plan.status)
                 return
-            start = int(asked.split("=")[1].rstrip("-")) if asked and plan.ranges else 0
+            start = int(requested.split("=")[1].rstrip("-")) if requested and plan.ranges else 0
             body = plan.content[start:]
             self.send_response(206 if start else 200)
             if start:
@@ -72,31 +72,31 @@ def get(server: Server, folder: Path, known: Known = SMALL, **options: object) -
     return fetch("small", folder, server.url, registry={"small": known}, pause_seconds=0, **options)  # type: ignore[arg-type]
 
 
-def test_a_file_arrives_checked_under_its_name(server: Server, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    path = get(server, tmp_path / "new", progress=lambda done, size: seen.append((done, size)))
+def test_download_is_verified_and_renamed(server: Server, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    path = get(server, tmp_path / "new", progress=lambda done, size: calls.append((done, size)))
     assert path == tmp_path / "new" / "small.weights"
     assert path.read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert calls[-1] == (len(CONTENT), len(CONTENT))
     assert [file.name for file in path.parent.iterdir()] == ["small.weights"]
 
 
-def test_a_file_that_is_there_is_not_downloaded_again(server: Server, tmp_path: Path) -> None:
+def test_existing_file_is_not_downloaded_again(server: Server, tmp_path: Path) -> None:
     get(server, tmp_path)
     get(server, tmp_path)
-    assert server.asked == [None]
+    assert server.requested == [None]
 
 
-def test_cut_connections_are_resumed(server: Server, tmp_path: Path) -> None:
+def test_broken_connections_are_resumed(server: Server, tmp_path: Path) -> None:
     server.cut_after, server.cuts = 100_000, 3
     assert get(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
+    assert server.requested == [None, "bytes=100000-", "bytes=200000-", "bytes=300000-"]
 
 
-def test_a_part_of_an_earlier_run_is_resumed(server: Server, tmp_path: Path) -> None:
+def test_partial_file_of_an_earlier_run_is_resumed(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.weights.part").write_bytes(CONTENT[:1234])
     assert get(server, tmp_path).read_bytes() == CONTENT
-    assert server.asked == ["bytes=1234-"]
+    assert server.requested == ["bytes=1234-"]
 
 
 def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
@@ -105,57 +105,55 @@ def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> 
     assert get(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_part_that_is_too_long_is_thrown_away(server: Server, tmp_path: Path) -> None:
+def test_overlong_partial_file_is_discarded(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.weights.part").write_bytes(CONTENT + b"more")
     assert get(server, tmp_path).read_bytes() == CONTENT
 
 
-def test_wrong_bytes_never_get_the_name(server: Server, tmp_path: Path) -> None:
+def test_wrong_content_is_never_renamed(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT[:-1] + b"?"
-    with pytest.raises(DownloadError, match=r"small\.weights: has SHA-256 .*expected .*thrown away"):
+    with pytest.raises(DownloadError, match=r"small\.weights: has SHA-256 .*expected"):
         get(server, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_another_size_is_refused_before_it_is_loaded(server: Server, tmp_path: Path) -> None:
+def test_wrong_size_is_refused_before_downloading(server: Server, tmp_path: Path) -> None:
     server.content = b"<html>moved</html>"
     with pytest.raises(DownloadError, match=r"offers 18 bytes, expected 512,000.*error page"):
         get(server, tmp_path)
 
 
-def test_a_missing_file_is_said_at_once(server: Server, tmp_path: Path) -> None:
+def test_missing_file_fails_at_once(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(DownloadError, match=r"answers 404 Not Found.*--base-url"):
+    with pytest.raises(DownloadError, match=r"404 Not Found.*mirror"):
         get(server, tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
-def test_a_server_that_stays_down_keeps_what_there_is(server: Server, tmp_path: Path) -> None:
+def test_partial_file_is_kept_when_the_server_stays_down(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.weights.part").write_bytes(CONTENT[:1234])
     server.status = 503
-    with pytest.raises(
-        DownloadError, match=r"answers 503 .*5 times in a row. 1,234 of 512,000 bytes have arrived in"
-    ):
+    with pytest.raises(DownloadError, match=r"503 .*5 times in a row. 1,234 of 512,000 bytes"):
         get(server, tmp_path)
     assert (tmp_path / "small.weights.part").read_bytes() == CONTENT[:1234]
 
 
-def test_a_server_that_hangs_up_is_no_fault_of_the_disk(server: Server, tmp_path: Path) -> None:
+def test_disconnects_are_reported_as_network_errors(server: Server, tmp_path: Path) -> None:
     server.status = 0
     with pytest.raises(DownloadError, match=r"no connection \(Remote end closed.*5 times in a row"):
         get(server, tmp_path)
 
 
-def test_no_server_at_all_is_readable(tmp_path: Path) -> None:
+def test_unreachable_server_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="no connection"):
         get(Server(url="http://127.0.0.1:9"), tmp_path)
-    with pytest.raises(DownloadError, match="is no address"):
+    with pytest.raises(DownloadError, match="URL"):
         get(Server(url="nonsense"), tmp_path)
 
 
-def test_a_wrong_file_in_place_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_wrong_existing_file_is_left_unchanged(server: Server, tmp_path: Path) -> None:
     (tmp_path / "small.weights").write_bytes(b"mine")
-    with pytest.raises(DownloadError, match=r"is there already, but holds 4 bytes.*Move it away"):
+    with pytest.raises(DownloadError, match=r"already exists.* 4 bytes"):
         get(server, tmp_path)
     assert (tmp_path / "small.weights").read_bytes() == b"mine"
 
@@ -170,13 +168,11 @@ def test_without_a_checksum_the_floats_are_checked(server: Server, tmp_path: Pat
 
 
 def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        DownloadError, match=r"'yolov9' is no known download; expected one of yolov3, yolov3-tiny"
-    ):
+    with pytest.raises(DownloadError, match=r"yolov9.*yolov3, yolov3-tiny"):
         fetch("yolov9", tmp_path)
 
 
-def test_known_sizes_follow_from_the_networks() -> None:
+def test_known_sizes_match_the_networks() -> None:
     assert KNOWN["yolov3"].size == 20 + 4 * floats_of(published("yolov3"))
     assert KNOWN["yolov3-tiny"].size == 20 + 4 * floats_of(published("yolov3-tiny"))
     assert KNOWN["darknet53"].size == 20 + 4 * floats_of(published("yolov3"), 74)

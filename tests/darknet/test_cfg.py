@@ -28,7 +28,7 @@ def cfg_files(shared: Path) -> list[Path]:
     return sorted((shared / "weights").rglob("*.cfg"))
 
 
-def test_every_real_cfg_is_planned_and_parses_back_to_itself(shared: Path) -> None:
+def test_every_real_cfg_is_planned_and_round_trips(shared: Path) -> None:
     files = cfg_files(shared)
     assert len(files) == 8
     for path in files:
@@ -49,7 +49,7 @@ def test_options_are_read_with_types_and_defaults() -> None:
     assert cfg.layers[0].line == 6
 
 
-def test_heads_carry_darknets_defaults() -> None:
+def test_heads_have_darknets_defaults() -> None:
     (head,) = parse_cfg(SMALL).heads
     assert (head.layer, head.classes, head.mask) == (1, 2, (0, 1, 2))
     assert (head.scale_x_y, head.ignore_thresh, head.truth_thresh, head.iou_thresh) == (1.0, 0.5, 1.0, 1.0)
@@ -63,7 +63,7 @@ def test_heads_carry_darknets_defaults() -> None:
     np.testing.assert_array_equal(head.anchors, np.asarray([[10, 14], [23, 27], [37, 58]], np.float32))
 
 
-def test_replace_touches_only_the_named_lines() -> None:
+def test_replace_changes_only_the_named_lines() -> None:
     cfg = parse_cfg(SMALL)
     changed = cfg.replace(
         {"net": {"height": "96", "channels": "1"}, 0: {"filters": "27"}, 1: {"classes": "4"}}
@@ -88,38 +88,38 @@ def test_replace_keeps_windows_line_ends() -> None:
     assert changed.text.count("\n") == changed.text.count("\r\n")
 
 
-def test_of_a_repeated_key_the_first_counts() -> None:
+def test_first_of_repeated_keys_counts() -> None:
     cfg = parse_cfg(SMALL.replace("size=1", "size=1\nsize=3"))
     assert cfg.layers[0].integer("size") == 1
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        ("[net]", "", r"my.cfg, line 3: 'width = 64' stands before any"),
+        ("[net]", "", r"my.cfg, line 3: 'width = 64'"),
         ("[net]", "[yolo]", r"line 2: \[yolo\] is the first section"),
         ("size=1", "size 1", r"line 8 'size 1'; expected key=value"),
         (
             "[convolutional]",
             "[lstm]",
-            r"line 6: \[lstm\] is no layer that lookonce builds; it knows convolutional",
+            r"line 6: \[lstm\].*convolutional",
         ),
-        ("height=32 ", "height=tall ", r"line 4: \[net\] height holds 'tall'; expected a number"),
-        ("height=32 ", "height=32.5 ", r"line 4: \[net\] height holds 32.5; expected a whole number"),
+        ("height=32 ", "height=tall ", r"line 4: \[net\] height is 'tall'"),
+        ("height=32 ", "height=32.5 ", r"line 4: \[net\] height is 32.5"),
         ("height=32 ", "height=inf ", r"line 4: .*finite"),
         ("height=32 ", "high=32 ", r"line 2: \[net\] has no height"),
-        ("num=3", "num=4", r"line 14: .* num=4, and anchors holds 6 numbers; expected 8.*Set num=3"),
+        ("num=3", "num=4", r"line 14: .* num=4.* 6 .* 8.*Set num=3"),
         ("mask = 0,1,2", "mask = 0,1,3", r"line 13: .*mask names anchor 3; the 3 anchors are 0 to 2"),
-        ("10,14,", "10,0,", r"line 14: .*no size"),
+        ("10,14,", "10,0,", r"line 14: .*size 0"),
         ("classes=2", "classes=0", r"line 15: .*classes=0"),
     ],
 )
-def test_errors_name_the_line(old: str, new: str, said: str) -> None:
-    with pytest.raises(CfgError, match=said):
+def test_errors_name_the_line(old: str, new: str, message: str) -> None:
+    with pytest.raises(CfgError, match=message):
         plan(parse_cfg(SMALL.replace(old, new), "my.cfg"))
 
 
-def test_a_file_that_is_no_cfg_is_named(tmp_path: Path) -> None:
+def test_errors_name_a_file_that_is_not_a_cfg(tmp_path: Path) -> None:
     with pytest.raises(CfgError, match=r"none\.cfg: cannot be read"):
         read_cfg(tmp_path / "none.cfg")
     (tmp_path / "a.cfg").write_bytes(b"\xff\xfe\x00\x80")

@@ -60,7 +60,7 @@ def file_of(path: Path, floats: int, value: float = 0.5) -> Path:
         ("cfg/yolov3-tiny.cfg", "yolov3-tiny-partial/yolov3-tiny.real-first5.weights", False),
     ],
 )
-def test_real_files_come_back_byte_for_byte(
+def test_real_files_round_trip_byte_for_byte(
     shared: Path, tmp_path: Path, cfg_name: str, weights_name: str, complete: bool
 ) -> None:
     real, cfg = shared / "weights" / weights_name, read_cfg(shared / "weights" / cfg_name)
@@ -96,8 +96,10 @@ def test_both_widths_of_seen_are_read(tmp_path: Path, cfg: Cfg, minor: int, wide
 
 def test_truncated_weights_name_the_layer(tmp_path: Path, cfg: Cfg) -> None:
     path = file_of(tmp_path / "cut.weights", FIRST + SECOND - 3)
-    said = r"cut.weights: ends inside layer 1 \(convolution 1x1, 14 filters, small.cfg line 9\): 67 of its 70"
-    with pytest.raises(WeightsError, match=said):
+    message = (
+        r"cut.weights: ends inside layer 1 \(convolution 1x1, 14 filters, small.cfg line 9\): 67 of its 70"
+    )
+    with pytest.raises(WeightsError, match=message):
         read_weights(path, cfg)
 
 
@@ -108,19 +110,19 @@ def test_floats_left_over_are_counted_and_the_classes_found(tmp_path: Path, cfg:
 
 
 @pytest.mark.parametrize("classes", [80, 20])
-def test_published_weights_read_through_a_custom_cfg_name_their_own(tmp_path: Path, classes: int) -> None:
+def test_published_weights_read_with_a_custom_cfg_name_their_own(tmp_path: Path, classes: int) -> None:
     path = file_of(tmp_path / "yolov3-tiny.weights", floats_of(published("yolov3-tiny", classes)))
-    with pytest.raises(WeightsError, match=f"those of yolov3-tiny with {classes} classes: read it with that"):
+    with pytest.raises(WeightsError, match=f"yolov3-tiny with {classes} classes"):
         read_weights(path, generate("yolov3-tiny", 2))
 
 
-def test_a_backbone_read_through_another_network_is_named(tmp_path: Path) -> None:
+def test_backbone_read_with_another_network_is_named(tmp_path: Path) -> None:
     path = file_of(tmp_path / "backbone", floats_of(published("yolov3-tiny"), 15))
     with pytest.raises(WeightsError, match=r"yolov3-tiny\.conv\.15 \(read with yolov3-tiny\)"):
         read_weights(path, generate("yolov4-tiny", 2))
 
 
-def test_known_counts_are_unique_and_those_published() -> None:
+def test_known_counts_are_unique_and_match_published_files() -> None:
     for name in NAMES:
         assert [fit.network for fit in known_fits(floats_of(published(name)))] == [name]
     assert floats_of(published("yolov3"), 74) == 40_620_640
@@ -128,32 +130,32 @@ def test_known_counts_are_unique_and_those_published() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
-    [(np.nan, r"layer 0 .*not finite"), (-1.0, r"layer 0 .*variance -1 in filter 0; .*never below")],
+    ("value", "message"),
+    [(np.nan, r"layer 0 .*not finite"), (-1.0, r"layer 0 .*variance -1 in filter 0; ")],
 )
-def test_impossible_values_are_reported(tmp_path: Path, cfg: Cfg, value: float, said: str) -> None:
-    with pytest.raises(WeightsError, match=said):
+def test_invalid_values_are_reported(tmp_path: Path, cfg: Cfg, value: float, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
         read_weights(file_of(tmp_path / "bad.weights", FIRST + SECOND, value), cfg)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
-        (b"", "holds 0 bytes"),
-        (b"PK\x03\x04" + bytes(40), "no Darknet weights file"),
-        (Header().to_bytes(), "a header and no weights"),
-        (Header().to_bytes() + bytes(6), "end inside a number"),
+        (b"", "0 bytes"),
+        (b"PK\x03\x04" + bytes(40), "not a Darknet weights file"),
+        (Header().to_bytes(), "no weights"),
+        (Header().to_bytes() + bytes(6), "truncated"),
     ],
 )
-def test_files_of_another_kind_are_refused(tmp_path: Path, cfg: Cfg, data: bytes, said: str) -> None:
+def test_files_of_another_kind_are_refused(tmp_path: Path, cfg: Cfg, data: bytes, message: str) -> None:
     (tmp_path / "a.weights").write_bytes(data)
-    with pytest.raises(WeightsError, match=said):
+    with pytest.raises(WeightsError, match=message):
         read_weights(tmp_path / "a.weights", cfg)
     with pytest.raises(WeightsError, match=r"gone\.weights: cannot be read"):
         read_weights(tmp_path / "gone.weights", cfg)
 
 
-def test_a_full_disk_leaves_the_old_file_alone(small_disk: Path) -> None:
+def test_full_disk_leaves_the_old_file_unchanged(small_disk: Path) -> None:
     cfg = generate("yolov3-tiny", 2)
     path = small_disk / "old.weights"
     path.write_bytes(b"old")
@@ -167,9 +169,9 @@ def test_writing_checks_shapes_and_gaps(tmp_path: Path, cfg: Cfg) -> None:
     weights = random_weights(cfg, 1)
     with pytest.raises(WeightsError, match="layer 0 has no weights although layer 1 has"):
         write_weights(tmp_path / "a", cfg, replace(weights, layers={1: weights.layers[1]}))
-    with pytest.raises(WeightsError, match=r"layer 0 .*got arrays"):
+    with pytest.raises(WeightsError, match=r"layer 0 .*arrays"):
         write_weights(tmp_path / "a", cfg, replace(weights, layers={0: weights.layers[1]}))
-    with pytest.raises(WeightsError, match="layer 2 is no convolution"):
+    with pytest.raises(WeightsError, match="layer 2 is not a convolution"):
         write_weights(tmp_path / "a", cfg, replace(weights, layers={**weights.layers, 2: weights.layers[1]}))
     assert not os.listdir(tmp_path)
 

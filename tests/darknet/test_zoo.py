@@ -103,7 +103,7 @@ def test_anchors_are_spread_large_to_coarse(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [3, 4, 7, 11])
-def test_every_anchor_serves_one_head_and_the_large_ones_the_coarse(name: str, count: int) -> None:
+def test_every_anchor_has_one_head_and_large_ones_the_coarse(name: str, count: int) -> None:
     anchors = np.random.default_rng(count).uniform(8, 300, (count, 2))
     cfg = generate(name, 2, anchors)
     heads = {layer.index: layer.height for layer in plan(cfg) if layer.kind == "yolo"}
@@ -114,11 +114,11 @@ def test_every_anchor_serves_one_head_and_the_large_ones_the_coarse(name: str, c
 
 
 def test_too_few_anchors_and_unknown_names_are_refused() -> None:
-    with pytest.raises(LookonceError, match="2 anchors cannot serve 3 heads; give at least 3"):
+    with pytest.raises(LookonceError, match=r"2 anchors .* 3 heads"):
         generate("yolov3", 2, [[10, 10], [20, 20]])
-    with pytest.raises(LookonceError, match="'yolov9' is no known network; expected one of yolov3"):
+    with pytest.raises(LookonceError, match=r"yolov9.*yolov3"):
         generate("yolov9", 2)
-    with pytest.raises(LookonceError, match="pairs of width and height"):
+    with pytest.raises(LookonceError, match="pairs"):
         generate("yolov3", 2, [[10, -1]] * 3)
 
 

@@ -12,15 +12,15 @@ NAMES = ("fox", "Katze über", "dog")
 
 def case(images: int) -> tuple[list[GroundTruth], list[Detections]]:
     rng = np.random.default_rng(0)
-    truths, predictions = [], []
+    labels_of_images, predictions = [], []
     for count in rng.integers(0, 4, images):
         corner = rng.random((count, 2)) * 100
         boxes = np.concatenate([corner, corner + 40], axis=1).astype(np.float32)
         labels = rng.integers(0, 3, count)
-        truths.append(GroundTruth(boxes, labels, np.zeros(count, bool), (160, 140)))
+        labels_of_images.append(GroundTruth(boxes, labels, np.zeros(count, bool), (160, 140)))
         scores = rng.random(count).astype(np.float32)
         predictions.append(Detections(boxes + 3, scores, rng.integers(0, 3, count), NAMES, (160, 140)))
-    return truths, predictions
+    return labels_of_images, predictions
 
 
 def is_a_image(path: Path) -> bool:
@@ -30,11 +30,11 @@ def is_a_image(path: Path) -> bool:
 
 @pytest.mark.parametrize("images", [0, 1, 20])
 def test_results_are_plotted(tmp_path: Path, images: int):
-    truths, predictions = case(images)
-    plots.plot_pr(evaluate(truths, predictions, NAMES), tmp_path / "pr.png")
-    plots.plot_confusion(truths, predictions, NAMES, tmp_path / "confusion.png")
+    labels_of_images, predictions = case(images)
+    plots.plot_pr(evaluate(labels_of_images, predictions, NAMES), tmp_path / "pr.png")
+    plots.plot_confusion(labels_of_images, predictions, NAMES, tmp_path / "confusion.png")
     image = np.full((140, 160, 3), 120, np.uint8)
-    tiles = [(image, one, found, "one") for one, found in zip(truths, predictions, strict=True)][:6]
+    tiles = [(image, one, found, "one") for one, found in zip(labels_of_images, predictions, strict=True)][:6]
     plots.plot_images(tiles, tmp_path / "new folder" / "images.png")
     for name in ("pr.png", "confusion.png", "new folder/images.png"):
         assert is_a_image(tmp_path / name), name

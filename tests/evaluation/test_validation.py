@@ -1,4 +1,4 @@
-"""The images that a detector is measured on: refusals that a reader understands at once."""
+"""Validation: readable errors for datasets that do not fit the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookonce.labels.demo_set import make_demo_set
 MODEL_CLASSES = [f"thing {number}" for number in range(80)]
 
 
-def test_labels_of_foreign_classes_are_one_short_message(tmp_path: Path) -> None:
+def test_foreign_classes_give_one_short_message(tmp_path: Path) -> None:
     data = make_demo_set(tmp_path, images=6, seed=1)
     with pytest.raises(LookonceError) as caught:
         Validation.of_split(data, MODEL_CLASSES, "train")
@@ -34,7 +34,7 @@ def test_some_foreign_classes_are_refused_too(tmp_path: Path) -> None:
     assert "more" not in str(caught.value)
 
 
-def test_the_models_own_order_of_classes_counts(tmp_path: Path) -> None:
+def test_class_numbers_follow_the_model(tmp_path: Path) -> None:
     data = make_demo_set(tmp_path, images=6, seed=1)
     validation = Validation.of_split(data, ["washer", "bolt", "nut"], None)
     assert validation.names == ("washer", "bolt", "nut")

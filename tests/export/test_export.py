@@ -54,7 +54,7 @@ def options(pair: dict[str, Path]) -> list[str]:
     return ["--weights", str(pair["weights"]), "--classes", str(pair["classes"])]
 
 
-def test_onnx_carries_the_card_and_needs_nothing_else(pair: dict[str, Path], tmp_path: Path, shared: Path):
+def test_onnx_includes_the_card_and_needs_no_other_file(pair: dict[str, Path], tmp_path: Path, shared: Path):
     out = export_onnx(**pair, output=tmp_path / "m.onnx", resize="stretch")
     card = read_card(out)
     assert card is not None
@@ -69,7 +69,7 @@ def test_onnx_carries_the_card_and_needs_nothing_else(pair: dict[str, Path], tmp
     np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-4)
 
 
-def test_nms_inside_gives_the_detectors_answer(pair: dict[str, Path], tmp_path: Path, shared: Path):
+def test_nms_inside_matches_the_detector(pair: dict[str, Path], tmp_path: Path, shared: Path):
     raw = Detector(export_onnx(**pair, output=tmp_path / "raw.onnx"))
     inside = Detector(export_onnx(**pair, output=tmp_path / "boxes.onnx", nms=True))
     images = sorted((shared / "images").glob("*.jpg"))
@@ -83,7 +83,7 @@ def test_nms_inside_gives_the_detectors_answer(pair: dict[str, Path], tmp_path: 
         export_onnx(tmp_path / "boxes.onnx", tmp_path / "again.onnx")
 
 
-def test_a_keras_file_is_converted_once(keras_file: Path, tmp_path: Path, monkeypatch, shared: Path):
+def test_keras_file_is_converted_once(keras_file: Path, tmp_path: Path, monkeypatch, shared: Path):
     monkeypatch.setenv("LOOKONCE_CACHE", str(tmp_path / "cache"))
     first = Detector(keras_file).detect(shared / "images" / "dog.jpg")
     (kept,) = (tmp_path / "cache").glob("*.onnx")
@@ -97,13 +97,13 @@ def test_a_keras_file_is_converted_once(keras_file: Path, tmp_path: Path, monkey
     assert len(Detector(keras_file).detect(shared / "images" / "dog.jpg")) < len(first)
 
 
-def test_an_unwritable_cache_only_costs_time(keras_file: Path, tmp_path: Path, monkeypatch, shared: Path):
+def test_unwritable_cache_is_ignored(keras_file: Path, tmp_path: Path, monkeypatch, shared: Path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("LOOKONCE_CACHE", str(tmp_path / "file" / "cache"))
     assert len(Detector(keras_file).detect(shared / "images" / "dog.jpg"))
 
 
-def test_darknets_files_are_read_by_opencv(keras_file: Path, tmp_path: Path, pair: dict[str, Path]):
+def test_opencv_reads_exported_darknet_files(keras_file: Path, tmp_path: Path, pair: dict[str, Path]):
     cfg, weights, names = export_darknet(keras_file, tmp_path / "out" / "m.cfg")
     assert names.read_text().split("\n")[:2] == ["person", "bicycle"]
     original = read_weights(pair["weights"], read_cfg(pair["model"]))
@@ -115,7 +115,7 @@ def test_darknets_files_are_read_by_opencv(keras_file: Path, tmp_path: Path, pai
     assert len(net.getUnconnectedOutLayersNames()) == 2
 
 
-def test_openvino_runs_its_file(need, pair: dict[str, Path], tmp_path: Path, batch, heads):
+def test_openvino_runs_the_exported_file(need, pair: dict[str, Path], tmp_path: Path, batch, heads):
     openvino = need("openvino")
     out = export_openvino(**pair, output=tmp_path / "m.xml")
     network = openvino.Core().compile_model(str(out), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -125,7 +125,7 @@ def test_openvino_runs_its_file(need, pair: dict[str, Path], tmp_path: Path, bat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.lookonce.json", "m.xml"]
 
 
-def test_litert_runs_its_file(need, pair: dict[str, Path], tmp_path: Path, batch, heads):
+def test_litert_runs_the_exported_file(need, pair: dict[str, Path], tmp_path: Path, batch, heads):
     interpreter = need("ai_edge_litert.interpreter").Interpreter
     out = export_litert(**pair, output=tmp_path / "m.tflite")
     network = interpreter(model_path=str(out))
@@ -139,7 +139,7 @@ def test_litert_runs_its_file(need, pair: dict[str, Path], tmp_path: Path, batch
         np.testing.assert_allclose(mine, theirs, atol=1e-3)
 
 
-def test_the_openvino_engine_answers_as_onnx_runtime(need, pair: dict[str, Path], shared: Path):
+def test_openvino_engine_matches_onnx_runtime(need, pair: dict[str, Path], shared: Path):
     need("openvino")
     image = shared / "images" / "dog.jpg"
     model, others = pair["model"], {"weights": pair["weights"], "classes": pair["classes"]}
@@ -151,7 +151,7 @@ def test_the_openvino_engine_answers_as_onnx_runtime(need, pair: dict[str, Path]
 
 @pytest.fixture(scope="module")
 def labelled(shared: Path, pair: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample images, labelled with what the float model itself finds: AP50 of 1 to begin with."""
+    """The sample images, labelled with the detections of the float model, whose AP50 is then 1."""
     root = tmp_path_factory.mktemp("labelled")
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / name).mkdir(parents=True)
@@ -176,16 +176,16 @@ def labelled(shared: Path, pair: dict[str, Path], tmp_path_factory: pytest.TempP
     return root
 
 
-def test_int8_is_judged_and_refused_when_it_loses_too_much(pair, labelled: Path, tmp_path: Path, capsys):
+def test_int8_is_refused_when_it_loses_too_much(pair, labelled: Path, tmp_path: Path, capsys):
     out = tmp_path / "int8.onnx"
     command = ["export", str(pair["model"]), *options(pair), "--int8", "--calibrate", str(labelled)]
     assert main([*command, "--output", str(out), "--max-drop", "-100"]) == 1
     assert "loses" in capsys.readouterr().err
     assert not out.exists()
     assert main([*command, "--output", str(out), "--max-drop", "-100", "--force"]) == 0
-    said = capsys.readouterr().out
-    assert "float: AP" in said
-    assert "int8, heads in float" in said
+    message = capsys.readouterr().out
+    assert "float: AP" in message
+    assert "int8, heads in float" in message
     kinds = {node.op_type for node in onnx.load(out).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     assert out.stat().st_size < 0.7 * pair["weights"].stat().st_size
@@ -193,22 +193,22 @@ def test_int8_is_judged_and_refused_when_it_loses_too_much(pair, labelled: Path,
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--format", "darknet", "--nms"], "--nms goes with --format onnx"),
         (["--int8"], "--calibrate"),
         (["--calibrate", "."], "--int8"),
         (["--output", "m.txt"], "must end with .onnx"),
-        (["--nms", "--dynamic-size"], "one input size"),
+        (["--nms", "--dynamic-size"], "fixed input size"),
         (["--nms", "--conf", "25"], "from 0 to 1"),
-        (["--format", "darknet"], "is that pair"),
+        (["--format", "darknet"], "already"),
     ],
 )
-def test_contradictions_are_explained(pair, more: list[str], said: str, capsys, tmp_path: Path):
+def test_contradicting_options_are_refused(pair, more: list[str], message: str, capsys, tmp_path: Path):
     target = (
         []
         if "--output" in more
         else ["--output", str(tmp_path / ("m.onnx" if "darknet" not in more else "m.cfg"))]
     )
     assert main(["export", str(pair["model"]), *options(pair), *more, *target]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -261,13 +261,13 @@ def test_clean_boxes_lie_inside_with_positive_area(values: list[tuple[float, flo
     record = Record(
         "a", Path("a"), Path("a.xml"), None, boxes, ("x",) * len(boxes), np.zeros(len(boxes), np.bool_)
     )
-    seen = Examined(Path(), record, size=(60, 40), boxes=boxes)
-    _boxes(seen)
-    assert (seen.boxes[:, :2] < seen.boxes[:, 2:]).all()
-    assert (seen.boxes >= 0).all()
-    assert (seen.boxes <= (60, 40, 60, 40)).all()
-    assert len(seen.boxes) == len(seen.labels) == len(seen.difficult)
-    assert len(seen.boxes) + sum(finding.outcome == "dropped" for finding in seen.findings) == len(boxes)
+    result = Examined(Path(), record, size=(60, 40), boxes=boxes)
+    _boxes(result)
+    assert (result.boxes[:, :2] < result.boxes[:, 2:]).all()
+    assert (result.boxes >= 0).all()
+    assert (result.boxes <= (60, 40, 60, 40)).all()
+    assert len(result.boxes) == len(result.labels) == len(result.difficult)
+    assert len(result.boxes) + sum(finding.outcome == "dropped" for finding in result.findings) == len(boxes)
 
 
 def test_long_class_lists_are_cut_in_messages(tmp_path: Path) -> None:

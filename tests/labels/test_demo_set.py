@@ -69,6 +69,6 @@ def test_held_out_images_differ(export: Path) -> None:
     unseen = held_out_set(export)
     images = list((unseen / "JPEGImages").iterdir())
     assert len(images) == HELD_OUT_IMAGES
-    seen = {path.read_bytes() for path in (export / "JPEGImages").iterdir()}
-    assert not seen & {path.read_bytes() for path in images}
+    training = {path.read_bytes() for path in (export / "JPEGImages").iterdir()}
+    assert not training & {path.read_bytes() for path in images}
     assert cv2.imread(str(images[0])).shape == (HEIGHT, WIDTH, 3)

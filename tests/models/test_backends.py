@@ -117,5 +117,5 @@ def test_backends_agree_on_the_heads(heads, backend):
         ({"OMPI_COMM_WORLD_RANK": "2"}, 2),
     ],
 )
-def test_the_number_of_this_process_by_its_launcher(variables, number):
+def test_process_number_follows_the_launcher(variables, number):
     assert process_number(variables) == number

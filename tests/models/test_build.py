@@ -61,7 +61,7 @@ def darknet_pool(image, size, stride, padding):
         (4, 2, 2),
     ],
 )
-def test_max_pool_is_darknets(size, stride, padding, odd):
+def test_max_pool_matches_darknet(size, stride, padding, odd):
     option = "" if padding == size - 1 else f"padding={padding}\n"
     # The input itself must be a multiple of the stride, so a first pool without padding makes odd grids.
     first = "[maxpool]\nsize=2\nstride=1\npadding=0\n" if odd else ""
@@ -71,7 +71,7 @@ def test_max_pool_is_darknets(size, stride, padding, odd):
     np.testing.assert_array_equal(run(cfg, image)[0], darknet_pool(expected, size, stride, padding))
 
 
-def test_stride_two_convolution_pads_alike_on_all_sides():
+def test_stride_two_convolution_pads_all_sides_equally():
     cfg = net("[convolutional]\nfilters=4\nsize=3\nstride=2\npad=1\nactivation=linear\n")
     weights = random_weights(cfg, seed=1)
     image = random_image(12, 20)
@@ -82,7 +82,7 @@ def test_stride_two_convolution_pads_alike_on_all_sides():
 
 
 @pytest.mark.parametrize(("groups", "filters"), [(8, 8), (8, 16), (2, 12)])
-def test_grouped_convolutions_are_darknets(groups, filters):
+def test_grouped_convolutions_match_darknet(groups, filters):
     body = (
         f"[convolutional]\nfilters={filters}\ngroups={groups}\nsize=3\nstride=1\npad=1\nactivation=linear\n"
     )
@@ -147,7 +147,7 @@ def test_layers_are_named_by_their_cfg_number():
     assert model.get_layer("norm_000").epsilon == 1e-5
 
 
-def test_weights_survive_the_round_trip_bit_by_bit():
+def test_weights_round_trip_bit_by_bit():
     grouped = (
         "[convolutional]\nbatch_normalize=1\nfilters=8\ngroups=8\nsize=3\nstride=2\npad=1\nactivation=mish\n"
     )

@@ -66,14 +66,14 @@ def test_hundreds_of_damaged_files_are_read_or_reported(shared: Path):
     assert "models: 60" in done.stdout
 
 
-def test_a_sound_small_model_detects(tmp_path: Path):
+def test_undamaged_small_model_detects(tmp_path: Path):
     for boxes in (False, True):
         path, _ = written(tmp_path / "small.onnx", card(), boxes)
         assert len(Detector(path, conf=0.0).detect(IMAGE)) > 0
 
 
 @pytest.mark.parametrize("boxes", [False, True])
-def test_a_card_of_another_network_is_named(tmp_path: Path, boxes: bool):
+def test_card_of_another_network_is_refused(tmp_path: Path, boxes: bool):
     other = CFG.replace("filters=7", "filters=8").replace("classes=2", "classes=3")
     path, _ = written(tmp_path / "mixed_up.onnx", card(cfg=other, classes=("a", "b", "c")), boxes)
     if boxes:
@@ -84,7 +84,7 @@ def test_a_card_of_another_network_is_named(tmp_path: Path, boxes: bool):
         Detector(path, conf=0.0).detect(IMAGE)
 
 
-def test_a_card_whose_names_do_not_fit_its_cfg_is_refused(tmp_path: Path):
+def test_card_whose_names_do_not_match_its_cfg_is_refused(tmp_path: Path):
     path, _ = written(tmp_path / "names.onnx", card(classes=("a",)))
     with pytest.raises(LookonceError, match=r"names\.onnx.*1 classes.*2"):
         Detector(path)
@@ -104,19 +104,19 @@ def test_a_card_whose_names_do_not_fit_its_cfg_is_refused(tmp_path: Path):
         ("name", 7),
     ],
 )
-def test_a_card_with_a_value_of_the_wrong_kind_is_damaged(key: str, value: object):
+def test_card_with_a_value_of_the_wrong_type_is_damaged(key: str, value: object):
     values = {**json.loads(card().to_json()), key: value}
     with pytest.raises(LookonceError, match=r"here\.onnx: lookonce\.json is damaged"):
         ModelCard.from_json(json.dumps(values), "here.onnx")
 
 
-def test_an_input_that_would_fill_the_memory_is_refused():
+def test_input_size_beyond_memory_is_refused():
     big = parse_cfg(CFG.replace("width=32", f"width={MAX_INPUT_PIXELS}"))
     with pytest.raises(CfgError, match="height=32, width=16777216"):
         _ = big.input_size
 
 
-def test_a_network_that_fails_while_running_is_named(tmp_path: Path):
+def test_network_that_fails_while_running_is_reported(tmp_path: Path):
     path, graph = written(tmp_path / "fails.onnx", card())
     side = graph.graph.input[0].type.tensor_type.shape.dim[2]
     side.dim_value = 64
@@ -125,15 +125,15 @@ def test_a_network_that_fails_while_running_is_named(tmp_path: Path):
         Detector(path).detect(IMAGE)
 
 
-def test_metadata_that_is_no_text_is_named(tmp_path: Path):
+def test_metadata_that_is_not_text_is_reported(tmp_path: Path):
     path, _ = written(tmp_path / "bytes.onnx", card(name="§§§§"))
     path.write_bytes(path.read_bytes().replace("§§§§".encode(), b"\xff" * 8))
     with pytest.raises(LookonceError, match=r"bytes\.onnx: ONNX Runtime can't run it"):
         Detector(path)
 
 
-def test_files_beyond_all_measure_are_not_read(tmp_path: Path):
-    # Holes: no disk is used.
+def test_huge_files_are_not_read(tmp_path: Path):
+    # Sparse files: they take no disk space.
     for name in ("huge.jpg", "huge.onnx"):
         with (tmp_path / name).open("wb") as file:
             file.truncate(2**40)

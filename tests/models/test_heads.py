@@ -6,7 +6,7 @@ from lookonce.models.keras import build, start_heads
 
 
 @pytest.mark.parametrize("name", ["yolov3-tiny", "yolov4-tiny"])
-def test_a_new_head_claims_one_object_in_a_hundred(name: str):
+def test_new_head_predicts_one_object_in_a_hundred(name: str):
     cfg = generate(name, classes=3, input_size=(64, 96))
     model = build(cfg)
     image = np.random.default_rng(0).random((2, 64, 96, 3), np.float32)

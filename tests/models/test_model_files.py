@@ -128,7 +128,7 @@ def darknet_pair(tmp_path, cfg):
     return tmp_path / "m.cfg", tmp_path / "m.weights"
 
 
-def test_a_saved_model_comes_back_the_same(tmp_path, cfg, model):
+def test_saved_model_round_trips(tmp_path, cfg, model):
     save_model(tmp_path / "m.keras", model, card(cfg))
     again, read = open_model(tmp_path / "m.keras")
     assert read.classes == ("cat", "dog")
@@ -138,7 +138,7 @@ def test_a_saved_model_comes_back_the_same(tmp_path, cfg, model):
     assert os.listdir(tmp_path) == ["m.keras"]
 
 
-def test_plain_keras_opens_the_file_where_lookonce_cannot_be_imported(tmp_path, cfg, model):
+def test_plain_keras_opens_the_file_without_lookonce(tmp_path, cfg, model):
     model.compile(
         optimizer="adam", loss=lambda truth, guess: keras.ops.mean(guess)
     )  # must not get into the file
@@ -152,7 +152,7 @@ def test_plain_keras_opens_the_file_where_lookonce_cannot_be_imported(tmp_path, 
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), heads(model), atol=1e-6)
 
 
-def test_a_full_disk_leaves_the_old_model_and_nothing_else(small_disk, cfg, model):
+def test_full_disk_leaves_the_old_model_only(small_disk, cfg, model):
     path = small_disk / "m.keras"
     save_model(path, model, card(cfg))
     before = path.read_bytes()
@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_the_old_model_and_nothing_else(small_disk, cfg, mode
     assert sorted(os.listdir(small_disk)) == ["filler", "m.keras"]
 
 
-def test_a_write_that_breaks_off_in_the_middle_leaves_no_file(tmp_path, cfg, model):
+def test_interrupted_write_leaves_no_file(tmp_path, cfg, model):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
@@ -174,19 +174,19 @@ def test_a_write_that_breaks_off_in_the_middle_leaves_no_file(tmp_path, cfg, mod
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path, cfg, model):
+def test_folder_that_cannot_be_created_is_reported(tmp_path, cfg, model):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LookonceError, match="file"):
         save_model(tmp_path / "file" / "m.keras", model, card(cfg))
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     with pytest.raises(LookonceError, match=r"none\.keras.*(no such|not found|does not exist)"):
         open_model(tmp_path / "none.keras")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n", b"PK\x03\x04 cut off"])
-def test_what_is_no_model_is_refused(tmp_path, content):
+def test_other_content_is_refused(tmp_path, content):
     (tmp_path / "m.keras").write_bytes(content)
     with pytest.raises(LookonceError, match=r"m\.keras: not a model"):
         open_model(tmp_path / "m.keras")
@@ -195,11 +195,11 @@ def test_what_is_no_model_is_refused(tmp_path, content):
 def test_another_zip_file_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    with pytest.raises(LookonceError, match="holds no Keras network"):
+    with pytest.raises(LookonceError, match="Keras network"):
         open_model(tmp_path / "m.keras")
 
 
-def test_a_truncated_or_damaged_model_is_refused(tmp_path, cfg, model):
+def test_truncated_or_damaged_model_is_refused(tmp_path, cfg, model):
     save_model(tmp_path / "m.keras", model, card(cfg))
     data = bytearray((tmp_path / "m.keras").read_bytes())
     (tmp_path / "cut.keras").write_bytes(data[: len(data) // 2])
@@ -212,7 +212,7 @@ def test_a_truncated_or_damaged_model_is_refused(tmp_path, cfg, model):
             open_model(tmp_path / f"{name}.keras")
 
 
-def test_a_keras_model_of_someone_else_is_told_apart(tmp_path, model):
+def test_keras_model_without_card_is_refused(tmp_path, model):
     model.save(tmp_path / "m.keras")
     with pytest.raises(LookonceError, match=r"without lookonce\.json"):
         open_model(tmp_path / "m.keras")
@@ -227,12 +227,12 @@ def test_a_darknet_pair_opens_like_a_model(darknet_pair, model):
 
 
 @pytest.mark.parametrize(("value", "expected"), [("1", "letterbox"), ("0", "stretch")])
-def test_the_cfg_says_how_images_are_resized(darknet_pair, value, expected):
+def test_cfg_decides_how_images_are_resized(darknet_pair, value, expected):
     darknet_pair[0].write_text(CFG.format(net=f"letter_box={value}"))
     assert open_model(darknet_pair[0], weights=darknet_pair[1])[1].resize == expected
 
 
-def test_names_must_be_as_many_as_the_model_has_classes(tmp_path, darknet_pair):
+def test_number_of_names_must_match_the_classes(tmp_path, darknet_pair):
     (tmp_path / "two.names").write_text("cat\ndog\n")
     assert open_model(*darknet_pair, classes=tmp_path / "two.names")[1].classes == ("cat", "dog")
     (tmp_path / "three.names").write_text("cat\ndog\ncow\n")
@@ -241,9 +241,9 @@ def test_names_must_be_as_many_as_the_model_has_classes(tmp_path, darknet_pair):
 
 
 def test_a_cfg_without_or_with_half_its_weights_is_refused(darknet_pair):
-    with pytest.raises(LookonceError, match="--weights"):
+    with pytest.raises(LookonceError, match="alone"):
         open_model(darknet_pair[0])
-    with pytest.raises(LookonceError, match=r"alone aren't a model"):
+    with pytest.raises(LookonceError, match="weights alone"):
         open_model(darknet_pair[1])
     data = darknet_pair[1].read_bytes()
     floats = 4 * 8 + 8 * 27  # the first convolution, after a header of 20 bytes

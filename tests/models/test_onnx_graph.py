@@ -55,7 +55,7 @@ def fastest(shared: Path) -> tuple[Cfg, dict[int, ConvWeights]]:
 
 
 @pytest.mark.parametrize("activation", ["leaky", "mish", "swish", "relu", "relu6", "elu", "logistic", "tanh"])
-def test_activations_are_what_they_are_called(activation: str):
+def test_activations_match_their_names(activation: str):
     cfg = parse_cfg(CFG.replace("ACTIVATION", activation).replace("LAST", "linear").replace("NEW", "0"))
     layers = random_weights(cfg, seed=1).layers
     graph = network_graph(cfg, layers)
@@ -79,7 +79,7 @@ def test_activations_are_what_they_are_called(activation: str):
     np.testing.assert_allclose(after, expected, atol=1e-5)
 
 
-def test_a_free_size_takes_other_images(shared: Path):
+def test_free_size_accepts_other_sizes(shared: Path):
     cfg, layers = fastest(shared)
     free = with_free_size(network_graph(cfg, layers))
     onnx.checker.check_model(free, full_check=True)
@@ -102,7 +102,7 @@ def test_opencv_reads_it(shared: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["dog.jpg", "person.jpg", "horses.jpg"])
-def test_boxes_inside_equal_those_found_outside(shared: Path, name: str):
+def test_boxes_inside_the_graph_equal_numpy_decoding(shared: Path, name: str):
     cfg, layers = fastest(shared)
     raw = network_graph(cfg, layers)
     inside = with_boxes(raw, cfg.heads, cfg.input_size, conf=0.25, iou=0.45)
@@ -128,7 +128,7 @@ def test_boxes_inside_equal_those_found_outside(shared: Path, name: str):
 
 
 @pytest.mark.parametrize(("last", "new"), [("linear", "0"), ("logistic", "1")])
-def test_scale_x_y_and_new_coords_are_decoded_alike(last: str, new: str):
+def test_scale_x_y_and_new_coords_are_decoded_equally(last: str, new: str):
     cfg = parse_cfg(CFG.replace("ACTIVATION", "leaky").replace("LAST", last).replace("NEW", new))
     layers = random_weights(cfg, seed=4).layers
     raw = network_graph(cfg, layers)

@@ -48,7 +48,7 @@ def test_json_and_drawn_copies_are_those_of_the_detector(shared: Path, tmp_path:
     code = main(["score", str(images), "--conf", "0.4", "--json", str(found), "--output", str(drawn)])
     assert code == 0
     expected = {path.name: detector.detect(path) for path in list_images(images)}
-    assert json.loads(found.read_text()) == [one.to_json(name) for name, one in expected.items()]
+    assert json.loads(found.read_text()) == [one.to_dict(name) for name, one in expected.items()]
     assert sum(map(len, expected.values())) > 10
     image = read_image(drawn / "turned.png")
     np.testing.assert_array_equal(image, draw(read_image(images / "turned.png"), expected["turned.png"]))

@@ -42,7 +42,7 @@ def dog(shared: Path) -> bytes:
 def expected(shared: Path) -> list[dict[str, Any]]:
     model, _, weights, _, classes = fastest(shared)
     found = Detector(model, weights=weights, classes=classes).detect(shared / "images" / "dog.jpg")
-    return [found.to_json("image_0")]
+    return [found.to_dict("image_0")]
 
 
 def in_base64(image: bytes) -> str:

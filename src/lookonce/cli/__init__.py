@@ -1,1 +1,1 @@
-"""The command line: one small module a command; each parses, calls one function, prints."""
+"""The command line: one module per command, which parses, calls one function and prints."""

@@ -1,4 +1,4 @@
-"""`lookonce anchors DATA`."""
+"""`lookonce anchors`: cluster the boxes of a dataset into anchors."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "anchors",
         help="k-means on IoU over the labelled boxes",
-        description="Cluster the training boxes, at the size the network sees, into anchors.",
+        description="Cluster the training boxes into anchors, at the network's input size.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", help="folder of labelled images")
-    parser.add_argument("-k", "--num-clusters", type=int, default=6, metavar="K", help="default: 6")
     parser.add_argument(
-        "--size", type=size_argument, metavar="N|HxW", help="default: 416, fitted to the images"
+        "-k", "--num-clusters", type=int, default=6, metavar="K", help="number of anchors (default: 6)"
+    )
+    parser.add_argument(
+        "--size",
+        type=size_argument,
+        metavar="N|HxW",
+        help="input size (default: 416 on the longer side, by the images' aspect ratio)",
     )
     parser.add_argument(
         "--resize", choices=("letterbox", "stretch"), default="letterbox", help="default: letterbox"
     )
     parser.add_argument("--split", default="train", metavar="LIST", help="default: train")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--plot", metavar="FILE", help="write an image of boxes and anchors")
+    parser.add_argument("--plot", metavar="FILE", help="write a plot of boxes and anchors")
     parser.set_defaults(run=run_command)
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Print the anchors as a cfg wants them, and their average IoU."""
+    """Print the anchors in the form of a cfg, and their average IoU."""
     from pathlib import Path
 
     from lookonce.darknet.anchors import anchors_for, choose_size

@@ -1,4 +1,4 @@
-"""`lookonce data`: look at labelled images before training."""
+"""`lookonce data`: check labelled images before training."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "data",
         help="check labelled images",
-        description="Look at labelled images before training.",
+        description="Check labelled images before training.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     checking = actions.add_parser(
         "check",
-        help="findings, each with file, object and fix",
-        description="Check every label and image; nothing on disk is changed. Exit 1 if one is fatal.",
+        help="report findings, each with file, object and fix",
+        description="Check every label and image without changing files. Exit 1 if a finding is fatal.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     checking.add_argument("data", metavar="DATA", help="folder of labelled images")
-    checking.add_argument("--class-path", metavar="FILE", help="the classes to learn, one name a line")
-    checking.add_argument("--json", metavar="FILE", help="write all findings and counts there")
+    checking.add_argument("--class-path", metavar="FILE", help="class names, one per line")
+    checking.add_argument("--json", metavar="FILE", help="write all findings and counts as JSON")
     checking.add_argument("--full", action="store_true", help="decode every image; default: headers only")
     checking.set_defaults(run=run_check)
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Check, print, write; returns 1 if a finding is fatal."""
+    """Check a dataset and print the findings; return 1 if one is fatal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -69,17 +69,17 @@ def run_check(arguments: argparse.Namespace) -> int:
 
 
 def _print_findings(checked: CheckedDataset, console: Console) -> None:
-    """The worst first; findings of one kind that fill the table are cut to a count."""
+    """Print the worst findings first; cut long runs of one kind to a count."""
     from rich.table import Table
     from rich.text import Text
 
     order = list(_STYLES)
     findings = sorted(checked.findings, key=lambda finding: order.index(finding.outcome))
     if not findings:
-        console.print("Nothing found: every label and image is sound.")
+        console.print("No findings: all labels and images are valid.")
         return
     table = Table("outcome", "where", "found; fix")
-    # A cut file name could not be looked for: fold the very long ones, keep room for the others.
+    # File names are folded, not cut: a cut name cannot be searched for.
     table.columns[1].overflow = "fold"
     table.columns[1].min_width = min(console.width // 2 - 8, max(len(finding.file) for finding in findings))
     shown: dict[tuple[str, str], int] = {}
@@ -115,7 +115,7 @@ def _print_counts(checked: CheckedDataset, console: Console) -> None:
     table.add_row("images", *(str(len(indices)) for indices in splits.values()))
     console.print(table)
     if not checked.dataset.splits:
-        console.print("The dataset has no lists of its own: train and val are a seeded 80/20 draw.")
+        console.print("The dataset has no lists: train and val are a seeded 80/20 split.")
     fatal, dropped, repaired, notes = (
         sum(finding.outcome == outcome for finding in checked.findings) for outcome in _STYLES
     )
@@ -151,7 +151,7 @@ def _write_json(checked: CheckedDataset, file: str) -> None:
 
     from lookonce.errors import LookonceError
 
-    told = {
+    report = {
         "dataset": checked.dataset.name,
         "format": checked.dataset.format,
         "classes": checked.class_names,
@@ -161,8 +161,8 @@ def _write_json(checked: CheckedDataset, file: str) -> None:
         "findings": [asdict(finding) for finding in checked.findings],
     }
     try:
-        Path(file).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        Path(file).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise LookonceError(
-            f"{file}: cannot be written ({error.strerror}); choose another --json FILE"
+            f"{file}: cannot be written ({error.strerror}); choose another file with --json"
         ) from error

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"lookonce: {image.detections}", file=sys.stderr)
             continue
         name = names[image.source]
-        results.append(image.detections.to_json(name))
+        results.append(image.detections.to_dict(name))
         print(f"{name}: {_describe(image.detections)}")
         drawing.result()
     if arguments.json:

@@ -1,4 +1,4 @@
-"""`lookonce evaluate`: hold a model against labelled images."""
+"""`lookonce evaluate`: measure a model on labelled images."""
 
 from __future__ import annotations
 
@@ -24,35 +24,37 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate",
         help="measure a model on labelled images",
-        description="COCO AP, AP50, AP75, VOC mAP, and precision and recall at one confidence, per class.",
+        description="Print COCO AP, AP50, AP75, VOC mAP, precision and recall at one confidence, per class.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_model_arguments(parser)
-    parser.add_argument("data", metavar="DATA", help="the folder of labelled images")
+    parser.add_argument("data", metavar="DATA", help="folder of labelled images")
     parser.add_argument(
         "--split",
         default="test",
-        help="the list to measure on; 'all' takes every image (default %(default)s)",
+        help="split to measure on, or 'all' for every image (default: %(default)s)",
     )
     parser.add_argument(
         "--conf",
         type=float,
         default=0.3,
-        help="score above which precision, recall and F1 count (default 0.3)",
+        help="score threshold of precision, recall and F1 (default: 0.3)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the split, where the data has no lists (default 0)"
+        "--seed", type=int, default=0, help="seed of the split, if the dataset has no lists (default: 0)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write all figures as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write all metrics as JSON")
     parser.add_argument(
-        "--plots", metavar="DIR", help="write precision-recall, confusion, worst and best images"
+        "--plots",
+        metavar="DIR",
+        help="write precision-recall and confusion plots, and the worst and best images",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print a table, write what was asked for."""
+    """Measure a model, print a table, write JSON and plots if requested."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""`lookonce export`: the model for other runtimes."""
+"""`lookonce export`: convert a model for other runtimes."""
 
 from __future__ import annotations
 
@@ -22,43 +22,53 @@ def add_parser(commands: Any) -> None:
     """Add `export` to the command line."""
     parser = commands.add_parser(
         "export",
-        help="the model as ONNX, OpenVINO, LiteRT or Darknet files",
-        description="Write the model for another runtime; classes, anchors and input size travel with it.",
+        help="convert a model to ONNX, OpenVINO, LiteRT or Darknet files",
+        description="Convert a model for another runtime; classes, anchors and input size are included.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a .keras model, or a Darknet .cfg with --weights")
     parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
-    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one per line")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: the model's")
     parser.add_argument("--format", choices=tuple(_SUFFIXES), default="onnx", help="default: %(default)s")
     parser.add_argument(
         "--output", metavar="FILE", help="default: beside the model, with the format's suffix"
     )
     onnx = parser.add_argument_group("ONNX")
-    onnx.add_argument("--nms", action="store_true", help="uint8 image in; decoding and NMS inside; boxes out")
-    onnx.add_argument("--conf", type=float, default=0.25, help="of --nms: lowest score (default %(default)s)")
     onnx.add_argument(
-        "--iou", type=float, default=0.45, help="of --nms: largest overlap (default %(default)s)"
+        "--nms", action="store_true", help="include decoding and NMS: uint8 image in, boxes out"
     )
-    onnx.add_argument("--dynamic-size", action="store_true", help="leave height and width free")
+    onnx.add_argument(
+        "--conf", type=float, default=0.25, help="lowest score with --nms (default: %(default)s)"
+    )
+    onnx.add_argument(
+        "--iou", type=float, default=0.45, help="largest overlap with --nms (default: %(default)s)"
+    )
+    onnx.add_argument("--dynamic-size", action="store_true", help="accept any height and width")
     int8 = parser.add_argument_group("int8")
-    int8.add_argument("--int8", action="store_true", help="whole numbers of 8 bits; needs --calibrate")
-    int8.add_argument("--calibrate", metavar="DATA", help="labelled images: ranges from its train list")
-    int8.add_argument("--split", default="val", help="list on which AP50 is compared (default %(default)s)")
+    int8.add_argument("--int8", action="store_true", help="quantize to 8-bit integers; needs --calibrate")
     int8.add_argument(
-        "--max-drop", type=float, default=1.0, metavar="POINTS", help="AP50 that may be lost (default 1)"
+        "--calibrate", metavar="DATA", help="labelled images for calibration, on their train split"
     )
-    int8.add_argument("--force", action="store_true", help="write it whatever it loses")
+    int8.add_argument("--split", default="val", help="split on which AP50 is compared (default: %(default)s)")
+    int8.add_argument(
+        "--max-drop",
+        type=float,
+        default=1.0,
+        metavar="POINTS",
+        help="largest allowed loss of AP50 (default: 1)",
+    )
+    int8.add_argument("--force", action="store_true", help="write the model whatever it loses")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export, and say what was written."""
+    """Export a model and print the files written."""
     _refuse_contradictions(arguments)
     output = Path(arguments.output or Path(arguments.model).with_suffix(_SUFFIXES[arguments.format]))
     if output.resolve() == Path(arguments.model).resolve():
-        raise LookonceError(f"{output}: the model itself; name another file with --output.")
+        raise LookonceError(f"{output}: is the model itself; choose another file with --output.")
     opening = {"weights": arguments.weights, "classes": arguments.classes, "resize": arguments.resize}
     if arguments.format == "darknet":
         from lookonce.export import export_darknet
@@ -108,6 +118,6 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         flag = onnx_only[0].replace("_", "-")
         raise LookonceError(f"--{flag} goes with --format onnx, not with {arguments.format}.")
     if arguments.int8 and not arguments.calibrate:
-        raise LookonceError("--int8 needs --calibrate DATA: labelled images like those it will see.")
+        raise LookonceError("--int8 needs --calibrate DATA: labelled images like those in use.")
     if arguments.calibrate and not arguments.int8:
         raise LookonceError("--calibrate goes with --int8.")

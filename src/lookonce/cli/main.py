@@ -1,4 +1,4 @@
-"""`lookonce`: finds the command's module, parses, and turns user errors into one message and exit 1."""
+"""Entry point of `lookonce`: parse, run one command, report user errors as one message and exit 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from lookonce._version import __version__
 from lookonce.errors import LookonceError
 
-# Modules of this package; each has `add_parser(commands)` that imports nothing heavy.
+# Modules of this package; each has an `add_parser(commands)` without heavy imports.
 COMMANDS = (
     "train",
     "evaluate",
@@ -32,10 +32,10 @@ COMMANDS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole tree of commands; importing it costs milliseconds."""
+    """Build the parser of all commands, in milliseconds."""
     parser = argparse.ArgumentParser(
         prog="lookonce",
-        description="From labelled images to an object detector that provably works.",
+        description="Train, measure and serve object detectors on your own images.",
         epilog="Start with `lookonce demo`. Each command has its own help: lookonce train -h",
     )
     parser.add_argument("--version", action="version", version=f"lookonce {__version__}")
@@ -46,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 the input is at fault, 2 usage, 130 interrupted."""
+    """Run one command and return its exit code: 0 done, 1 user error, 2 usage, 130 interrupted."""
     parsed = build_parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed) or 0)

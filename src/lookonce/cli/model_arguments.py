@@ -1,4 +1,4 @@
-"""MODEL and what goes with it: the same arguments for every command that runs a detector."""
+"""Arguments shared by all commands that run a detector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lookonce.io.parallel import available_cores
 if TYPE_CHECKING:
     from lookonce.inference import Detector
 
-# As in lookonce.inference.engines, which would load ONNX Runtime before --help is shown.
+# Copied from lookonce.inference.engines, which would load ONNX Runtime for --help.
 ENGINES = ("auto", "onnx", "openvino", "openvino-bf16", "keras")
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
@@ -21,26 +21,28 @@ def add_model_arguments(
     more_engines: tuple[str, ...] = (),
     optional: bool = False,
 ) -> None:
-    """Register MODEL, --weights, --classes, --resize, --iou, and what runs it.
+    """Add MODEL, --weights, --classes, --resize, --iou, and the options of the engine.
 
-    With `several_engines` --engine is a list, named with commas or one by one; empty if not given.
-    `more_engines` are those that only this command knows. With `optional`, MODEL may come from the
-    environment.
+    Args:
+        parser: the command's parser.
+        several_engines: let --engine be a list, separated by commas or repeated; empty by default.
+        more_engines: engines of this command only.
+        optional: MODEL may come from the environment.
     """
-    told = "; default: $LOOKONCE_MODEL, else the one below $AZUREML_MODEL_DIR" if optional else ""
+    default = "; default: $LOOKONCE_MODEL, else the model in $AZUREML_MODEL_DIR" if optional else ""
     parser.add_argument(
         "model",
         metavar="MODEL",
         nargs="?" if optional else None,
-        help=f"a .onnx or .keras model, or a Darknet .cfg with --weights{told}",
+        help=f"a .onnx or .keras model, or a Darknet .cfg with --weights{default}",
     )
     parser.add_argument("--weights", metavar="FILE", help="Darknet weights of a .cfg")
-    parser.add_argument("--classes", metavar="FILE", help="class names, one a line")
-    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: as the model says")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one per line")
+    parser.add_argument("--resize", choices=("letterbox", "stretch"), help="default: the model's")
     parser.add_argument(
-        "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default %(default)s)"
+        "--iou", type=float, default=0.45, help="overlap above which NMS drops a box (default: %(default)s)"
     )
-    running = parser.add_argument_group("what runs the network")
+    running = parser.add_argument_group("engine")
     if several_engines:
         running.add_argument(
             "--engine",
@@ -48,7 +50,7 @@ def add_model_arguments(
             action="extend",
             default=[],
             metavar="NAME[,NAME]",
-            help=f"of {', '.join(ENGINES)}, measured side by side (default auto)",
+            help=f"of {', '.join(ENGINES)}, measured side by side (default: auto)",
         )
     else:
         running.add_argument(
@@ -61,13 +63,13 @@ def add_model_arguments(
         "--device",
         choices=DEVICES,
         default="auto",
-        help="of ONNX Runtime (default: a GPU where there is one)",
+        help="for ONNX Runtime (default: a GPU if available)",
     )
     running.add_argument("--threads", type=int, default=0, metavar="N", help="default: the engine's choice")
 
 
 def open_detector(arguments: argparse.Namespace, conf: float, many: bool = False) -> Detector:
-    """The Detector that the arguments ask for, made for `many` images or for one. Raises LookonceError."""
+    """Open the Detector of the arguments, for `many` images or for one. Raises LookonceError."""
     from lookonce.inference import Detector
 
     on_processor = arguments.engine in ("auto", "onnx") and arguments.device in ("auto", "cpu")
@@ -90,5 +92,5 @@ def _engines(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in ENGINES:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(ENGINES)}")
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(ENGINES)}")
     return names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from rich import box
 from rich.cells import cell_len
@@ -19,9 +19,6 @@ from lookonce.io.parallel import parallel_map
 from lookonce.serving.client.address import printable
 from lookonce.serving.client.client import in_pixels
 from lookonce.serving.client.failures import ImageFailedError, ServiceError
-
-if TYPE_CHECKING:
-    from lookonce.core.detections import Detections
 
 ImageResult = dict[str, Any]
 
@@ -152,6 +149,7 @@ def _shortened(name: str, width: int | None) -> str:
 
 def _draw(image: Path, result: ImageResult, classes: list[str], target: Path) -> None:
     # Imported late: it loads OpenCV, and most runs draw nothing.
+    from lookonce.core.detections import Detections
     from lookonce.inference.draw import draw
     from lookonce.io.images import ImageError, read_image
 
@@ -159,27 +157,7 @@ def _draw(image: Path, result: ImageResult, classes: list[str], target: Path) ->
         pixels = read_image(image)
     except ImageError as error:
         raise ImageFailedError(f"{error} (detected, but not drawn)") from error
-    write_drawn(draw(pixels, _detections(result, classes)), target)
-
-
-def _detections(result: ImageResult, classes: list[str]) -> Detections:
-    """Convert a result to Detections; the order of `classes` determines the colours."""
-    import numpy as np
-
-    from lookonce.core.detections import Detections
-
-    labels = [found["label"] for found in result["boxes"]]
-    names = tuple(dict.fromkeys([*classes, *labels]))
-    size = (result["width"], result["height"])
-    corners = [in_pixels(result, found) for found in result["boxes"]]
-    boxes = np.asarray(corners, np.float32).reshape(-1, 4)
-    return Detections(
-        np.clip(boxes, 0, np.asarray(size * 2, np.float32)),
-        np.asarray([found["score"] for found in result["boxes"]], np.float32),
-        np.asarray([names.index(label) for label in labels], np.int64),
-        names,
-        size,
-    )
+    write_drawn(draw(pixels, Detections.from_dict(result, classes)), target)
 
 
 @contextmanager

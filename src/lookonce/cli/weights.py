@@ -1,4 +1,4 @@
-"""`lookonce weights`: what a weights or model file holds; known base models with their checksum."""
+"""`lookonce weights`: inspect weights and model files; download known base weights."""
 
 from __future__ import annotations
 
@@ -28,44 +28,46 @@ _GET_EXAMPLES = """examples:
 def add_parser(commands: Any) -> None:
     """Add `weights inspect` and `weights get`."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = commands.add_parser("weights", help="look into weights and model files; download base models")
+    parser = commands.add_parser("weights", help="inspect weights and model files; download base weights")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     inspect = actions.add_parser(
         "inspect",
-        help="what a .weights or .keras file holds",
+        help="print the content of a .weights, .keras or .onnx file",
         description="Print a file's header and layers, or a model's card.",
         epilog=_INSPECT_EXAMPLES,
         formatter_class=raw,
     )
-    inspect.add_argument("file", metavar="FILE", type=Path, help="a Darknet weights file or a .keras model")
+    inspect.add_argument(
+        "file", metavar="FILE", type=Path, help="a Darknet weights file, or a .keras or .onnx model"
+    )
     inspect.add_argument(
         "--cfg",
         type=Path,
         metavar="FILE",
-        help="the cfg the weights were made with (default: the .cfg of the same name beside them, "
-        "else the known network whose size fits)",
+        help="the cfg of the weights (default: the .cfg of the same name beside them, "
+        "else the known network of that size)",
     )
     inspect.add_argument("--json", action="store_true", help="print JSON instead of tables")
     inspect.set_defaults(run=_inspect)
 
     get = actions.add_parser(
         "get",
-        help="download a base model and check it",
-        description="Download yolov3, yolov3-tiny or darknet53. A broken download goes on where it stopped.",
+        help="download base weights and verify them",
+        description="Download yolov3, yolov3-tiny or darknet53. A broken download is resumed.",
         epilog=_GET_EXAMPLES,
         formatter_class=raw,
     )
     get.add_argument("name", metavar="NAME", help="yolov3, yolov3-tiny or darknet53")
     get.add_argument(
-        "--output", type=Path, default=Path("."), metavar="DIR", help="folder (default: this one)"
+        "--output", type=Path, default=Path("."), metavar="DIR", help="folder (default: the current one)"
     )
-    get.add_argument("--base-url", metavar="URL", help="a mirror that holds the same files")
+    get.add_argument("--base-url", metavar="URL", help="a mirror with the same files")
     get.set_defaults(run=_get)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    if zipfile.is_zipfile(arguments.file):
+    if zipfile.is_zipfile(arguments.file) or arguments.file.suffix == ".onnx":
         return _inspect_model(arguments.file, arguments.json)
     return _inspect_weights(arguments.file, arguments.cfg, arguments.json)
 
@@ -80,7 +82,7 @@ def _inspect_model(path: Path, as_json: bool) -> int:
     if card is None:
         raise LookonceError(
             f"{path}: has no lookonce.json inside, so it was not saved by lookonce; expected a "
-            "model.keras from a training run. Darknet's own files are inspected as .weights."
+            "model.keras from a training run, or a Darknet .weights file."
         )
     if as_json:
         print(card.to_json())
@@ -129,8 +131,7 @@ def _fitting_cfg(path: Path, floats: int) -> Cfg:
     fits = known_fits(floats)
     if not fits:
         raise LookonceError(
-            f"{path}: {floats:,} floats are those of no known network. "
-            "Name the cfg it was made with: --cfg FILE"
+            f"{path}: {floats:,} floats match no known network. Give the cfg of the weights with --cfg FILE."
         )
     return fits[0].cfg
 
@@ -191,5 +192,5 @@ def _get(arguments: argparse.Namespace) -> int:
             arguments.base_url,
             lambda done, size: bar.update(task, completed=done, total=size),
         )
-    print(f"{path}: complete, checked by {KNOWN[arguments.name].checked_by}")
+    print(f"{path}: complete, verified by {KNOWN[arguments.name].checked_by}")
     return 0

@@ -29,7 +29,18 @@ def cxcywh_to_xyxy(boxes: Array) -> Array:
 
 
 def iou_matrix(first: Array, second: Array) -> Array:
-    """Return the IoU of all pairs of xyxy boxes: (n, 4), (m, 4) -> (n, m); 0 where both have no area."""
+    """Return the IoU of all pairs of xyxy boxes; 0 where both have no area.
+
+    Args:
+        first: float32 (n, 4).
+        second: float32 (m, 4), in the same unit.
+
+    Returns:
+        float32 (n, m).
+
+    >>> iou_matrix([[0, 0, 10, 10]], [[0, 0, 10, 5], [20, 20, 30, 30]]).tolist()
+    [[0.5, 0.0]]
+    """
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
@@ -57,9 +68,9 @@ def clip_boxes(boxes: Array, width: float, height: float) -> Array:
 class Geometry:
     """Placement of one image in the network's input (Darknet's letterbox_image or resize_image).
 
-    `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes go back by
-    the scale of that rectangle and the unrounded half of what it leaves free, as in Darknet's
-    correct_yolo_boxes: with an odd rest the offset is half a pixel more than where the image was pasted.
+    `pasted_*` is the whole-pixel rectangle that the resized image covers in the input. Boxes are
+    converted with the scale of that rectangle and the unrounded half of the border, as in Darknet's
+    correct_yolo_boxes: with an odd border the offset is half a pixel more than the pasted position.
     """
 
     width: int
@@ -77,7 +88,12 @@ class Geometry:
 
     @classmethod
     def fit(cls, width: int, height: int, input_size: tuple[int, int], resize: str) -> Geometry:
-        """Place a (width, height) image in an input of `input_size` (height, width)."""
+        """Place a (width, height) image in an input of `input_size` (height, width).
+
+        >>> geometry = Geometry.fit(640, 480, (416, 416), "letterbox")
+        >>> geometry.to_input([[0, 0, 640, 480]]).tolist()
+        [[0.0, 52.0, 416.0, 364.0]]
+        """
         input_height, input_width = input_size
         if resize == STRETCH:
             scales = (input_width / width, input_height / height)
@@ -86,7 +102,7 @@ class Geometry:
             )
         if resize != LETTERBOX:
             raise ValueError(f"resize is {resize!r}; expected one of {RESIZES}")
-        # Integer division as in Darknet: one side fills the input, the other is cut to whole pixels.
+        # Integer division as in Darknet: one side fills the input, the other is rounded down to whole pixels.
         if input_width * height < input_height * width:
             pasted = (input_width, max(1, height * input_width // width))
         else:

@@ -33,6 +33,11 @@ class ModelCard:
         created: UTC time, ISO 8601.
         lookonce: version that wrote the card.
         format: version of the card's format.
+
+    Example:
+        >>> card = ModelCard("cars", ("car", "dog"), (416, 416), "letterbox", cfg="[net]")
+        >>> ModelCard.from_json(card.to_json(), "cars.onnx").classes
+        ('car', 'dog')
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Darknet's files: cfg text to layers and back, weights to arrays and back, the zoo of known networks."""
+"""Darknet files: cfg text, weights, and a zoo of known networks, in numpy."""
 
 from lookonce.darknet.cfg import Cfg, CfgError, Head, Section, parse_cfg, read_cfg
 from lookonce.darknet.fits import Fit, floats_of, known_fits

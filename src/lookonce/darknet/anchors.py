@@ -12,7 +12,7 @@ from lookonce.core.boxes import centred_iou
 from lookonce.errors import LookonceError
 from lookonce.labels import CheckedDataset
 
-# All models of the family halve five times.
+# Every model of the family halves its input five times.
 STRIDE = 32
 
 Array = NDArray[np.float32]
@@ -20,45 +20,59 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Anchors:
-    """`sizes` (k, 2) float32 widths and heights in network-input pixels, smallest area first."""
+    """Anchor sizes and how well they fit.
+
+    Args:
+        sizes: float32 (k, 2), widths and heights in network-input pixels, smallest area first.
+        average_iou: mean IoU of each box with its best anchor.
+    """
 
     sizes: Array
     average_iou: float
 
     def to_text(self) -> str:
-        """`w,h,  w,h, ...` on one line, as Darknet's cfg and custom_anchors.txt have them."""
+        """Return `w,h,  w,h, ...` on one line, the form of Darknet's cfg and custom_anchors.txt."""
         return ",  ".join(f"{width:g},{height:g}" for width, height in self.sizes)
 
 
 def cluster_anchors(sizes: Array, count: int, seed: int = 0, restarts: int = 10) -> Anchors:
-    """Cluster box sizes (n, 2) in network-input pixels into `count` anchors.
+    """Cluster box sizes into anchors by k-means on IoU, and keep the best of several seeded runs.
 
-    k-means++ start, `restarts` seeded tries, the best average IoU wins. Raises LookonceError when `count` is
-    below 1 or there are fewer distinct sizes than that.
+    Args:
+        sizes: float32 (n, 2), widths and heights in network-input pixels.
+        count: number of anchors.
+        seed: equal seeds give equal anchors.
+        restarts: number of k-means++ starts; the best average IoU is kept.
+
+    Raises:
+        LookonceError: `count` is below 1, or above the number of distinct sizes.
+
+    Example:
+        >>> anchors = cluster_anchors([[10, 10], [12, 10], [100, 60], [104, 60]], count=2)
+        >>> anchors.to_text(), round(anchors.average_iou, 2)
+        ('11,10,  102,60', 0.95)
     """
     sizes = np.asarray(sizes, np.float32)
     if count < 1:
         raise LookonceError(
-            f"--num-clusters is {count}; a detector needs at least 1 anchor (6 is usual for tiny models)."
+            f"{count} anchors requested; a detector needs at least 1 (6 is usual for tiny models)."
         )
     distinct = len(np.unique(sizes, axis=0))
     if distinct < count:
         raise LookonceError(
-            f"--num-clusters is {count}, but the labels hold only {distinct} distinct box sizes. "
-            f"Use --num-clusters {max(distinct, 1)} or label more objects."
+            f"{count} anchors requested, but the labels have only {distinct} distinct box sizes. "
+            f"Use {max(distinct, 1)} anchors or label more objects."
         )
     rng = np.random.default_rng(seed)
-    best = max(
-        (_cluster_once(sizes, count, rng) for _ in range(restarts)), key=lambda found: found.average_iou
-    )
-    # Cents of a pixel: the cfg and custom_anchors.txt must say exactly what training used.
+    best = max((_cluster_once(sizes, count, rng) for _ in range(restarts)), key=lambda one: one.average_iou)
+    # Hundredths of a pixel: the cfg and custom_anchors.txt must hold exactly what training used.
     rounded = np.maximum(np.round(best.sizes, 2), 0.01).astype(np.float32)
     rounded = rounded[np.argsort(rounded.prod(axis=1), kind="stable")]
     return Anchors(rounded, average_best_iou(sizes, rounded))
 
 
 def average_best_iou(sizes: Array, anchors: Array) -> float:
-    """Mean over boxes of the centred IoU with the best anchor."""
+    """Return the mean over boxes (n, 2) of the IoU with the best of `anchors` (k, 2), around one centre."""
     return float(centred_iou(sizes, anchors).max(axis=1).mean())
 
 
@@ -68,7 +82,7 @@ def _cluster_once(sizes: Array, count: int, rng: np.random.Generator) -> Anchors
     for _ in range(300):
         overlap = centred_iou(sizes, centres)
         new_owner = overlap.argmax(axis=1)
-        # A cluster that lost all its boxes takes the box that is served worst.
+        # A cluster without boxes takes the box with the worst fit.
         for empty in np.setdiff1d(np.arange(count), new_owner):
             worst = int(overlap[np.arange(len(sizes)), new_owner].argmin())
             new_owner[worst], overlap[worst] = empty, 1.0
@@ -80,7 +94,7 @@ def _cluster_once(sizes: Array, count: int, rng: np.random.Generator) -> Anchors
 
 
 def _plus_plus_start(sizes: Array, count: int, rng: np.random.Generator) -> Array:
-    """Centres far apart: each next one drawn with probability proportional to its squared distance."""
+    """Draw distant centres, each with probability proportional to its squared distance (k-means++)."""
     centres = sizes[rng.integers(len(sizes))][None]
     while len(centres) < count:
         squared = np.clip(1 - centred_iou(sizes, centres).max(axis=1), 0, None).astype(np.float64) ** 2
@@ -96,26 +110,26 @@ def anchors_for(
     count: int,
     seed: int,
 ) -> Anchors:
-    """Anchors of the images at `indices`, at the geometry that the network sees."""
+    """Cluster the boxes of the images at `indices`, at the geometry of the network's input."""
     sizes = checked.box_sizes(indices, input_size, resize)
     if not len(sizes):
         raise LookonceError(
             f"{checked.dataset.root}: none of the {len(indices)} training images has a box. "
-            "Label some objects, or choose another --train-split."
+            "Label some objects, or choose another split."
         )
     return cluster_anchors(sizes, count, seed)
 
 
 def choose_size(
-    wanted: int | tuple[int, int] | None, checked: CheckedDataset, longest: int
+    requested: int | tuple[int, int] | None, checked: CheckedDataset, longest: int
 ) -> tuple[int, int]:
-    """Input (height, width): `wanted`, or `longest` on the longer side and the images' median shape."""
-    if wanted is not None:
-        size = (wanted, wanted) if isinstance(wanted, int) else wanted
+    """Return the input (height, width): `requested`, or `longest` by the images' median aspect ratio."""
+    if requested is not None:
+        size = (requested, requested) if isinstance(requested, int) else requested
         if min(size) < STRIDE or any(side % STRIDE for side in size):
             nearest = "x".join(str(max(STRIDE, round(side / STRIDE) * STRIDE)) for side in size)
             raise LookonceError(
-                f"--size is {size[0]}x{size[1]}; both sides must be multiples of 32. Try {nearest}."
+                f"the input size is {size[0]}x{size[1]}; both sides must be multiples of 32. Try {nearest}."
             )
         return size
     shapes = [width / height for width, height in (record.size for record in checked.records)]

@@ -1,4 +1,4 @@
-"""The YOLO family, block by block: each function writes one network's layers, in Darknet's order.
+"""Networks of the YOLO family: each function writes one network's layers, in Darknet's order.
 
 YOLOv3 (Redmon and Farhadi 2018, arXiv 1804.02767), YOLOv4 (Bochkovskiy et al. 2020, arXiv 2004.10934),
 scaled tiny variants (Wang et al. 2021, arXiv 2011.08036).
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Writer:
-    """Collects sections; each method appends what it is named after and returns its last layer's index.
+    """Collects cfg sections; each method appends one block and returns the index of its last layer.
 
-    `masks` holds one tuple per head, in the order in which the network writes its heads.
+    `masks` holds one tuple per head, in the order of the heads in the cfg.
     """
 
     classes: int
@@ -26,28 +26,28 @@ class Writer:
     heads: int = 0
 
     def section(self, kind: str, **options: object) -> int:
-        """Append one section."""
+        """Append a section."""
         body = "\n".join(f"{key}={value}" for key, value in options.items())
         self.sections.append(f"[{kind}]\n{body}\n")
         return len(self.sections) - 1
 
     def conv(self, filters: int, size: int, stride: int = 1, activation: str = "leaky") -> int:
-        """Convolution with batch norm, padded by size // 2."""
+        """Append a convolution with batch norm, padded by size // 2."""
         options = {"filters": filters, "size": size, "stride": stride, "pad": 1, "activation": activation}
         return self.section("convolutional", batch_normalize=1, **options)
 
     def convs(self, *filters: int) -> int:
-        """1x1 and 3x3 convolutions by turns."""
+        """Append alternating 1x1 and 3x3 convolutions."""
         for position, count in enumerate(filters):
             self.conv(count, 3 if position % 2 else 1)
         return len(self.sections) - 1
 
     def route(self, *layers: int) -> int:
-        """Concatenate earlier layers."""
+        """Append a concatenation of earlier layers."""
         return self.section("route", layers=",".join(map(str, layers)))
 
     def residuals(self, count: int, narrow: int, wide: int, activation: str = "leaky") -> int:
-        """`count` times: 1x1, 3x3, add what came in."""
+        """Append `count` residual blocks: 1x1, 3x3, add the input."""
         for _ in range(count):
             self.conv(narrow, 1, activation=activation)
             self.conv(wide, 3, activation=activation)
@@ -55,7 +55,7 @@ class Writer:
         return len(self.sections) - 1
 
     def pyramid_pools(self) -> int:
-        """Spatial pyramid pooling: the input beside its 5, 9 and 13 wide maxima."""
+        """Append spatial pyramid pooling: the input with its 5, 9 and 13 wide maxima."""
         self.section("maxpool", stride=1, size=5)
         self.route(-2)
         self.section("maxpool", stride=1, size=9)
@@ -64,12 +64,12 @@ class Writer:
         return self.route(-1, -3, -5, -6)
 
     def upsample(self, filters: int) -> int:
-        """A 1x1 convolution, then twice the grid."""
+        """Append a 1x1 convolution and an upsampling by two."""
         self.conv(filters, 1)
         return self.section("upsample", stride=2)
 
     def head(self, **options: object) -> int:
-        """The raw-output convolution and its `[yolo]`."""
+        """Append the output convolution and its `[yolo]`."""
         mask = self.masks[self.heads]
         self.heads += 1
         filters = (self.classes + 5) * len(mask)
@@ -81,7 +81,7 @@ class Writer:
 
 
 def _darknet53(net: Writer) -> tuple[int, int]:
-    """The backbone; returns the layers at stride 16 and 8."""
+    """Write the backbone; return the layers at stride 16 and 8."""
     net.conv(32, 3)
     ends = []
     for count, filters in ((1, 64), (2, 128), (8, 256), (8, 512), (4, 1024)):
@@ -109,17 +109,17 @@ def _yolov3(net: Writer, pyramid: bool) -> None:
 
 
 def yolov3(net: Writer) -> None:
-    """Three heads on Darknet-53, coarse to fine."""
+    """Write Darknet-53 with three heads, coarse to fine."""
     _yolov3(net, pyramid=False)
 
 
 def yolov3_spp(net: Writer) -> None:
-    """yolov3 with spatial pyramid pooling before the coarse head."""
+    """Write yolov3 with spatial pyramid pooling before the coarse head."""
     _yolov3(net, pyramid=True)
 
 
 def yolov3_tiny(net: Writer) -> None:
-    """Seven convolutions and pools, two heads, coarse to fine."""
+    """Write seven convolutions and pools with two heads, coarse to fine."""
     for filters in (16, 32, 64, 128):
         net.conv(filters, 3)
         net.section("maxpool", size=2, stride=2)
@@ -138,7 +138,7 @@ def yolov3_tiny(net: Writer) -> None:
 
 
 def _csp_tiny(net: Writer) -> list[int]:
-    """yolov4-tiny's backbone; returns the lateral layers at stride 4, 8, 16."""
+    """Write yolov4-tiny's backbone; return the lateral layers at stride 4, 8, 16."""
     net.conv(32, 3, stride=2)
     net.conv(64, 3, stride=2)
     laterals = []
@@ -168,12 +168,12 @@ def _yolov4_tiny(net: Writer) -> list[int]:
 
 
 def yolov4_tiny(net: Writer) -> None:
-    """Two heads on a small cross-stage-partial backbone, coarse to fine."""
+    """Write a small cross-stage-partial backbone with two heads, coarse to fine."""
     _yolov4_tiny(net)
 
 
 def yolov4_tiny_3l(net: Writer) -> None:
-    """yolov4-tiny with a third head on the stride-8 grid."""
+    """Write yolov4-tiny with a third head on the stride-8 grid."""
     laterals = _yolov4_tiny(net)
     net.route(-3)
     net.upsample(64)
@@ -183,7 +183,7 @@ def yolov4_tiny_3l(net: Writer) -> None:
 
 
 def _csp_stage(net: Writer, filters: int, count: int) -> int:
-    """Halve the grid; half of the channels pass `count` residual blocks, the other half go round them."""
+    """Halve the grid; half of the channels pass `count` residual blocks, the other half bypass them."""
     first = count == 1
     half = filters if first else filters // 2
     net.conv(filters, 3, stride=2, activation="mish")
@@ -197,7 +197,7 @@ def _csp_stage(net: Writer, filters: int, count: int) -> int:
 
 
 def yolov4(net: Writer) -> None:
-    """CSPDarknet-53, pyramid pooling, a path up and a path down; three heads, fine to coarse."""
+    """Write CSPDarknet-53, pyramid pooling, a path up and a path down, and three heads, fine to coarse."""
     net.conv(32, 3, activation="mish")
     stages = [_csp_stage(net, *stage) for stage in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4))]
     net.convs(512, 1024, 512)

@@ -1,4 +1,4 @@
-"""Known base models from their authors' home: resumed where a connection broke, checked before they count."""
+"""Downloads of known base weights: resumed after a broken connection, verified before use."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Known:
-    """One downloadable file and all that is known to check it by.
+    """One downloadable file and how it is verified.
 
-    Where `sha256` is None (its authors publish none) the exact size and the stream of floats, read
-    through `cfg`, are checked instead.
+    Without `sha256` (its authors publish none) the exact size and the floats, read with `cfg`, are checked.
     """
 
     file: str
@@ -40,7 +39,7 @@ class Known:
 
     @property
     def checked_by(self) -> str:
-        """How a download of it is verified, in words."""
+        """Description of the verification."""
         return "SHA-256" if self.sha256 else "exact size and layer structure (no published checksum is known)"
 
 
@@ -58,7 +57,7 @@ KNOWN: dict[str, Known] = {
 
 
 class DownloadError(LookonceError):
-    """A download that did not arrive, or is not the file it should be."""
+    """Download failed, or its content is not the expected file."""
 
 
 def fetch(
@@ -70,34 +69,39 @@ def fetch(
     registry: Mapping[str, Known] = KNOWN,
     pause_seconds: float = 1.0,
 ) -> Path:
-    """Download a known file into `folder`, or return it at once where it lies there intact.
+    """Download a known file into `folder` and return its path; an intact existing file is kept.
 
-    Bytes gather in FILE.part, which a later call resumes; only a checked file gets its name. `progress`
-    is called with (bytes so far, bytes in all). `base_url` replaces the authors' home by a mirror.
-    Raises DownloadError.
+    Args:
+        name: one of KNOWN.
+        folder: target folder; FILE.part in it is resumed by a later call.
+        base_url: mirror to use instead of the authors' server.
+        progress: called with (bytes so far, total bytes).
+        registry: known files by name.
+        pause_seconds: wait between attempts, multiplied by the number of failures.
+
+    Raises:
+        DownloadError: unknown name, network or disk failure, or wrong content.
     """
     if name not in registry:
-        raise DownloadError(f"{name!r} is no known download; expected one of {', '.join(registry)}.")
+        raise DownloadError(f"{name!r} is not a known download; expected one of {', '.join(registry)}.")
     known = registry[name]
     target = Path(folder) / known.file
     part = target.with_name(target.name + ".part")
     url = f"{(base_url or HOME).rstrip('/')}/{known.file}"
     if not url.startswith(("https://", "http://")):
-        raise DownloadError(f"{url}: is no address to download from; expected https://... (--base-url).")
+        raise DownloadError(f"{url}: is not a download URL; expected https://...")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             fault = _fault(target, known)
             if fault:
-                raise DownloadError(f"{target}: is there already, but {fault}. Move it away and try again.")
+                raise DownloadError(f"{target}: already exists, but {fault}. Move it away and try again.")
             return target
         _gather(url, part, known.size, progress, pause_seconds)
         fault = _fault(part, known)
         if fault:
             part.unlink()
-            raise DownloadError(
-                f"{url}: {fault}. It was thrown away; try again, or name a mirror with --base-url."
-            )
+            raise DownloadError(f"{url}: {fault}. It was deleted; try again, or use a mirror.")
         os.replace(part, target)
     except OSError as error:
         raise DownloadError(f"{target}: cannot be written ({error.strerror or error}).") from error
@@ -105,7 +109,7 @@ def fetch(
 
 
 def _gather(url: str, part: Path, size: int, progress: Progress | None, pause_seconds: float) -> None:
-    """Fill `part` up to `size`, trying again as long as some attempt of the last few brought bytes."""
+    """Download `part` up to `size`, retrying while any of the last attempts made progress."""
     failures, have = 0, _size(part)
     while have != size:
         if have > size:
@@ -117,14 +121,14 @@ def _gather(url: str, part: Path, size: int, progress: Progress | None, pause_se
         if have < size and failures >= ATTEMPTS:
             raise DownloadError(
                 f"{url}: {reason or 'the connection was closed'}, {ATTEMPTS} times in a row. "
-                f"{have:,} of {size:,} bytes have arrived in {part}; the same command goes on from there."
+                f"{have:,} of {size:,} bytes are in {part}; the next attempt resumes there."
             )
         if have < size:
             time.sleep(pause_seconds * failures)
 
 
 def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
-    """One request for the bytes still missing; returns why it ended early, or ''. Raises DownloadError."""
+    """Request the missing bytes; return why the request stopped early, or ''. Raises DownloadError."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "lookonce"})
     if have:
@@ -136,10 +140,10 @@ def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
             part.unlink(missing_ok=True)
         elif error.code < 500 and error.code not in (408, 429):
             raise DownloadError(
-                f"{url}: the server answers {error.code} {error.reason}. Name a mirror with --base-url, or "
-                f"put the file into {part.parent} yourself."
+                f"{url}: the server responded {error.code} {error.reason}. Use a mirror, or put the "
+                f"file into {part.parent} yourself."
             ) from error
-        return f"the server answers {error.code} {error.reason}"
+        return f"the server responded {error.code} {error.reason}"
     except (http.client.HTTPException, OSError) as error:
         return f"no connection ({getattr(error, 'reason', error)})"
     with response:
@@ -147,12 +151,12 @@ def _attempt(url: str, part: Path, size: int, progress: Progress | None) -> str:
             have = 0
         elif _range_start(response) != have:
             part.unlink()
-            return "the server resumed at another place than asked"
+            return "the server resumed at another position than requested"
         offered = response.headers.get("Content-Length", "")
         if offered.isdigit() and have + int(offered) != size:
             raise DownloadError(
                 f"{url}: the server offers {have + int(offered):,} bytes, expected {size:,}, so this is "
-                "another file (an error page?). Open the address in a browser, or name a mirror: --base-url."
+                "another file (an error page?). Open the URL in a browser, or use a mirror."
             )
         return _copy(response, part, have, size, progress)
 
@@ -162,7 +166,7 @@ def _copy(
 ) -> str:
     with part.open("ab" if have else "wb") as file:
         while have < size:
-            # Only the network's faults are worth another attempt; the disk's go up to the caller.
+            # Only network errors are retried; disk errors go to the caller.
             try:
                 block = response.read(min(CHUNK_BYTES, size - have))
             except (http.client.HTTPException, OSError) as error:
@@ -179,15 +183,15 @@ def _copy(
 
 
 def _range_start(response: http.client.HTTPResponse) -> int:
-    """From `Content-Range: bytes 100-199/200` the 100; -1 where it is not said."""
+    """Return 100 for `Content-Range: bytes 100-199/200`; -1 without the header."""
     first = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
     return int(first) if first.isdigit() else -1
 
 
 def _fault(path: Path, known: Known) -> str:
-    """Why a file is not the known one; '' where it is."""
+    """Return why a file is not the known one, or ''."""
     if _size(path) != known.size:
-        return f"holds {_size(path):,} bytes, expected {known.size:,}"
+        return f"has {_size(path):,} bytes, expected {known.size:,}"
     if known.sha256:
         found = file_sha256(path)
         return "" if found == known.sha256 else f"has SHA-256 {found}, expected {known.sha256}"

@@ -1,4 +1,4 @@
-"""Darknet's cfg text, read into sections and written back with every comment in its place."""
+"""Darknet cfg text: parsed into sections, and changed with comments kept in place."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ KINDS = ("convolutional", "maxpool", "upsample", "route", "shortcut", "dropout",
 
 
 class CfgError(LookonceError):
-    """A cfg that cannot be used; the message names file, line, what was found and the fix."""
+    """Invalid cfg; the message names file, line, the value found and the fix."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One `[block]`: its kind, options as written (of a repeated key the first counts), and header line."""
+    """One `[block]`: its kind, its options as written (the first of repeated keys), and its header line."""
 
     kind: str
     options: dict[str, str]
@@ -40,31 +40,31 @@ class Section:
     lines: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     def error(self, message: str, key: str | None = None) -> CfgError:
-        """A CfgError that points at this section, or at the line of one of its keys."""
+        """Return a CfgError that points at this section, or at the line of one of its keys."""
         line = self.lines.get(key or "", self.line)
         return CfgError(f"{self.source}, line {line}: [{self.kind}] {message}")
 
     def text(self, key: str, default: str | None = None) -> str:
-        """The option as text. Without a default a missing key raises CfgError."""
+        """Return an option as text. Raises CfgError for a missing key without default."""
         value = self.options.get(key, default)
         if value is None:
             raise self.error(f"has no {key}; add a line {key}=...")
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """The option as a finite number. Raises CfgError."""
+        """Return an option as a finite number. Raises CfgError."""
         if key not in self.options and default is not None:
             return default
         return self._number(key, self.text(key))
 
     def integer(self, key: str, default: int | None = None) -> int:
-        """The option as a whole number. Raises CfgError."""
+        """Return an option as an integer. Raises CfgError."""
         if key not in self.options and default is not None:
             return default
         return self._whole(key, self.number(key))
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """A comma-separated list of numbers; one trailing comma is forgiven. Raises CfgError."""
+        """Return a comma-separated list of numbers; one trailing comma is allowed. Raises CfgError."""
         parts = [part.strip() for part in self.text(key).split(",")]
         if parts[-1] == "":
             parts.pop()
@@ -73,27 +73,27 @@ class Section:
         return tuple(self._number(key, part) for part in parts)
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """A comma-separated list of whole numbers. Raises CfgError."""
+        """Return a comma-separated list of integers. Raises CfgError."""
         return tuple(self._whole(key, value) for value in self.numbers(key))
 
     def _number(self, key: str, text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            raise self.error(f"{key} holds {text!r}; expected a number", key) from None
+            raise self.error(f"{key} is {text!r}; expected a number", key) from None
         if not math.isfinite(value):
-            raise self.error(f"{key} holds {text!r}; expected a finite number", key)
+            raise self.error(f"{key} is {text!r}; expected a finite number", key)
         return value
 
     def _whole(self, key: str, value: float) -> int:
         if value != int(value):
-            raise self.error(f"{key} holds {value:g}; expected a whole number", key)
+            raise self.error(f"{key} is {value:g}; expected an integer", key)
         return int(value)
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """One `[yolo]` layer's options, Darknet's defaults filled in.
+    """Options of one `[yolo]` layer, with Darknet's defaults.
 
     `all_anchors` (num, 2) float32: width and height in network-input pixels; `mask` indexes its rows.
     """
@@ -118,25 +118,25 @@ class Head:
 
     @property
     def anchors(self) -> NDArray[np.float32]:
-        """The anchors this head predicts with, (len(mask), 2)."""
+        """Anchors of this head, (len(mask), 2)."""
         return self.all_anchors[list(self.mask)]
 
     @classmethod
     def of(cls, section: Section, layer: int) -> Head:
-        """Read a `[yolo]` section. Raises CfgError where num, anchors and mask disagree."""
+        """Read a `[yolo]` section. Raises CfgError if num, anchors and mask disagree."""
         classes, num = section.integer("classes", 20), section.integer("num", 1)
         if classes < 1:
             raise section.error(f"has classes={classes}; expected 1 or more", "classes")
         values = section.numbers("anchors")
         if len(values) != 2 * num:
             raise section.error(
-                f"has num={num}, and anchors holds {len(values)} numbers; expected {2 * num}, a width and a "
-                f"height for each. Set num={len(values) // 2} or fix the list",
+                f"has num={num}, but anchors has {len(values)} numbers; expected {2 * num}, a width and a "
+                f"height each. Set num={len(values) // 2} or fix the list",
                 "anchors",
             )
         anchors = np.asarray(values, np.float32).reshape(-1, 2)
         if anchors.min() <= 0:
-            raise section.error("has an anchor of no size; widths and heights are above 0", "anchors")
+            raise section.error("has an anchor of size 0; widths and heights must be positive", "anchors")
         mask = section.integers("mask") if "mask" in section.options else tuple(range(num))
         wrong = [index for index in mask if not 0 <= index < num]
         if wrong:
@@ -156,7 +156,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Cfg:
-    """A whole cfg. `layers` is indexed as Darknet counts layers ([net] not counted); `text` is exact."""
+    """A whole cfg. `layers` has Darknet's layer numbers, without [net]; `text` is the exact source."""
 
     source: str
     net: Section
@@ -171,7 +171,7 @@ class Cfg:
             raise self.net.error(f"has height={size[0]}, width={size[1]}; both must be above 0", "height")
         if size[0] * size[1] > MAX_INPUT_PIXELS:
             raise self.net.error(
-                f"has height={size[0]}, width={size[1]}; at most {MAX_INPUT_PIXELS:,} pixels fit in memory",
+                f"has height={size[0]}, width={size[1]}; expected at most {MAX_INPUT_PIXELS:,} pixels",
                 "height",
             )
         return size
@@ -182,10 +182,10 @@ class Cfg:
         return tuple(Head.of(s, index) for index, s in enumerate(self.layers) if s.kind == "yolo")
 
     def replace(self, changes: Mapping[int | Literal["net"], Mapping[str, str]]) -> Cfg:
-        """A copy with other values: `{layer index or "net": {key: value}}`.
+        """Return a copy with changed options: `{layer index or "net": {key: value}}`.
 
-        Every other line keeps its place, comment and spacing; a key that is not there yet is added at
-        the end of its section. Raises IndexError for a layer that does not exist.
+        All other lines keep their place, comment and spacing; a new key is added at the end of its section.
+        Raises IndexError for a layer that does not exist.
         """
         lines = self.text.split("\n")
         starts = [self.net.line, *(section.line for section in self.layers), len(lines) + 1]
@@ -203,7 +203,7 @@ class Cfg:
                     continue
                 last = max(at for at in range(first - 1, end) if at == first - 1 or _is_content(lines[at]))
                 inserted.setdefault(last + 1, []).append(f"{key}={value}{return_mark}")
-        for at in sorted(inserted, reverse=True):  # from the bottom up, so that earlier positions stay right
+        for at in sorted(inserted, reverse=True):  # from the bottom up: earlier positions stay valid
             lines[at:at] = inserted[at]
         return parse_cfg("\n".join(lines), self.source)
 
@@ -213,14 +213,20 @@ def _is_content(line: str) -> bool:
 
 
 def parse_cfg(text: str, source: str = "<cfg>") -> Cfg:
-    """Cfg text into sections, following Darknet's read_cfg; `source` names the file in errors.
+    """Parse cfg text as Darknet's read_cfg does; `source` names the file in errors.
 
-    Raises CfgError with the line: no `[net]` first, an option before any section or without `=`, a kind
-    of layer that lookonce does not build. Of a key written twice in a section the first counts.
+    The first of repeated keys in a section counts. Raises CfgError with the line: no `[net]` first, an option
+    before any section or without `=`, an unsupported kind of layer.
+
+    >>> cfg = parse_cfg("[net]\\nwidth=416\\nheight=320")
+    >>> cfg.input_size
+    (320, 416)
+    >>> cfg.replace({"net": {"width": "608"}}).input_size
+    (320, 608)
     """
     sections: list[Section] = []
     for number, raw in enumerate(text.split("\n"), start=1):
-        # Darknet drops every blank inside a line; a comment after a value is cut off as well.
+        # Darknet drops all spaces inside a line; comments after values are removed too.
         line = "".join(raw.split("#")[0].split())
         if not line or line[0] == ";":
             continue
@@ -231,7 +237,7 @@ def parse_cfg(text: str, source: str = "<cfg>") -> Cfg:
             continue
         if not sections:
             raise CfgError(
-                f"{source}, line {number}: {raw.strip()!r} stands before any [section]; start with [net]."
+                f"{source}, line {number}: {raw.strip()!r} is before any [section]; start with [net]."
             )
         key, equals, value = line.partition("=")
         if not equals or not key:
@@ -250,11 +256,11 @@ def _check_kind(sections: list[Section]) -> None:
         if section.kind != "net":
             raise section.error("is the first section; a Darknet cfg starts with [net]")
     elif section.kind not in KINDS:
-        raise section.error(f"is no layer that lookonce builds; it knows {', '.join(KINDS)}")
+        raise section.error(f"is not a supported layer; expected one of {', '.join(KINDS)}")
 
 
 def read_cfg(path: str | os.PathLike[str]) -> Cfg:
-    """Read a cfg file (UTF-8). Raises CfgError where it is missing, not text, or malformed."""
+    """Read a cfg file (UTF-8). Raises CfgError if it is missing, not text, or malformed."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Which known network a count of floats belongs to: what turns "bytes left over" into a fix."""
+"""Known networks by their count of floats, for error messages about weights of another cfg."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lookonce.darknet.layers import plan
 from lookonce.darknet.zoo import NAMES, published
 
 PUBLISHED_CLASSES = (80, 20)
-# Backbones as published: the network, and how many of its layers the file holds.
+# Published backbones: the network, and the number of its layers in the file.
 CUTS = {
     "darknet53.conv.74": ("yolov3", 74),
     "yolov3-tiny.conv.11": ("yolov3-tiny", 11),
@@ -22,7 +22,7 @@ CUTS = {
 
 @dataclass(frozen=True)
 class Fit:
-    """A known network whose weights have that many floats; `cut` names the file of a partial one."""
+    """A known network with a given count of floats; `cut` names the file of a partial one."""
 
     network: str
     classes: int
@@ -30,7 +30,7 @@ class Fit:
 
     @property
     def cfg(self) -> Cfg:
-        """The cfg to read such a file with."""
+        """Cfg to read such a file with."""
         return published(self.network, self.classes)
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Fit:
 
 
 def floats_of(cfg: Cfg, layers: int | None = None) -> int:
-    """Count of floats in a weights file of `cfg`, or of its first `layers` layers. Raises CfgError."""
+    """Return the count of floats in a weights file of `cfg`, or of its first `layers` layers."""
     return sum(layer.conv.floats for layer in plan(cfg)[:layers] if layer.conv)
 
 
@@ -57,7 +57,7 @@ def _known() -> tuple[tuple[int, Fit], ...]:
 
 @cache
 def _cut_anywhere() -> tuple[tuple[int, Fit], ...]:
-    """Files cut after any other convolution; networks that begin alike are told apart by nothing."""
+    """Return files cut after any other convolution; networks with equal first layers are all listed."""
     found = []
     for name in NAMES:
         floats = 0
@@ -69,13 +69,13 @@ def _cut_anywhere() -> tuple[tuple[int, Fit], ...]:
 
 
 def known_fits(floats: int) -> tuple[Fit, ...]:
-    """The known networks and backbones with exactly so many floats, else those that begin with so many."""
+    """Return known networks and backbones with exactly `floats`, else those cut after that many."""
     exact = tuple(fit for count, fit in _known() if count == floats)
     return exact or tuple(fit for count, fit in _cut_anywhere() if count == floats)
 
 
 def classes_that_fit(cfg: Cfg, floats: int) -> int | None:
-    """For how many classes `cfg` would have so many floats; None where there is no such number."""
+    """Return the number of classes with which `cfg` would have `floats`, or None."""
     heads = cfg.heads
     if not heads or len({head.classes for head in heads}) > 1:
         return None
@@ -89,14 +89,16 @@ def classes_that_fit(cfg: Cfg, floats: int) -> int | None:
 
 
 def advice(cfg: Cfg, floats: int) -> str:
-    """One sentence on what a file of so many floats is, where `cfg` does not fit it."""
+    """Explain in one sentence what a file of `floats` is, where `cfg` does not fit it."""
     known = known_fits(floats)
     if known:
-        return f"Its {floats:,} floats are those of {' or '.join(map(str, known))}: read it with that cfg."
+        return f"Its {floats:,} floats match {' or '.join(map(str, known))}: read it with that cfg."
     classes = classes_that_fit(cfg, floats)
     if classes is not None:
         return (
-            f"Its {floats:,} floats are those of this cfg with {classes} classes instead of "
+            f"Its {floats:,} floats match this cfg with {classes} classes instead of "
             f"{cfg.heads[0].classes}: read it with the cfg it was trained with."
         )
-    return "No known network has that many: read it with the cfg it was trained with, or copy the file again."
+    return (
+        "No known network has this count: read it with the cfg it was trained with, or copy the file again."
+    )

@@ -1,4 +1,4 @@
-"""A cfg's layers with their inputs and shapes worked out, following Darknet's parser.c."""
+"""Inputs and shapes of a cfg's layers, following Darknet's parser.c."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lookonce.darknet.cfg import Cfg, Section
 
 NETWORK_INPUT = -1
-# Darknet's own numbers, for whatever computes its layers (activations.h, blas.c).
+# Darknet's constants (activations.h, blas.c), shared by all graph builders.
 LEAKY_SLOPE = 0.1
 NORM_EPSILON = 1e-5
 # A head's log-sizes are clamped to -10..10 wherever they are decoded: e^10 times an anchor is far outside any
@@ -17,7 +17,7 @@ LARGEST_LOG_SIZE = 10.0
 
 @dataclass(frozen=True)
 class ConvShape:
-    """What a convolution holds in a weights file."""
+    """Shape of a convolution in a weights file."""
 
     filters: int
     in_per_group: int
@@ -27,12 +27,12 @@ class ConvShape:
 
     @property
     def kernel_shape(self) -> tuple[int, int, int, int]:
-        """(out, in / groups, size, size): the order of the file."""
+        """(out, in / groups, size, size), the order in the file."""
         return self.filters, self.in_per_group, self.size, self.size
 
     @property
     def floats(self) -> int:
-        """Count of float32: biases, with batch norm scales, means and variances, and the kernel."""
+        """Count of float32: biases, kernel, and with batch norm scales, means and variances."""
         vectors = 4 if self.batch_normalize else 1
         return self.filters * (vectors + self.in_per_group * self.size * self.size)
 
@@ -41,8 +41,8 @@ class ConvShape:
 class Layer:
     """One layer at one input size. `inputs` are absolute indices, -1 the network's input.
 
-    `in_channels` is the first input's depth (of a route the depth of what it joins); `channels`,
-    `height`, `width` are the output's.
+    `in_channels` is the depth of the first input, of a route the sum of its inputs; `channels`, `height`,
+    `width` are the output's.
     """
 
     index: int
@@ -61,12 +61,12 @@ class Layer:
 
     @property
     def strides(self) -> tuple[int, int]:
-        """(vertical, horizontal) step of a convolution or pool; an upsample's factor."""
+        """(vertical, horizontal) stride of a convolution or pool, or factor of an upsample."""
         return _strides(self.section)
 
     @property
     def padding(self) -> int:
-        """A convolution's padding on each side; a pool's in all (half of it, cut, goes left and on top)."""
+        """Padding of a convolution per side; of a pool in total (half of it, rounded down, left and top)."""
         return _padding(self.section)
 
 
@@ -78,11 +78,10 @@ class _Shape:
 
 
 def plan(cfg: Cfg, input_size: tuple[int, int] | None = None) -> tuple[Layer, ...]:
-    """Every layer's inputs and shapes for `input_size` (height, width), by default the cfg's own.
+    """Resolve every layer's inputs and shapes for `input_size` (height, width), by default the cfg's own.
 
-    Raises CfgError with the line: an index that names no earlier layer, shapes that do not join, groups
-    that do not divide, a head whose convolution has the wrong filters, an input size that the network's
-    stride does not divide.
+    Raises CfgError with the line: an index of no earlier layer, incompatible shapes, groups that do not
+    divide the channels, wrong filters before a head, an input size that is no multiple of the stride.
     """
     height, width = input_size or cfg.input_size
     stride = total_stride(cfg)
@@ -124,7 +123,7 @@ def plan(cfg: Cfg, input_size: tuple[int, int] | None = None) -> tuple[Layer, ..
 
 
 def layer_strides(cfg: Cfg) -> tuple[float, ...]:
-    """By how much each layer's grid is smaller than the network's input. Raises CfgError."""
+    """Return each layer's stride relative to the network's input. Raises CfgError."""
     strides = {NETWORK_INPUT: 1.0}
     for index, section in enumerate(cfg.layers):
         step = 1.0
@@ -137,12 +136,12 @@ def layer_strides(cfg: Cfg) -> tuple[float, ...]:
 
 
 def total_stride(cfg: Cfg) -> int:
-    """The coarsest layer's stride (32 for the YOLO family). Raises CfgError."""
+    """Return the coarsest layer's stride (32 for the YOLO family). Raises CfgError."""
     return round(max(layer_strides(cfg), default=1.0))
 
 
 def _inputs(section: Section, index: int) -> tuple[int, ...]:
-    """Absolute indices; a negative one in the file counts back from the layer itself."""
+    """Return absolute indices; negative ones in the file count back from the layer itself."""
     if section.kind not in ("route", "shortcut"):
         return (index - 1,)
     key = "layers" if section.kind == "route" else "from"
@@ -172,7 +171,7 @@ def _conv(section: Section, in_channels: int) -> ConvShape:
             "groups",
         )
     if section.integer("dilation", 1) != 1:
-        raise section.error("has a dilation, which lookonce does not build; expected dilation=1", "dilation")
+        raise section.error("has a dilation, which is not supported; expected dilation=1", "dilation")
     normalized = bool(section.integer("batch_normalize", 0))
     return ConvShape(filters, in_channels // groups, _positive(section, "size", 1), groups, normalized)
 
@@ -208,7 +207,7 @@ def _same_grid(section: Section, inputs: tuple[int, ...], sources: list[_Shape])
         if _grid(source) != _grid(sources[0]):
             raise section.error(
                 f"joins layer {inputs[0]} of {sources[0].width}x{sources[0].height} and layer {index} of "
-                f"{source.width}x{source.height}; expected layers of one size"
+                f"{source.width}x{source.height}; expected equal sizes"
             )
 
 
@@ -217,9 +216,11 @@ def _wrong_filters(cfg: Cfg, index: int, found: int, needed: int) -> Exception:
     sum_text = f"({head.classes} classes + 5) * {len(head.mask)} masks = {needed}"
     before = cfg.layers[index - 1] if index else cfg.net
     if before.kind != "convolutional":
-        return cfg.layers[index].error(f"gets {found} channels from layer {index - 1}; it needs {sum_text}")
+        return cfg.layers[index].error(
+            f"has {found} input channels from layer {index - 1}; expected {sum_text}"
+        )
     return before.error(
-        f"is layer {index - 1} with filters={found}, and the [yolo] on line {cfg.layers[index].line} needs "
+        f"is layer {index - 1} with filters={found}, but the [yolo] on line {cfg.layers[index].line} needs "
         f"{sum_text}. Set filters={needed}",
         "filters",
     )

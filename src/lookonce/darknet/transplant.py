@@ -1,4 +1,4 @@
-"""What of one network's weights another can take, layer by layer, and why the rest stays behind."""
+"""Transfer of one network's weights to another, layer by layer, with the reason for each layer skipped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookonce.darknet.weights import ConvWeights, DarknetWeights
 
 @dataclass(frozen=True)
 class Row:
-    """One convolution of the target: its shape, whether it was taken, and if not why."""
+    """One convolution of the target: its shape, whether its weights were taken, and why not."""
 
     layer: int
     shape: str
@@ -21,25 +21,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Transplant:
-    """`layers` are the target's indices with the weights to load; `rows` one line per convolution."""
+    """Weights to load by layer index of the target, and one row per convolution."""
 
     layers: dict[int, ConvWeights]
     rows: tuple[Row, ...]
 
 
 def transplant(source: DarknetWeights, source_cfg: Cfg, target_cfg: Cfg) -> Transplant:
-    """Match layers by index while kinds and inputs agree, and take those whose shapes agree.
+    """Match layers by index while kinds and inputs agree, and take weights of equal shape.
 
-    A head's convolution is taken only when its classes and its count of masks agree too. The arrays are
-    the source's own, not copies. Raises CfgError for a cfg that cannot be planned.
+    A head's convolution is taken only if its classes and number of masks agree too. The arrays are shared
+    with the source, not copied. Raises CfgError for an invalid cfg.
     """
-    theirs, ours = plan(source_cfg), plan(target_cfg)
-    split = _first_difference(theirs, ours)
+    source_layers, target_layers = plan(source_cfg), plan(target_cfg)
+    split = _first_difference(source_layers, target_layers)
     last = max(source.layers, default=-1)
     heads = [_head_shapes(source_cfg), _head_shapes(target_cfg)]
     layers: dict[int, ConvWeights] = {}
     rows: list[Row] = []
-    for layer in ours:
+    for layer in target_layers:
         if layer.conv is None:
             continue
         index, reason = layer.index, ""
@@ -48,18 +48,18 @@ def transplant(source: DarknetWeights, source_cfg: Cfg, target_cfg: Cfg) -> Tran
         elif index not in source.layers:
             reason = f"file ends at layer {last}" if index > last else "not in the file"
         else:
-            reason = _difference(theirs[index].conv, layer.conv) or _head_difference(index, *heads)
+            reason = _difference(source_layers[index].conv, layer.conv) or _head_difference(index, *heads)
         if not reason:
             layers[index] = source.layers[index]
         rows.append(Row(index, _shape_text(layer.conv), not reason, reason))
     return Transplant(layers, tuple(rows))
 
 
-def _first_difference(theirs: tuple[Layer, ...], ours: tuple[Layer, ...]) -> int:
-    for index, (one, other) in enumerate(zip(theirs, ours, strict=False)):
+def _first_difference(source_layers: tuple[Layer, ...], target_layers: tuple[Layer, ...]) -> int:
+    for index, (one, other) in enumerate(zip(source_layers, target_layers, strict=False)):
         if (one.kind, one.inputs) != (other.kind, other.inputs):
             return index
-    return min(len(theirs), len(ours))
+    return min(len(source_layers), len(target_layers))
 
 
 def _difference(found: ConvShape | None, expected: ConvShape) -> str:
@@ -76,8 +76,10 @@ def _head_shapes(cfg: Cfg) -> dict[int, tuple[int, int]]:
     return {head.layer - 1: (head.classes, len(head.mask)) for head in cfg.heads}
 
 
-def _head_difference(index: int, theirs: dict[int, tuple[int, int]], ours: dict[int, tuple[int, int]]) -> str:
-    found, expected = theirs.get(index), ours.get(index)
+def _head_difference(
+    index: int, source_heads: dict[int, tuple[int, int]], target_heads: dict[int, tuple[int, int]]
+) -> str:
+    found, expected = source_heads.get(index), target_heads.get(index)
     if found is None or expected is None or found == expected:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Darknet's weights file: arrays by layer, read and written byte for byte (parser.c, load_weights_upto)."""
+"""Darknet weights files as arrays by layer, byte for byte (parser.c, load_weights_upto)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FLOAT_BYTES = 4
 
 
 class WeightsError(LookonceError):
-    """A weights file that does not fit its cfg, or cannot be read or written."""
+    """Weights file does not fit its cfg, or cannot be read or written."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The file's first bytes. `seen` is how many images it was trained on; 8 or 4 bytes wide."""
+    """File header. `seen`, the number of training images, takes 8 or 4 bytes."""
 
     major: int = 0
     minor: int = 2
@@ -40,14 +40,14 @@ class Header:
         return 12 + self.seen_bytes
 
     def to_bytes(self) -> bytes:
-        """As Darknet writes it, little-endian."""
+        """Return the header in Darknet's little-endian form."""
         seen = "Q" if self.seen_bytes == 8 else "I"
         return struct.pack(f"<3i{seen}", self.major, self.minor, self.revision, self.seen)
 
 
 @dataclass(frozen=True, eq=False)
 class ConvWeights:
-    """One convolution, float32. `kernel` is (out, in / groups, size, size), all else (out,).
+    """Weights of one convolution, float32: `kernel` (out, in / groups, size, size), all others (out,).
 
     With batch norm `bias` is beta, `scale` gamma, `mean` and `variance` the rolling statistics.
     """
@@ -59,7 +59,7 @@ class ConvWeights:
     variance: Array | None = None
 
     def arrays(self) -> tuple[Array, ...]:
-        """In the order of the file."""
+        """Return the arrays in the order of the file."""
         if self.scale is None or self.mean is None or self.variance is None:
             return self.bias, self.kernel
         return self.bias, self.scale, self.mean, self.variance, self.kernel
@@ -67,7 +67,7 @@ class ConvWeights:
 
 @dataclass(frozen=True, eq=False)
 class DarknetWeights:
-    """A file's content by layer index; `complete` says whether every convolution of the cfg is there."""
+    """Weights by layer index; `complete` if the file has every convolution of the cfg."""
 
     header: Header
     layers: dict[int, ConvWeights]
@@ -75,40 +75,43 @@ class DarknetWeights:
 
 
 def read_header(path: str | os.PathLike[str]) -> tuple[Header, Array]:
-    """A file's header and all floats after it. Raises WeightsError."""
+    """Read a file's header and all floats after it. Raises WeightsError."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}).") from error
     if len(data) < 16:
-        raise WeightsError(f"{path}: holds {len(data)} bytes; a Darknet weights file starts with 16 or 20.")
+        raise WeightsError(
+            f"{path}: has {len(data)} bytes; the header of a Darknet weights file has 16 or 20."
+        )
     major, minor, revision = struct.unpack_from("<3i", data)
     if not (0 <= major < 1000 and 0 <= minor < 1000):
         raise WeightsError(
-            f"{path}: starts with version {major}.{minor}, so this is no Darknet weights file. "
-            "A Keras or ONNX model is named as it is, without --weights."
+            f"{path}: starts with version {major}.{minor}: not a Darknet weights file. "
+            "Pass a Keras or ONNX file as the model itself."
         )
     wide = major * 10 + minor >= 2
     if wide and len(data) < 20:
-        raise WeightsError(f"{path}: holds {len(data)} bytes; its header alone has 20. Download it again.")
+        raise WeightsError(f"{path}: has {len(data)} bytes; its header alone has 20. Download it again.")
     (seen,) = struct.unpack_from("<Q" if wide else "<I", data, 12)
     header = Header(major, minor, revision, seen, 8 if wide else 4)
     if (len(data) - header.size) % FLOAT_BYTES:
         raise WeightsError(
-            f"{path}: {len(data)} bytes end inside a number; the file was cut off. Download or copy it again."
+            f"{path}: {len(data)} bytes, not a multiple of {FLOAT_BYTES} after the header: truncated. "
+            "Download or copy it again."
         )
     return header, np.frombuffer(data, "<f4", offset=header.size).astype(np.float32, copy=False)
 
 
 def read_weights(path: str | os.PathLike[str], cfg: Cfg) -> DarknetWeights:
-    """Read a file through *its own* cfg; a short one is legal where it ends exactly at a layer's end.
+    """Read a file with *its own* cfg; a partial file is valid if it ends exactly after a layer.
 
-    Raises WeightsError: floats missing or left over (with the layer and the known networks whose count
-    fits), values that are not finite, negative variances.
+    Raises WeightsError: missing or extra floats (with the layer, and known networks that match), values that
+    are not finite, negative variances.
     """
     header, floats = read_header(path)
     if not floats.size:
-        raise WeightsError(f"{path}: holds a header and no weights. Download or copy it again.")
+        raise WeightsError(f"{path}: has a header but no weights. Download or copy it again.")
     layers: dict[int, ConvWeights] = {}
     convolutions = _convolutions(cfg)
     position = 0
@@ -118,8 +121,8 @@ def read_weights(path: str | os.PathLike[str], cfg: Cfg) -> DarknetWeights:
             break
         if left < conv.floats:
             raise WeightsError(
-                f"{path}: ends inside {_place(cfg, layer, conv)}: {left:,} of its {conv.floats:,} floats are "
-                f"there, {conv.floats - left:,} are missing. {advice(cfg, floats.size)}"
+                f"{path}: ends inside {_place(cfg, layer, conv)}: {left:,} of its {conv.floats:,} floats "
+                f"are present, {conv.floats - left:,} are missing. {advice(cfg, floats.size)}"
             )
         layers[layer.index] = _split(floats[position : position + conv.floats], conv)
         position += conv.floats
@@ -134,9 +137,10 @@ def read_weights(path: str | os.PathLike[str], cfg: Cfg) -> DarknetWeights:
 
 
 def write_weights(path: str | os.PathLike[str], cfg: Cfg, weights: DarknetWeights) -> None:
-    """Write a file that Darknet reads: whole or not at all (a temporary file, then renamed over `path`).
+    """Write a weights file atomically.
 
-    Raises WeightsError where shapes do not fit `cfg`, a layer between others is missing, or the disk fails.
+    Raises WeightsError if shapes do not fit `cfg` or a layer between others is missing, LookonceError if the
+    file cannot be written.
     """
     blocks = [weights.header.to_bytes()]
     convolutions = _convolutions(cfg)
@@ -153,18 +157,18 @@ def write_weights(path: str | os.PathLike[str], cfg: Cfg, weights: DarknetWeight
         expected = [(conv.filters,)] * (4 if conv.batch_normalize else 1) + [conv.kernel_shape]
         if shapes != expected:
             raise WeightsError(
-                f"{path}: {_place(cfg, layer, conv)} got arrays {shapes}; expected {expected}."
+                f"{path}: {_place(cfg, layer, conv)} has arrays {shapes}; expected {expected}."
             )
         blocks += [np.ascontiguousarray(array, "<f4").tobytes() for array in arrays]
     foreign = set(weights.layers) - {layer.index for layer, _ in convolutions}
     if foreign:
-        raise WeightsError(f"{path}: layer {min(foreign)} is no convolution of {cfg.source}.")
+        raise WeightsError(f"{path}: layer {min(foreign)} is not a convolution of {cfg.source}.")
     with atomic_file(Path(path)) as temporary, temporary.open("wb") as file:
         file.writelines(blocks)
 
 
 def random_weights(cfg: Cfg, seed: int) -> DarknetWeights:
-    """Weights for tests: drawn from `seed`, scaled so that activations neither die nor explode."""
+    """Draw weights from `seed` for tests, scaled so that activations neither vanish nor explode."""
     random = np.random.default_rng(seed)
     planned = plan(cfg)
     before_shortcut = {layer.inputs[0] for layer in planned if layer.kind == "shortcut"}
@@ -174,7 +178,7 @@ def random_weights(cfg: Cfg, seed: int) -> DarknetWeights:
             continue
         conv, linear = layer.conv, layer.section.text("activation", "logistic") == "linear"
         fan_in = conv.in_per_group * conv.size * conv.size
-        # Heads stay small too: widths and heights go through exp.
+        # Heads stay small too: widths and heights pass through exp.
         gain = (1 if linear else 2) if conv.batch_normalize else 0.1
         kernel = random.normal(0, np.sqrt(gain / fan_in), conv.kernel_shape)
         vectors = [random.normal(0, 0.1, conv.filters)]
@@ -205,15 +209,15 @@ def _split(floats: Array, conv: ConvShape) -> ConvWeights:
 def _check_values(
     path: str | os.PathLike[str], cfg: Cfg, layer: Layer, conv: ConvShape, values: ConvWeights
 ) -> None:
-    fix = "The file is damaged, or was made for another cfg: read it with its own."
+    fix = "The file is damaged, or belongs to another cfg: read it with its own."
     for array in values.arrays():
         if not np.isfinite(array).all():
-            raise WeightsError(f"{path}: {_place(cfg, layer, conv)} holds values that are not finite. {fix}")
+            raise WeightsError(f"{path}: {_place(cfg, layer, conv)} has values that are not finite. {fix}")
     if values.variance is not None and values.variance.min() < 0:
         worst = int(values.variance.argmin())
         raise WeightsError(
             f"{path}: {_place(cfg, layer, conv)} has variance {values.variance[worst]:.3g} in filter "
-            f"{worst}; a variance is never below 0. {fix}"
+            f"{worst}; variances cannot be negative. {fix}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Known networks, written for any classes, anchors and size; and any cfg rewritten for others."""
+"""Known networks for any classes, anchors and size; and customisation of any cfg."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _V3_NET = _NET.format(momentum=0.9, rate=0.001)
 _V4_TINY_NET = _NET.format(momentum=0.9, rate=0.00261)
 _V4_NET = _NET.format(momentum=0.949, rate=0.0013) + "mosaic=1\n"
 
-# Width, height by turns, in pixels of the network's input.
+# Alternating width and height, in network-input pixels.
 _COCO_9 = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)
 _COCO_6 = (10, 14, 23, 27, 37, 58, 81, 82, 135, 169, 344, 319)
 _COCO_V4 = (12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401)
@@ -76,13 +76,24 @@ def generate(
     input_size: tuple[int, int] = (416, 416),
     masks: Masks | None = None,
 ) -> Cfg:
-    """A zoo network's cfg for training anew.
+    """Generate the cfg of a known network for training.
 
-    `anchors` (n, 2) are widths and heights in network-input pixels, any n from one per head up, by default
-    the published COCO ones as they are. `masks`, one per head in the order of the file, index the anchors
-    as given; without them the anchors are sorted by area and spread so that each belongs to exactly one
-    head, the large ones to the coarse head. `input_size` is (height, width) in pixels.
-    Raises LookonceError for an unknown name or anchors that cannot be spread.
+    Args:
+        name: one of NAMES.
+        classes: number of classes.
+        anchors: (n, 2) widths and heights in network-input pixels, at least one per head; None takes the
+            published COCO anchors.
+        input_size: (height, width) in pixels.
+        masks: anchor indices per head, in the order of the cfg; None sorts the anchors by area and assigns
+            each to exactly one head, the large ones to the coarse head.
+
+    Raises:
+        LookonceError: unknown name, or anchors that do not fit the heads.
+
+    Example:
+        >>> cfg = generate("yolov3-tiny", classes=3, input_size=(320, 416))
+        >>> cfg.input_size, [head.mask for head in cfg.heads]
+        ((320, 416), [(3, 4, 5), (0, 1, 2)])
     """
     recipe = _recipe(name)
     sizes = _sizes(recipe.anchors if anchors is None else anchors)
@@ -95,7 +106,7 @@ def generate(
             f"{name} has {len(recipe.published_masks)} heads, but {len(masks)} masks were given."
         )
     if classes < 1:
-        raise LookonceError(f"{name} was asked for {classes} classes; expected 1 or more.")
+        raise LookonceError(f"{name} requested with {classes} classes; expected 1 or more.")
     writer = architectures.Writer(
         classes, _text(sizes), len(sizes), [tuple(mask) for mask in masks], dict(recipe.head_options)
     )
@@ -108,7 +119,7 @@ def generate(
 
 
 def published(name: str, classes: int = 80) -> Cfg:
-    """The cfg that goes with a published weights file: 80 COCO classes (20 for VOC), its anchors and masks.
+    """Return the cfg of a published weights file: 80 COCO classes (20 for VOC), its anchors and masks.
 
     yolov3-tiny follows the current cfg file, masks 3,4,5 and 0,1,2; the weights on pjreddie.com were
     trained with 1,2,3 on the fine head, so to *detect* with them unchanged use
@@ -127,16 +138,22 @@ def customise(
     anchors: ArrayLike | None = None,
     input_size: tuple[int, int] | None = None,
 ) -> Cfg:
-    """Any cfg rewritten for other classes, anchors and input size; all else, comments included, stays.
+    """Return a cfg changed for other classes, anchors and input size; everything else is kept.
 
-    `anchors` (n, 2) are spread over the heads as `generate` does; None keeps anchors and masks, and None
-    for `input_size` (height, width) keeps that. Raises LookonceError, CfgError.
+    Args:
+        cfg: the cfg to change.
+        classes: number of classes.
+        anchors: (n, 2) widths and heights, assigned to heads as in `generate`; None keeps anchors and masks.
+        input_size: (height, width) in pixels; None keeps it.
+
+    Raises:
+        LookonceError: invalid classes, anchors or cfg.
     """
     if classes < 1:
-        raise LookonceError(f"{cfg.source}: asked for {classes} classes; expected 1 or more.")
+        raise LookonceError(f"{cfg.source}: requested with {classes} classes; expected 1 or more.")
     heads, strides = cfg.heads, layer_strides(cfg)
     if not heads:
-        raise LookonceError(f"{cfg.source}: has no [yolo] layer to give {classes} classes to.")
+        raise LookonceError(f"{cfg.source}: has no [yolo] layer, so it is no detector.")
     changes: dict[int | Literal["net"], dict[str, str]] = {}
     if input_size is not None:
         changes["net"] = {"width": str(input_size[1]), "height": str(input_size[0])}
@@ -159,14 +176,12 @@ def customise(
 
 
 def spread(count: int, heads: int) -> tuple[tuple[int, ...], ...]:
-    """Masks, fine to coarse, that give `count` anchors sorted by area to `heads`, each to exactly one.
+    """Return masks, fine to coarse, that assign each of `count` anchors, sorted by area, to one of `heads`.
 
-    Where the division leaves a rest, the coarser heads take one more each. Raises LookonceError.
+    A remainder goes to the coarser heads, one each. Raises LookonceError for fewer anchors than heads.
     """
     if count < heads:
-        raise LookonceError(
-            f"{count} anchors cannot serve {heads} heads; give at least {heads} (--num-clusters)."
-        )
+        raise LookonceError(f"{count} anchors are too few for {heads} heads; use at least {heads}.")
     each, rest = divmod(count, heads)
     masks: list[tuple[int, ...]] = []
     start = 0
@@ -180,7 +195,7 @@ def spread(count: int, heads: int) -> tuple[tuple[int, ...], ...]:
 def _recipe(name: str) -> _Recipe:
     if name not in _RECIPES:
         raise LookonceError(
-            f"{name!r} is no known network; expected one of {', '.join(NAMES)}, or a .cfg file."
+            f"{name!r} is not a known network; expected one of {', '.join(NAMES)}, or a .cfg file."
         )
     return _RECIPES[name]
 
@@ -190,8 +205,8 @@ def _sizes(anchors: ArrayLike) -> NDArray[np.float64]:
     sizes = sizes.reshape(-1, 2) if sizes.ndim == 1 and sizes.size % 2 == 0 else sizes
     if sizes.ndim != 2 or sizes.shape[1] != 2 or not np.isfinite(sizes).all() or not (sizes > 0).all():
         raise LookonceError(
-            f"anchors of shape {sizes.shape} cannot be used; "
-            "expected pairs of width and height in pixels, above 0."
+            f"anchors of shape {sizes.shape} are invalid; "
+            "expected pairs of positive width and height in pixels."
         )
     return sizes
 

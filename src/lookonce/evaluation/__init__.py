@@ -1,4 +1,4 @@
-"""Metrics and plots of detections against truths, independent of how the detections were made."""
+"""Metrics and plots of detections against ground truth, from any detector."""
 
 from lookonce.evaluation.average_precision import coco_ap, voc_ap
 from lookonce.evaluation.matching import GroundTruth, Predictions, confusion_matrix, rank_images

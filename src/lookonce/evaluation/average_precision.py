@@ -1,4 +1,4 @@
-"""Average precision: COCO's by pycocotools itself; Pascal VOC's two ways from one class's ranked hits."""
+"""Average precision: COCO's by pycocotools, Pascal VOC's from one class's ranked hits."""
 
 from __future__ import annotations
 
@@ -21,11 +21,18 @@ IOUS = np.linspace(0.5, 0.95, 10)
 def coco_ap(
     ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int
 ) -> NDArray[np.float64]:
-    """AP (10, classes) at each IoU of `IOUS` for each class; NaN for a class that never occurs.
+    """Compute COCO's AP with pycocotools: 101 points, at most 100 detections per class and image.
 
-    101 points, at most 100 detections of a class an image, objects of any size. Difficult truths are
-    ignored: not missed when not found, and no error when found once or more. Overlap with them is plain
-    IoU, other than with COCO's crowds.
+    Difficult objects are ignored: neither missed nor false positives, however often detected. Overlap
+    with them is plain IoU, unlike COCO's crowds.
+
+    Args:
+        ground_truth: one entry per image.
+        predictions: one entry per image, in the same order.
+        classes: number of classes.
+
+    Returns:
+        AP (10, classes) at each IoU of `IOUS`; NaN for a class without objects.
     """
     with contextlib.redirect_stdout(io.StringIO()):
         images = [
@@ -59,24 +66,31 @@ def coco_ap(
         scorer.evaluate()
         scorer.accumulate()
     precision = scorer.eval["precision"][:, :, :, 0, 0]
-    # pycocotools marks a class without truths by -1 all over.
+    # pycocotools returns -1 for a class without objects.
     return np.where((precision < 0).any(axis=1), np.nan, precision.mean(axis=1))
 
 
 def precision_recall(
     hits: NDArray[np.bool_], objects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall (n,) after each of `hits` (n,), best score first; `truths` > 0 in all."""
+    """Return precision and recall (n,) after each of `hits` (n,), best score first; `objects` is above 0."""
     right = np.cumsum(hits, dtype=np.float64)
     return right / np.arange(1, len(hits) + 1), right / objects
 
 
 def voc_ap(hits: NDArray[np.bool_], objects: int, points: int = 0) -> float:
-    """AP of one class, as Darknet's `detector map` computes it.
+    """Compute the AP of one class as Darknet's `detector map` does.
 
-    `hits` (n,): whether each detection is right, best score first; `truths`: how many there are to find.
-    `points` 0 is the area under the falling envelope (VOC 2010), 11 VOC 2007's mean, 101 COCO's. NaN
-    without truths: a class that doesn't occur has no AP, and counts in no mean.
+    Args:
+        hits: bool (n,), whether each detection is correct, best score first.
+        objects: number of objects in the ground truth.
+        points: 0 for the area under the envelope (VOC 2010), 11 for VOC 2007's mean, 101 for COCO's.
+
+    Returns:
+        AP in 0..1; NaN without objects, so that the class counts in no mean.
+
+    >>> voc_ap(np.asarray([True, False, True]), objects=2)
+    0.8333333333333333
     """
     if objects == 0:
         return float("nan")
@@ -91,15 +105,15 @@ def voc_ap(hits: NDArray[np.bool_], objects: int, points: int = 0) -> float:
 
 
 class _DifficultEval(COCOeval):  # type: ignore[misc, unused-ignore]
-    """COCOeval whose ignored truths overlap by plain IoU and not, as crowds, by the detection's share."""
+    """COCOeval in which ignored objects overlap by plain IoU, not by the detection's share as crowds do."""
 
     def computeIoU(self, image: int, category: int) -> Any:  # noqa: N802 (pycocotools' name)
-        truths = self._gts[image, category]
-        for truth in truths:
-            truth["iscrowd"] = 0
+        labelled = self._gts[image, category]
+        for one in labelled:
+            one["iscrowd"] = 0
         overlaps = super().computeIoU(image, category)
-        for truth in truths:
-            truth["iscrowd"] = truth["ignore"]
+        for one in labelled:
+            one["iscrowd"] = one["ignore"]
         return overlaps
 
 

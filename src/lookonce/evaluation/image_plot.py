@@ -1,4 +1,4 @@
-"""Images side by side, with what is labelled and what was found."""
+"""Image grids with ground truth and detections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TILE_PX = 560
 
 
 def plot_images(tiles: Sequence[Tile], path: Path, confidence: float = 0.3) -> None:
-    """(image uint8 RGB, truth, detections, title) tiles; of the detections those above `confidence`."""
+    """Plot tiles of (uint8 RGB image, ground truth, detections, title); detections above `confidence`."""
     columns = max(1, min(_COLUMNS, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     figure = Figure(figsize=(4.4 * columns, 3.7 * rows + 0.5), layout="constrained")
@@ -45,7 +45,7 @@ def plot_images(tiles: Sequence[Tile], path: Path, confidence: float = 0.3) -> N
         ),
         Line2D([], [], color=[value / 255 for value in colour_of(0)], linewidth=2.5),
     ]
-    labels = ["labelled", f"found (colour by class, above {confidence:g})"]
+    labels = ["labelled", f"detected (colour by class, above {confidence:g})"]
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, handlelength=3)
     with atomic_file(Path(path)) as temporary:
         figure.savefig(temporary, dpi=120)
@@ -71,7 +71,7 @@ def _draw_tile(
         box, label = found.boxes[index] * scale, int(found.classes[index])
         colour = [value / 255 for value in colour_of(label)]
         axes.add_patch(_rectangle(box, edgecolor=colour, linewidth=2))
-        # The label grows away from the nearer edge, so that it stays in the image.
+        # The label extends away from the nearer edge and stays in the image.
         right = box[0] > image.shape[1] * 0.7
         axes.annotate(
             f"{found.names[label]} {found.scores[index]:.2f}",

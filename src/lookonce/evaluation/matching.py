@@ -1,4 +1,4 @@
-"""Which detection found which truth."""
+"""Matching of detections with ground truth."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ MISS, HIT, IGNORED = 0, 1, -1
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What is labelled in one image.
+    """Labelled objects of one image.
 
-    `boxes` (n, 4) xyxy in pixels, `classes` (n,) int, `difficult` (n,) bool, `size` (width, height).
+    Args:
+        boxes: float32 (n, 4), xyxy in pixels.
+        classes: int64 (n,).
+        difficult: bool (n,).
+        size: (width, height) in pixels.
     """
 
     boxes: NDArray[np.float32]
@@ -28,11 +32,11 @@ class GroundTruth:
 
 
 class Predictions(Protocol):
-    """What Detections has, as far as metrics need it: (n, 4) xyxy in pixels, (n,) and (n,)."""
+    """The part of Detections that metrics need: boxes (n, 4), scores (n,) and classes (n,)."""
 
     @property
     def boxes(self) -> NDArray[np.float32]:
-        """Corners in pixels."""
+        """Corners xyxy in pixels."""
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -45,7 +49,7 @@ class Predictions(Protocol):
 
 @dataclass(frozen=True)
 class Ranked:
-    """All detections of one class, best first: `scores` (n,), `hits` (n,) bool; `truths` to be found."""
+    """All detections of one class, best first: `scores` (n,), `hits` (n,) bool; `objects` labelled."""
 
     scores: NDArray[np.float32]
     hits: NDArray[np.bool_]
@@ -58,11 +62,20 @@ def match(
     boxes: NDArray[np.float32],
     iou: float = 0.5,
 ) -> NDArray[np.int8]:
-    """HIT, MISS or IGNORED for each of `boxes` (n, 4), best first, of one class in one image.
+    """Classify detections of one class in one image as HIT, MISS or IGNORED.
 
-    Each goes to the truth (m, 4) that it overlaps most, if by `iou` or more. The first there is a hit, any
-    further one a miss; what goes to a `difficult` (m,) truth is not counted (Pascal VOC, and Darknet's
-    validate_detector_map, which has no difficult ones).
+    Each is assigned to the object with the highest IoU, if that is `iou` or more. The first on an object is a
+    hit, any further one a miss; those on difficult objects are ignored (Pascal VOC, and Darknet's
+    validate_detector_map, which has no difficult objects).
+
+    Args:
+        truth_boxes: float32 (m, 4), xyxy of the labelled objects.
+        difficult: bool (m,).
+        boxes: float32 (n, 4), xyxy of the detections, best first.
+        iou: lowest IoU of a hit.
+
+    Returns:
+        int8 (n,).
     """
     outcome = np.full(len(boxes), MISS, np.int8)
     if len(truth_boxes) == 0 or len(boxes) == 0:
@@ -82,14 +95,14 @@ def match(
 def rank_class(
     ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], label: int, iou: float = 0.5
 ) -> Ranked:
-    """Every detection of class `label` in all images, ranked by score, with whether it is right."""
+    """Rank the detections of class `label` in all images by score, each with whether it is a hit."""
     scores, outcomes, count = [np.empty(0, np.float32)], [np.empty(0, np.int8)], 0
     for truth, found in zip(ground_truth, predictions, strict=True):
-        wanted, mine = truth.classes == label, np.nonzero(found.classes == label)[0]
-        count += int((wanted & ~truth.difficult).sum())
-        mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-        scores.append(found.scores[mine])
-        outcomes.append(match(truth.boxes[wanted], truth.difficult[wanted], found.boxes[mine], iou))
+        labelled, detected = truth.classes == label, np.nonzero(found.classes == label)[0]
+        count += int((labelled & ~truth.difficult).sum())
+        detected = detected[np.argsort(-found.scores[detected], kind="stable")]
+        scores.append(found.scores[detected])
+        outcomes.append(match(truth.boxes[labelled], truth.difficult[labelled], found.boxes[detected], iou))
     all_scores, all_outcomes = np.concatenate(scores), np.concatenate(outcomes)
     counted = all_outcomes != IGNORED
     all_scores, all_outcomes = all_scores[counted], all_outcomes[counted]
@@ -103,18 +116,18 @@ def rank_images(
     confidence: float = 0.3,
     iou: float = 0.5,
 ) -> list[tuple[float, int]]:
-    """(F1 at `confidence`, index) of every image, worst first; of equal ones those with more errors first.
+    """Return (F1 at `confidence`, index) of every image, worst first, ties by number of errors.
 
-    An image with nothing in it and nothing found has F1 1.
+    An image without objects and detections has F1 1.
     """
     ranked = []
     for index, (truth, found) in enumerate(zip(ground_truth, predictions, strict=True)):
         hits = misses = 0
         sure = found.scores > confidence
         for label in np.unique(np.concatenate([truth.classes, found.classes[sure]])):
-            wanted, mine = truth.classes == label, np.nonzero(sure & (found.classes == label))[0]
-            mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-            outcome = match(truth.boxes[wanted], truth.difficult[wanted], found.boxes[mine], iou)
+            labelled, detected = truth.classes == label, np.nonzero(sure & (found.classes == label))[0]
+            detected = detected[np.argsort(-found.scores[detected], kind="stable")]
+            outcome = match(truth.boxes[labelled], truth.difficult[labelled], found.boxes[detected], iou)
             hits += int((outcome == HIT).sum())
             misses += int((outcome == MISS).sum())
         errors = misses + int((~truth.difficult).sum()) - hits
@@ -129,10 +142,13 @@ def confusion_matrix(
     confidence: float = 0.3,
     iou: float = 0.5,
 ) -> NDArray[np.int64]:
-    """Counts (classes + 1, classes + 1): rows what is labelled, columns what was found; last: nothing.
+    """Count labelled classes (rows) against detected classes (columns); the last of each is "nothing".
 
-    Detections above `confidence` and truths pair off one to one at `iou` or more, those of one class
-    first, then by overlap. Difficult truths, and what pairs off with them, aren't counted.
+    Detections above `confidence` are paired one to one with objects at `iou` or more, pairs of equal class
+    first, then by overlap. Difficult objects and their pairs are not counted.
+
+    Returns:
+        int64 (classes + 1, classes + 1).
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for truth, found in zip(ground_truth, predictions, strict=True):
@@ -140,17 +156,17 @@ def confusion_matrix(
         overlaps = iou_matrix(truth.boxes, found.boxes[sure])
         rows, columns = np.nonzero(overlaps >= iou)
         other = truth.classes[rows] != found.classes[sure][columns]
-        free_truths, free_found = set(range(len(truth.boxes))), set(range(len(sure)))
+        free_objects, free_detections = set(range(len(truth.boxes))), set(range(len(sure)))
         for pair in np.lexsort((-overlaps[rows, columns], other)):
             row, column = int(rows[pair]), int(columns[pair])
-            if row in free_truths and column in free_found:
-                free_truths.discard(row)
-                free_found.discard(column)
+            if row in free_objects and column in free_detections:
+                free_objects.discard(row)
+                free_detections.discard(column)
                 if not truth.difficult[row]:
                     counts[truth.classes[row], found.classes[sure[column]]] += 1
-        for row in free_truths:
+        for row in free_objects:
             if not truth.difficult[row]:
                 counts[truth.classes[row], classes] += 1
-        for column in free_found:
+        for column in free_detections:
             counts[classes, found.classes[sure[column]]] += 1
     return counts

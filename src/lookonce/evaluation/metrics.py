@@ -1,4 +1,4 @@
-"""How good detections are: COCO's AP, VOC's mAP as Darknet prints it, precision and recall."""
+"""Detection metrics: COCO's AP, VOC's mAP as Darknet computes it, precision, recall and F1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lookonce.evaluation.matching import GroundTruth, Predictions, Ranked, rank_
 
 @dataclass(frozen=True)
 class Curve:
-    """One class's precision (n,) and recall (n,) at IoU 0.5 as the score (n,) that is asked for falls."""
+    """Precision (n,) and recall (n,) of one class at IoU 0.5, by falling score threshold (n,)."""
 
     scores: NDArray[np.float32]
     precision: NDArray[np.float64]
@@ -25,9 +25,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class. AP by COCO (`ap`, `ap50`, `ap75`) and by VOC at IoU 0.5; the rest at Metrics.confidence.
+    """Metrics of one class: AP by COCO (`ap`, `ap50`, `ap75`) and VOC at IoU 0.5, others at a confidence.
 
-    NaN where there is nothing to divide by: AP and recall without truths, precision without detections.
+    NaN where undefined: AP and recall without objects, precision without detections.
     """
 
     name: str
@@ -47,11 +47,11 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """A detector's figures on a set of images; means go over the classes that occur in it.
+    """Metrics of a detector on a set of images; means are over the classes with objects.
 
     `ap`, `ap50`, `ap75`: COCO. `voc_area`, `voc_11`, `voc_101`: mAP at IoU 0.5 by the area under the curve,
-    11 and 101 points (Darknet's `detector map -points 0|11|101`). `precision`, `recall`, `f1`: all classes'
-    detections together, above `confidence`; `best_f1` is reached above `best_confidence`.
+    11 and 101 points (Darknet's `detector map -points 0|11|101`). `precision`, `recall`, `f1`: over the
+    detections of all classes above `confidence`; `best_f1` is the F1 above `best_confidence`.
     """
 
     images: int
@@ -72,7 +72,7 @@ class Metrics:
     curves: tuple[Curve, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the curves, ready for json.dumps; what isn't a number is None."""
+        """Return all but the curves as a dict for json.dumps, with None for NaN."""
         values = {name: value for name, value in vars(self).items() if name not in ("classes", "curves")}
         return {
             **_without_nan(values),
@@ -86,14 +86,32 @@ def evaluate(
     class_names: Sequence[str],
     confidence: float = 0.3,
 ) -> Metrics:
-    """Hold detections against truths, image by image in the same order.
+    """Compare detections with ground truth.
 
-    Give detections down to a low score (0.001): AP needs them. `confidence` is where precision, recall and
-    F1 are taken. Difficult truths are neither missed nor wrongly found. Empty lists are fine; figures without
-    ground are NaN. Raises ValueError when the lists differ in length.
+    Args:
+        ground_truth: labelled objects, one entry per image. Difficult ones are neither missed nor false.
+        predictions: detections in the same order, down to a low score (0.001), as AP needs them.
+        class_names: names in the order of the class numbers.
+        confidence: score above which precision, recall and F1 are computed.
+
+    Returns:
+        The metrics; undefined ones are NaN.
+
+    Raises:
+        ValueError: the lists differ in length.
+
+    Example:
+        >>> import numpy as np
+        >>> from lookonce.core.detections import Detections
+        >>> box = np.asarray([[0, 0, 10, 10]], np.float32)
+        >>> cars = np.zeros(1, np.int64)
+        >>> labels = [GroundTruth(box, cars, np.zeros(1, bool), (64, 48))]
+        >>> found = [Detections(box, np.asarray([0.9], np.float32), cars, ("car",), (64, 48))]
+        >>> round(evaluate(labels, found, ["car"]).ap50, 3)
+        1.0
     """
     if len(ground_truth) != len(predictions):
-        raise ValueError(f"{len(ground_truth)} images with truths, {len(predictions)} with predictions")
+        raise ValueError(f"{len(ground_truth)} images with ground truth, {len(predictions)} with predictions")
     coco = coco_ap(ground_truth, predictions, len(class_names))
     ranked = [rank_class(ground_truth, predictions, label) for label in range(len(class_names))]
     classes = tuple(
@@ -161,11 +179,11 @@ def _at(ranked: Ranked, confidence: float) -> tuple[float, float, float]:
 
 
 def _best(ranked: Ranked) -> tuple[float, float]:
-    """The highest F1, and a confidence that gives it: half way down to the next score."""
+    """Return the highest F1 and its confidence, halfway to the next lower score."""
     if len(ranked.hits) == 0 or ranked.objects == 0:
         return math.nan, math.nan
     f1 = 2 * np.cumsum(ranked.hits) / (np.arange(1, len(ranked.hits) + 1) + ranked.objects)
-    # Equal scores can't be parted by a confidence: only the last of them is a place to cut.
+    # No threshold separates equal scores: only the last of them is a candidate.
     following = np.append(ranked.scores[1:], np.float32(0))
     f1 = np.where(following < ranked.scores, f1, -1)
     best = int(f1.argmax())

@@ -1,4 +1,4 @@
-"""Plots of a run: precision and recall, confusion, training curves, anchors, images."""
+"""Plots: precision and recall, confusion, training curves, anchors, images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RECALLS = np.linspace(0, 1, 101)
 
 
 def plot_pr(metrics: Metrics, path: Path) -> None:
-    """Precision against recall at IoU 0.5: each class and their mean; lines of equal F1 behind."""
+    """Plot precision against recall at IoU 0.5, per class and mean, over lines of equal F1."""
     figure = Figure(figsize=(7, 5.2), layout="constrained")
     axes = figure.add_subplot()
     for f1 in (0.2, 0.4, 0.6, 0.8):
@@ -63,7 +63,7 @@ def plot_pr(metrics: Metrics, path: Path) -> None:
             )
         axes.legend(title="AP50", fontsize=8, title_fontsize=8, loc="lower left", framealpha=0.95)
     else:
-        _say(axes, "no labelled objects")
+        _write(axes, "no labelled objects")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.02))
     axes.set_title(f"Precision and recall at IoU 0.5: {metrics.objects} objects in {metrics.images} images")
     _finish(figure, [axes], path)
@@ -76,7 +76,7 @@ def plot_confusion(
     path: Path,
     confidence: float = 0.3,
 ) -> None:
-    """What was found for what is labelled, above `confidence`; classes that don't occur are left out."""
+    """Plot the confusion matrix of detections above `confidence`, without classes that do not occur."""
     counts = confusion_matrix(ground_truth, predictions, len(names), confidence)
     shown = [*np.nonzero((counts + counts.T).sum(axis=0)[:-1])[0].tolist(), len(names)]
     counts = counts[np.ix_(shown, shown)]
@@ -105,7 +105,7 @@ def plot_confusion(
         axes.set_xticks(range(len(shown)), labels)
     axes.set_yticks(range(len(shown)), labels)
     axes.tick_params(labelsize=6 if small else 9, length=0)
-    axes.set(xlabel="found", ylabel="labelled")
+    axes.set(xlabel="detected", ylabel="labelled")
     axes.set_title(f"Objects, by class, above confidence {confidence:g}", fontsize=11)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the row")
     axes.axhline(len(shown) - 1.5, color="0.5", linewidth=0.8)
@@ -114,7 +114,7 @@ def plot_confusion(
 
 
 def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Losses and validation figures by epoch; `rows` as in metrics.csv, columns by name."""
+    """Plot losses and validation metrics by epoch; `rows` are those of metrics.csv."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     losses, figures = figure.subplots(1, 2)
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -150,11 +150,11 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         if drawn:
             axes.legend(fontsize=9, loc="best")
         else:
-            _say(axes, "nothing measured")
+            _write(axes, "no data")
         axes.set(xlabel="epoch", title=title)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figures.set_ylim(0, 1.05)
-    # A first epoch a hundred times above the last would press the rest flat.
+    # A first epoch far above the last would flatten the rest.
     shown = [value for line in losses.lines for value in line.get_ydata()]
     if shown and min(shown) > 0 and max(shown) > 20 * min(shown):
         losses.set_yscale("log")
@@ -167,14 +167,14 @@ def plot_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def plot_anchors(
     sizes: NDArray[np.float32], anchors: NDArray[np.float32], average_iou: float, path: Path
 ) -> None:
-    """Labelled sizes (n, 2) and anchors (k, 2), width and height in network-input pixels."""
+    """Plot labelled sizes (n, 2) and anchors (k, 2), widths and heights in network-input pixels."""
     figure = Figure(figsize=(10.5, 4.8), layout="constrained")
     spread, shapes = figure.subplots(1, 2, width_ratios=(1.25, 1))
     order = np.argsort(np.prod(anchors, axis=1))
     anchors = np.asarray(anchors)[order]
     if len(sizes):
         nearest = centred_iou(sizes, anchors).argmax(axis=1)
-        # More points than this only make the plot dark.
+        # More points only darken the plot.
         some = np.random.default_rng(0).permutation(len(sizes))[:5000]
         colours = np.asarray([_rgb(label) for label in nearest[some]])
         area = float(np.clip(3000 / len(some), 4, 25))
@@ -201,7 +201,7 @@ def plot_anchors(
 
 
 def _envelope(curve: Curve) -> NDArray[np.float64]:
-    """The best precision at each of 101 recalls or above."""
+    """Return the best precision at or above each of 101 recalls."""
     falling = np.maximum.accumulate(curve.precision[::-1])[::-1]
     return np.append(falling, 0.0)[np.searchsorted(curve.recall, _RECALLS)]
 
@@ -210,7 +210,7 @@ def _rgb(label: int) -> tuple[float, ...]:
     return tuple(value / 255 for value in colour_of(label))
 
 
-def _say(axes: Any, text: str) -> None:
+def _write(axes: Any, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color="0.5", transform=axes.transAxes)
 
 

@@ -1,4 +1,4 @@
-"""Whether a score means what it says: of detections with score 0.7, seven in ten should be right."""
+"""Calibration of scores: of detections with score 0.7, seven in ten should be correct."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lookonce.evaluation.matching import GroundTruth, Predictions, rank_class
 
-# Below it are thousands, nearly all of them wrong and rightly rated so: they would hide all the others.
+# Thousands of detections are below, nearly all correctly rated as wrong: they would hide the others.
 LOWEST = 0.1
 BINS = 9
 
@@ -19,10 +19,10 @@ BINS = 9
 class Calibration:
     """Detections scoring above LOWEST in BINS equal bins between `edges` (BINS + 1,).
 
-    `counts` (BINS,) detections, `scores` their mean score, `precision` the share of them that is right; NaN
-    in an empty bin. `error` is the expected calibration error (Guo et al. 2017): the mean distance between
-    score and precision, weighted by counts; NaN without detections. `bias` is the same with its sign: above
-    0 the scores promise too much.
+    `counts` (BINS,) detections, `scores` their mean score, `precision` the share of correct ones; NaN in an
+    empty bin. `error` is the expected calibration error (Guo et al. 2017): the mean distance between
+    score and precision, weighted by counts; NaN without detections. `bias` is the same with sign: above 0
+    the scores are too high.
     """
 
     edges: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Calibration:
 def calibrate(
     ground_truth: Sequence[GroundTruth], predictions: Sequence[Predictions], classes: int, iou: float = 0.5
 ) -> Calibration:
-    """Hold scores against what came of them, all classes together; right is a hit at `iou`."""
+    """Compare scores with precision over all classes; a detection is correct if it is a hit at `iou`."""
     ranked = [rank_class(ground_truth, predictions, label, iou) for label in range(classes)]
     scores = np.concatenate([np.empty(0), *(one.scores for one in ranked)]).astype(np.float64)
     hits = np.concatenate([np.empty(0, bool), *(one.hits for one in ranked)]).astype(np.float64)

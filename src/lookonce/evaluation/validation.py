@@ -1,4 +1,4 @@
-"""A list of labelled images that detectors are held against: while training, after it, and on its own."""
+"""Measuring detectors on labelled images."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from lookonce.evaluation.image_plot import plot_images
 from lookonce.io.images import ImageError, read_image
 from lookonce.labels import CheckedDataset, Dataset, check, fatal
 
-# Nothing below changes the average precision; Darknet's COCO validation uses the same.
+# Detections below do not change the average precision; Darknet's COCO validation uses the same.
 AP_CONFIDENCE = 0.001
 NMS_IOU = 0.45
 SHOWN_IMAGES = 6
 
 
 class ImageDetector(Protocol):
-    """Anything that finds objects in image files, one answer an image, in order."""
+    """Anything that detects objects in image files, in order."""
 
     def detect_many(self, images: Iterable[Path], /) -> Iterator[tuple[Path, Detections | ImageError]]:
-        """Yield each image with its detections, or the error that kept it from being read."""
+        """Yield each image with its detections, or with the error for an unreadable image."""
         ...
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures, and the detections (down to AP_CONFIDENCE, one an image) that they come from."""
+    """Metrics, and the detections (down to AP_CONFIDENCE, one entry per image) that they come from."""
 
     metrics: Metrics
     predictions: list[Detections]
 
 
 class Validation:
-    """The images of `indices` with their truths."""
+    """Labelled images to measure detectors on."""
 
     def __init__(self, checked: CheckedDataset, indices: Sequence[int]) -> None:
         self.records = [checked.records[index] for index in indices]
@@ -51,7 +51,18 @@ class Validation:
     def of_split(
         cls, data: str | Path | Dataset, class_names: Sequence[str], split: str | None, seed: int = 0
     ) -> Validation:
-        """One list of a labelled folder, every image for None. Raises LookonceError."""
+        """Open one split of a labelled folder, or all images for None.
+
+        Args:
+            data: the dataset, or its folder.
+            class_names: the detector's classes, in order.
+            split: name of the split.
+            seed: seed of the split, where the dataset has no lists.
+
+        Raises:
+            LookonceError: no dataset there, fatal findings, classes that the detector does not have, or no
+                usable image in the split.
+        """
         dataset = data if isinstance(data, Dataset) else Dataset.open(data)
         checked = check(dataset, class_names)
         if foreign := checked.unknown_classes:
@@ -62,10 +73,11 @@ class Validation:
                 "Measure on labels of these classes, or rename or delete the boxes of the others."
             )
         fatal(checked)
-        wanted = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
-        indices = checked.indices(list(wanted))
+        chosen = range(len(checked.records)) if split is None else checked.dataset.split(split, seed)
+        indices = checked.indices(list(chosen))
         if not indices:
-            raise LookonceError(f"{dataset.root}: the list {split or 'of all'!r} has no usable image.")
+            where = "it" if split is None else f"its split {split!r}"
+            raise LookonceError(f"{dataset.root}: {where} has no usable image.")
         return cls(checked, indices)
 
     def measure(
@@ -74,12 +86,15 @@ class Validation:
         confidence: float = 0.3,
         progress: Callable[[int, int], None] | None = None,
     ) -> Measurement:
-        """All images through `detector`; an unreadable one is raised: its truths would count as missed."""
+        """Run `detector` on all images and compute metrics at `confidence`.
+
+        Raises ImageError for an unreadable image, whose objects would count as missed.
+        """
         predictions: list[Detections] = []
-        for _, answer in detector.detect_many([record.image for record in self.records]):
-            if isinstance(answer, ImageError):
-                raise answer
-            predictions.append(answer)
+        for _, result in detector.detect_many([record.image for record in self.records]):
+            if isinstance(result, ImageError):
+                raise result
+            predictions.append(result)
             if progress is not None:
                 progress(len(predictions), len(self.records))
         return Measurement(evaluate(self.ground_truth, predictions, self.names, confidence), predictions)
@@ -90,7 +105,7 @@ class Validation:
         return {"val_map": metrics.ap50, "val_ap": metrics.ap, "val_ap75": metrics.ap75}
 
     def write_plots(self, measured: Measurement, folder: Path) -> None:
-        """pr.png, confusion.png, worst.png and best.png."""
+        """Write pr.png, confusion.png, worst.png and best.png to `folder`."""
         confidence = measured.metrics.confidence
         plots.plot_pr(measured.metrics, folder / "pr.png")
         plots.plot_confusion(

@@ -1,4 +1,4 @@
-"""Models for other runtimes: ONNX (raw, with NMS inside, int8), OpenVINO, LiteRT, Darknet."""
+"""Export to other runtimes: ONNX (raw, with NMS, int8), OpenVINO, LiteRT, Darknet."""
 
 from lookonce.export.darknet_files import export_darknet
 from lookonce.export.int8 import Quantized, quantize_graph

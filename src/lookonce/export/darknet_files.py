@@ -11,17 +11,25 @@ from lookonce.models.open import open_model
 
 
 def export_darknet(model: str | Path, output: str | Path) -> tuple[Path, Path, Path]:
-    """Write NAME.cfg, NAME.weights and NAME.names for `output` NAME.cfg; `model` is a `.keras` file.
+    """Export a model as Darknet files.
 
-    Raises LookonceError.
+    Args:
+        model: a `.keras` file.
+        output: NAME.cfg; NAME.weights and NAME.names are written beside it.
+
+    Returns:
+        Paths of the cfg, the weights and the names.
+
+    Raises:
+        LookonceError: another kind of model or suffix, or a file cannot be read or written.
     """
     model, output = Path(model), Path(output)
     if output.suffix != ".cfg":
-        raise LookonceError(f"--output {output}: a cfg's file name must end with .cfg.")
+        raise LookonceError(f"{output}: the output's name must end with .cfg.")
     if model.suffix != ".keras":
         raise LookonceError(
-            f"{model}: Darknet's files are written from a .keras model. A .cfg with its weights is that pair "
-            "already, and an ONNX file has its batch norms folded away."
+            f"{model}: Darknet files are written from a .keras model. A .cfg with its weights is already "
+            "one, and in an ONNX file batch norm is folded into the convolutions."
         )
     network, card = open_model(model)
     from lookonce.models.keras import to_darknet

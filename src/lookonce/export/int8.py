@@ -1,4 +1,4 @@
-"""int8: static quantization by ONNX Runtime, chosen and judged by the average precision that it leaves."""
+"""Static int8 quantization by ONNX Runtime, selected by the remaining average precision."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from lookonce.io.images import read_image
 from lookonce.io.resize import to_input
 from lookonce.models.cards import write_graph_card
 
-# More change the ranges no further, and each costs a pass through the network.
+# More images do not change the ranges, and each costs a pass through the network.
 CALIBRATION_IMAGES = 100
-# A loss of AP below this is the evaluation's own grain: no further choice is tried.
+# A smaller loss of AP is noise of the evaluation: no further variant is tried.
 GOOD_ENOUGH = 0.005
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What becomes int8: convolutions or all that can, but for the heads' and the depthwise ones."""
+class Variant:
+    """Which operations become int8: convolutions only or all, without heads or depthwise ones."""
 
     name: str
     float_heads: bool
@@ -39,28 +39,28 @@ class Choice:
     convolutions_only: bool = False
 
 
-# The heads stay first: their sums are log-sizes, which a step of 1/255 of their range moves visibly. A
-# depthwise convolution's channels differ too much for one range. Other ways to find the ranges (entropy,
-# percentiles) were never better than the smallest and largest value.
-CHOICES = (
-    Choice("heads in float", float_heads=True),
-    Choice("heads and depthwise in float", True, float_depthwise=True, convolutions_only=True),
-    Choice("everything", float_heads=False),
+# Heads in float first: their outputs include log-sizes, where a step of 1/255 of the range is visible. The
+# channels of a depthwise convolution differ too much for one range. Other calibrations (entropy, percentiles)
+# were never better than the smallest and largest value.
+VARIANTS = (
+    Variant("heads in float", float_heads=True),
+    Variant("heads and depthwise in float", True, float_depthwise=True, convolutions_only=True),
+    Variant("everything", float_heads=False),
 )
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """The int8 graph, and (AP, AP50) before and after on the images of `split`."""
+    """The int8 graph, and (AP, AP50) before and after quantization."""
 
     graph: onnx.ModelProto
-    choice: str
+    variant: str
     before: tuple[float, float]
     after: tuple[float, float]
 
     @property
     def drops(self) -> tuple[float, float]:
-        """AP and AP50 lost, 0..1."""
+        """Loss of AP and AP50, 0..1."""
         return self.before[0] - self.after[0], self.before[1] - self.after[1]
 
 
@@ -75,11 +75,22 @@ def quantize_graph(
     force: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Quantized:
-    """A raw float graph as static QDQ int8, weights per channel, calibrated on images of `data`.
+    """Quantize a raw float graph to static QDQ int8, with weights per channel.
 
-    The choices are tried in turn until one loses next to no AP. Of those that lose at most `max_drop` of AP50
-    on `split` the one with the best AP stays. Raises LookonceError when there is none, unless `force`, and
-    for data that can't be used.
+    Variants are tried until one loses almost no AP; the one with the best AP is returned.
+
+    Args:
+        graph: raw graph, as from `read_raw`.
+        card: its model card.
+        data: folder of labelled images.
+        calibrate_split: split for the activation ranges.
+        split: split on which AP is measured.
+        max_drop: largest allowed loss of AP50, 0..1.
+        force: return the best variant whatever it loses.
+        say: called with progress messages.
+
+    Raises:
+        LookonceError: every variant loses more than `max_drop`, or the data cannot be used.
     """
     validation = Validation.of_split(data, card.classes, split)
     calibration = Validation.of_split(data, card.classes, calibrate_split)
@@ -95,32 +106,32 @@ def quantize_graph(
 
     before = measured(graph)
     say(f"float: AP {before[0]:.4f}, AP50 {before[1]:.4f} on {len(validation.records)} images of {split}")
-    tried: list[Quantized] = []
-    for choice in CHOICES:
-        candidate = _quantized(graph, card, chosen, choice)
-        tried.append(Quantized(candidate, choice.name, before, measured(candidate)))
-        say(f"int8, {choice.name}: AP {tried[-1].after[0]:.4f}, AP50 {tried[-1].after[1]:.4f}")
-        if tried[-1].drops[0] <= GOOD_ENOUGH and tried[-1].drops[1] <= max_drop:
+    results: list[Quantized] = []
+    for variant in VARIANTS:
+        candidate = _quantized(graph, card, chosen, variant)
+        results.append(Quantized(candidate, variant.name, before, measured(candidate)))
+        say(f"int8, {variant.name}: AP {results[-1].after[0]:.4f}, AP50 {results[-1].after[1]:.4f}")
+        if results[-1].drops[0] <= GOOD_ENOUGH and results[-1].drops[1] <= max_drop:
             break
-    allowed = [one for one in tried if one.drops[1] <= max_drop]
+    allowed = [one for one in results if one.drops[1] <= max_drop]
     if not allowed and not force:
-        best = max(tried, key=lambda one: one.after[1])
+        best = max(results, key=lambda one: one.after[1])
         raise LookonceError(
             f"int8 loses {100 * best.drops[1]:.1f} points of AP50 ({before[1]:.3f} to {best.after[1]:.3f}, "
-            f"{best.choice}); --max-drop allows {100 * max_drop:.1f}. Nothing was written. Give more varied "
-            "images to --calibrate, allow more with --max-drop, or write it all the same with --force."
+            f"{best.variant}); allowed are {100 * max_drop:.1f}. Nothing was written. Calibrate with more "
+            "varied images, allow a larger loss, or force the export."
         )
-    best = max(allowed or tried, key=lambda one: one.after)
-    say(f"Chosen: {best.choice}")
+    best = max(allowed or results, key=lambda one: one.after)
+    say(f"Selected: {best.variant}")
     return best
 
 
 def _quantized(
-    graph: onnx.ModelProto, card: ModelCard, images: Sequence[Path], choice: Choice
+    graph: onnx.ModelProto, card: ModelCard, images: Sequence[Path], variant: Variant
 ) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_static
 
-    # A copy: quantize_static moves the weights of what it is given to a file of its own.
+    # A copy: quantize_static moves the weights of its input to a file.
     source = onnx.ModelProto()
     source.CopyFrom(graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,15 +144,15 @@ def _quantized(
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=_kept_in_float(graph, choice),
-                op_types_to_quantize=["Conv"] if choice.convolutions_only else None,
+                nodes_to_exclude=_kept_in_float(graph, variant),
+                op_types_to_quantize=["Conv"] if variant.convolutions_only else None,
             )
         return onnx.load(target)
 
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """ONNX Runtime advises fusions that `network_graph` has done already, and prints its progress."""
+    """Silence ONNX Runtime's advice and progress output."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -152,7 +163,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 class _Images:
-    """ONNX Runtime's CalibrationDataReader: one network input after another, then None."""
+    """ONNX Runtime's CalibrationDataReader: one network input per call, then None."""
 
     def __init__(self, card: ModelCard, images: Sequence[Path]) -> None:
         self._inputs = self._read(card, images)
@@ -167,8 +178,8 @@ class _Images:
             yield {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
 
 
-def _kept_in_float(graph: onnx.ModelProto, choice: Choice) -> list[str]:
-    """Names of the convolutions that `choice` leaves as they are."""
+def _kept_in_float(graph: onnx.ModelProto, variant: Variant) -> list[str]:
+    """Return the names of the convolutions that a variant keeps in float."""
     heads = {output.name for output in graph.graph.output}
     sources = {node.input[0] for node in graph.graph.node if node.output[0] in heads}
     kept = []
@@ -176,7 +187,7 @@ def _kept_in_float(graph: onnx.ModelProto, choice: Choice) -> list[str]:
         groups = next((one.i for one in node.attribute if one.name == "group"), 1)
         makes_head, depthwise = node.output[0] in sources, groups > 1
         if node.op_type == "Conv" and (
-            (choice.float_heads and makes_head) or (choice.float_depthwise and depthwise)
+            (variant.float_heads and makes_head) or (variant.float_depthwise and depthwise)
         ):
             kept.append(node.name)
     return kept

@@ -75,8 +75,18 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Pi
     they are stored, as Darknet and OpenCV do. 16-bit values 0..65535 are scaled to 0..255. CMYK follows
     Adobe's inverted convention. Of an animation, the first frame is read.
 
+    Args:
+        path: the image file.
+        max_pixels: largest allowed width times height.
+
     Raises:
         ImageError: missing, not an image, truncated, or more than `max_pixels`.
+
+    Example:
+        >>> Image.new("RGB", (4, 2), (255, 0, 0)).save("red.png")
+        >>> image = read_image("red.png")
+        >>> image.shape, image[0, 0].tolist()
+        ((2, 4, 3), [255, 0, 0])
     """
     try:
         size = os.stat(path).st_size

@@ -35,6 +35,12 @@ def check(
         progress: called with (images done, total images).
         workers: number of threads; None chooses.
         full: decode every image; by default only headers, and images whose end marker is missing.
+
+    Example:
+        >>> from lookonce.labels.demo_set import make_demo_set
+        >>> checked = check(Dataset.open(make_demo_set("data", images=5)), ["bolt", "nut"])
+        >>> [(finding.outcome, finding.object) for finding in checked.findings]
+        [('fatal', 'washer')]
     """
     examined: list[Examined] = []
     with ThreadPoolExecutor(workers or min(16, 2 * (os.cpu_count() or 1))) as pool:

@@ -25,9 +25,14 @@ class Dataset:
     """Labelled images by index, sorted by name; label files are parsed on access.
 
     Example:
-        >>> dataset = Dataset.open("my-project-PascalVOC-export")  # doctest: +SKIP
-        >>> dataset[0].labels  # doctest: +SKIP
-        ('car', 'car', 'dog')
+        >>> from lookonce.labels.demo_set import make_demo_set
+        >>> dataset = Dataset.open(make_demo_set("data", images=5, seed=0))
+        >>> len(dataset), dataset.format, dataset.class_names
+        (5, 'vott-voc', ('bolt', 'nut', 'washer'))
+        >>> dataset[0].name, dataset[0].boxes.shape
+        ('parts_001.jpg', (3, 4))
+        >>> {name: len(indices) for name, indices in dataset.splits.items()}
+        {'train': 4, 'val': 1}
     """
 
     layout: Layout

@@ -1,4 +1,4 @@
-"""Which library Keras runs on, and loading it without its chatter."""
+"""Choice of the Keras backend, and a quiet import of it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MissingKerasError(LookonceError):
 def choose_backend(backend: str | None = None) -> None:
     """Set Keras' backend (default TensorFlow) and import it; once imported it stays.
 
-    TensorFlow's libraries write notes about themselves to standard error before any setting of theirs can
-    stop them; they are held back, and shown when the import fails.
+    TensorFlow's libraries write to standard error before any of their settings applies; that output is held
+    back, and shown only if the import fails.
 
     Raises:
         MissingKerasError: Keras or the backend is not installed.
@@ -42,7 +42,7 @@ def choose_backend(backend: str | None = None) -> None:
             keras.ops.zeros(1)
         except ModuleNotFoundError as error:
             raise MissingKerasError(
-                f"{error.name} is not installed; this needs Keras on {chosen}. "
+                f"{error.name} is not installed; Keras on {chosen} is required. "
                 f"Install both with: pip install 'lookonce[{chosen}]'"
             ) from error
         except BaseException:
@@ -55,7 +55,7 @@ def choose_backend(backend: str | None = None) -> None:
 
 
 def process_number(environment: Mapping[str, str] | None = None) -> int:
-    """Which of a job's processes this is, by its launcher's variables; 0 is the first, or the only one."""
+    """Return this process's rank in its job, from the launcher's variables; 0 for the first or only one."""
     given = os.environ if environment is None else environment
     if text := given.get("TF_CONFIG"):
         try:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # A card is a few kilobytes: the cfg's text is nearly all of it.
 _MOST_CARD_BYTES = 16 * 2**20
-# Eight times yolov4's weights; of a small file that unpacks to more, nothing good can come.
+# Eight times yolov4's weights; a small file that unpacks to more is an attack.
 _MOST_UNPACKED_BYTES = 2**31
-# The last three: a cut entry, an unknown compression, and one that asks for a password.
+# The last three: a truncated entry, an unknown compression, and an encrypted entry.
 _BROKEN_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
@@ -31,10 +31,10 @@ _BROKEN_ZIP = (
 
 
 def read_card(file: Path) -> ModelCard | None:
-    """Return the card of a .keras or .onnx file; None where it has none, as weights have none.
+    """Return the card of a .keras or .onnx file, or None for a file without one, such as weights.
 
     Raises:
-        LookonceError: the file cannot be read, is damaged, or holds a damaged card.
+        LookonceError: the file cannot be read, or the file or its card is damaged.
     """
     if zipfile.is_zipfile(file):
         with open_archive(file) as archive:
@@ -42,7 +42,7 @@ def read_card(file: Path) -> ModelCard | None:
                 return None
             size = archive.getinfo(CARD_KEY).file_size
             if size > _MOST_CARD_BYTES:
-                raise LookonceError(f"{file}: its {CARD_KEY} has {size:,} bytes. Not a model.")
+                raise LookonceError(f"{file}: its {CARD_KEY} has {size:,} bytes, too many for a card.")
             text = archive.read(CARD_KEY).decode("utf-8")
         return ModelCard.from_json(text, str(file))
     if file.suffix.lower() != ".onnx":
@@ -52,10 +52,10 @@ def read_card(file: Path) -> ModelCard | None:
 
         metadata = graph_metadata(onnx.load(file, load_external_data=False))
     except OSError as error:
-        raise LookonceError(f"{file}: can't be read ({error}).") from error
-    # protobuf's own, which onnx doesn't name.
+        raise LookonceError(f"{file}: cannot be read ({error}).") from error
+    # protobuf raises errors of its own.
     except Exception as error:
-        raise LookonceError(f"{file}: is no ONNX file ({type(error).__name__}).") from error
+        raise LookonceError(f"{file}: is not an ONNX file ({type(error).__name__}).") from error
     return card_from_metadata(metadata, str(file)) if CARD_KEY in metadata else None
 
 
@@ -64,7 +64,7 @@ def card_from_metadata(metadata: Mapping[str, str], source: str) -> ModelCard:
     if CARD_KEY not in metadata:
         raise LookonceError(
             f"{source}: an ONNX file without {CARD_KEY} in its metadata (classes, anchors, input size). "
-            "Give a file that `lookonce export` wrote."
+            "Expected a file written by `lookonce export`."
         )
     return ModelCard.from_json(metadata[CARD_KEY], source)
 
@@ -89,24 +89,22 @@ def write_archive_card(file: Path, card: ModelCard) -> None:
 
 @contextmanager
 def open_archive(file: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a .keras file as the zip archive that it is.
+    """Open a .keras file as a zip archive.
 
     Raises:
-        LookonceError: the file cannot be read, is no zip archive, is damaged, or unpacks to gigabytes.
+        LookonceError: the file cannot be read, is not a zip archive, is damaged, or unpacks to gigabytes.
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            # Read before unpacking: a few kilobytes can claim, and hold, any size.
+            # Checked before unpacking: a few kilobytes can unpack to any size.
             size = sum(entry.file_size for entry in archive.infolist())
             if size > _MOST_UNPACKED_BYTES:
                 raise LookonceError(
                     f"{file}: unpacks to {size:,} bytes; expected at most {_MOST_UNPACKED_BYTES:,}. "
-                    "Not a model."
+                    "This is not a model."
                 )
             yield archive
     except _BROKEN_ZIP as error:
-        raise LookonceError(
-            f"{file}: not a model, or a damaged one ({error}). Expected a .keras file."
-        ) from error
+        raise LookonceError(f"{file}: not a model, or damaged ({error}). Expected a .keras file.") from error
     except OSError as error:
-        raise LookonceError(f"{file}: can't be read: {error.strerror or error}.") from error
+        raise LookonceError(f"{file}: cannot be read: {error.strerror or error}.") from error

@@ -1,4 +1,4 @@
-"""MLflow as lookonce uses it: where its database lies, and a client that waits seconds, not minutes."""
+"""MLflow's store: location of its database, and a client with short timeouts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE = "mlflow.db"
-# What runs and models leave beside their rows.
+# Folder for the files of runs and models.
 FILES = "mlartifacts"
-# A server that doesn't answer is to cost seconds, not the minutes of MLflow's defaults.
-_PATIENCE = {
+# An unreachable server fails after seconds, not after the minutes of MLflow's defaults.
+_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -24,20 +24,20 @@ _PATIENCE = {
 
 
 def store_address(folder: Path) -> str:
-    """Of the store in use: the variable MLFLOW_TRACKING_URI, else `mlflow.db` in `folder`."""
+    """Return the store's address: MLFLOW_TRACKING_URI, else `mlflow.db` in `folder`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(folder / DATABASE).resolve()}"
 
 
 def files_folder(address: str) -> Path | None:
-    """Beside a local database, where files go; None for a server, which has a place of its own."""
+    """Return the folder for files beside a local database; None for a server."""
     return (
         Path(address.removeprefix("sqlite:///")).parent / FILES if address.startswith("sqlite:///") else None
     )
 
 
 def open_client(address: str) -> MlflowClient:
-    """A client of tracking and registry. Raises LookonceError when MLflow isn't installed."""
-    for name, value in _PATIENCE.items():
+    """Open a client of tracking and registry. Raises LookonceError if MLflow is not installed."""
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import logging
@@ -47,7 +47,7 @@ def open_client(address: str) -> MlflowClient:
         raise LookonceError(
             f"{error.name} is not installed. Install it with: pip install 'lookonce[track]'"
         ) from error
-    # A new database is told table by table otherwise.
+    # Otherwise a new database is logged table by table.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient(tracking_uri=address, registry_uri=address)

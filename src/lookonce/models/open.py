@@ -1,7 +1,7 @@
-"""The only way MODEL is opened: a .keras or .onnx file, or a Darknet .cfg with its weights.
+"""Opening a model: a .keras or .onnx file, or a Darknet .cfg with its weights.
 
-`open_graph` and `open_onnx` give an ONNX graph, and need Keras only for the first time that a .keras file is
-seen; `open_model` gives a Keras model.
+`open_graph` and `open_onnx` return an ONNX graph, and need Keras only to convert a new .keras file;
+`open_model` returns a Keras model.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-# Converted models kept; of more, those unused for longest go.
+# Number of converted models in the cache; the least recently used are removed.
 _KEPT = 8
-# What one ONNX file can hold at most.
+# Size limit of an ONNX file.
 _MOST_BYTES = 2**31
 
 
@@ -38,11 +38,19 @@ def open_model(
     classes: str | Path | None = None,
     resize: str | None = None,
 ) -> tuple[keras.Model, ModelCard]:
-    """The Keras model and card of MODEL: a `.keras` file, or a Darknet `.cfg` with its `weights`.
+    """Open a model in Keras.
 
-    `classes` is a file with one name a line; a cfg without it gets class_0, class_1, ... `resize` is
-    'letterbox' or 'stretch'; None takes the card's, or the cfg's `letter_box`, else letterbox.
-    Raises LookonceError.
+    Args:
+        path: a `.keras` file, or a Darknet `.cfg`.
+        weights: the Darknet weights of a `.cfg`.
+        classes: a file with one class name per line; a cfg without it has class_0, class_1, ...
+        resize: 'letterbox' or 'stretch'; None takes the card's, or the cfg's `letter_box`, else letterbox.
+
+    Returns:
+        The Keras model and its card.
+
+    Raises:
+        LookonceError: missing, damaged or mismatched files, or Keras is not installed.
     """
     path = Path(path)
     _refuse_misfits(path, weights)
@@ -63,10 +71,16 @@ def open_model(
 
 
 def open_graph(path: str | Path, weights: str | Path | None = None) -> bytes:
-    """An ONNX file's content, card inside: of MODEL as `.onnx`, `.keras`, or Darknet `.cfg` with `weights`.
+    """Open a model as the content of an ONNX file, with the card inside.
 
-    A .keras file is converted once; the graph is kept in the user's cache folder under a hash of the file.
-    Raises LookonceError.
+    A .keras file is converted once; the graph is cached in the user's cache folder under a hash of the file.
+
+    Args:
+        path: a `.onnx` or `.keras` file, or a Darknet `.cfg`.
+        weights: the Darknet weights of a `.cfg`.
+
+    Raises:
+        LookonceError: missing, damaged or mismatched files.
     """
     path = Path(path)
     _refuse_misfits(path, weights)
@@ -82,9 +96,10 @@ def open_onnx(
     classes: str | Path | None = None,
     resize: str | None = None,
 ) -> tuple[onnx.ModelProto, ModelCard]:
-    """MODEL as a parsed ONNX graph, and its card with the names and `resize` that are given, also inside.
+    """Open a model as a parsed ONNX graph; `classes` and `resize` override its card.
 
-    Arguments as of `open_model`. Raises LookonceError.
+    Takes the arguments of `open_model`, and `.onnx` files too. Returns the graph and its card, which is also
+    in the graph's metadata. Raises LookonceError.
     """
     import onnx
 
@@ -92,16 +107,19 @@ def open_onnx(
     content = open_graph(path, weights)
     try:
         graph = onnx.load_from_string(content)
-    # protobuf's own, which onnx doesn't name.
+    # protobuf raises errors of its own.
     except Exception as error:
-        raise LookonceError(f"{path}: is no ONNX file ({type(error).__name__}).") from error
+        raise LookonceError(f"{path}: is not an ONNX file ({type(error).__name__}).") from error
     card = override_card(card_from_metadata(graph_metadata(graph), str(path)), path, classes, resize)
     write_graph_card(graph, card)
     return graph, card
 
 
 def override_card(card: ModelCard, path: Path, classes: str | Path | None, resize: str | None) -> ModelCard:
-    """`card` with the names in the file `classes` and another `resize`, where given. Raises LookonceError."""
+    """Return `card` with the class names in the file `classes` and with `resize`, where given.
+
+    Raises LookonceError for a wrong number of names or an unknown `resize`.
+    """
     if classes is not None:
         card = replace(card, classes=_read_names(classes, len(card.classes), path))
     if resize is None:
@@ -112,7 +130,7 @@ def override_card(card: ModelCard, path: Path, classes: str | Path | None, resiz
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: $LOOKONCE_CACHE, or the user's own cache folder."""
+    """Return the cache of converted models: $LOOKONCE_CACHE, or the user's cache folder."""
     if "LOOKONCE_CACHE" in os.environ:
         return Path(os.environ["LOOKONCE_CACHE"])
     base = os.environ.get("XDG_CACHE_HOME")
@@ -129,7 +147,7 @@ def _converted_keras(path: Path) -> bytes:
         network, card = open_model(path)
     except MissingKerasError as error:
         raise LookonceError(
-            f"{path}: needs Keras once, to be converted: pip install 'lookonce[tensorflow]'. "
+            f"{path}: needs Keras for its first conversion: pip install 'lookonce[tensorflow]'. "
             "Or export it where Keras is installed: lookonce export MODEL --format onnx."
         ) from error
     from lookonce.models.keras import to_darknet
@@ -149,7 +167,7 @@ def _converted(cfg: Cfg, weights: DarknetWeights, card: ModelCard) -> bytes:
 
 
 def _keep(kept: Path, graph: bytes) -> None:
-    """Put a converted model into the cache; a folder that can't be written only costs time."""
+    """Add a converted model to the cache; an unwritable folder is ignored."""
     try:
         with atomic_file(kept) as temporary:
             temporary.write_bytes(graph)
@@ -164,24 +182,26 @@ def _content(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
-            raise LookonceError(f"{path}: {size:,} bytes are more than a model has. Give another file.")
+            raise LookonceError(
+                f"{path}: {size:,} bytes, too large for a model; expected at most {_MOST_BYTES:,}."
+            )
         return path.read_bytes()
     except OSError as error:
-        raise LookonceError(f"{path}: can't be read: {error.strerror or error}.") from error
+        raise LookonceError(f"{path}: cannot be read: {error.strerror or error}.") from error
 
 
 def _read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeights, ModelCard]:
-    """The cfg, all its weights, and a card with classes named class_0, class_1, ... Raises LookonceError."""
+    """Read a cfg, its complete weights, and a card with classes class_0, class_1, ..."""
     _must_exist(path)
     if weights is None:
-        raise LookonceError(f"{path}: a cfg alone isn't a model. Give its weights with --weights FILE.")
+        raise LookonceError(f"{path}: a cfg alone is not a model. Give its weights file too.")
     _must_exist(Path(weights))
     cfg = read_cfg(path)
     found = read_weights(weights, cfg)
     if not found.complete:
         raise LookonceError(
-            f"{weights}: ends after layer {max(found.layers, default=-1)}: good to start a training from, "
-            f"but {path} needs all its layers. Give the complete .weights file."
+            f"{weights}: ends after layer {max(found.layers, default=-1)}: enough to start training, "
+            f"but {path} needs all layers. Give the complete .weights file."
         )
     letter_box = cfg.net.integer("letter_box", 1)
     card = ModelCard(
@@ -190,7 +210,7 @@ def _read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeig
         input_size=cfg.input_size,
         resize="letterbox" if letter_box else "stretch",
         cfg=cfg.text,
-        # The files' own date: the same pair is the same model whenever it is opened.
+        # The date of the file: the same pair is the same model whenever it is opened.
         created=datetime.fromtimestamp(Path(weights).stat().st_mtime, UTC).isoformat(timespec="seconds"),
         lookonce=__version__,
     )
@@ -198,13 +218,13 @@ def _read_pair(path: Path, weights: str | Path | None) -> tuple[Cfg, DarknetWeig
 
 
 def _refuse_misfits(path: Path, weights: str | Path | None) -> None:
-    """Raise LookonceError for weights given as MODEL, and for weights beside a file that has its own."""
+    """Raise LookonceError for a weights file as the model, and for weights with a file that has its own."""
     if path.suffix == ".weights":
         raise LookonceError(
-            f"{path}: weights alone aren't a model. Give the .cfg, and this file with --weights."
+            f"{path}: weights alone are not a model. Give the .cfg, and this file as its weights."
         )
     if path.suffix != ".cfg" and weights is not None:
-        raise LookonceError(f"{path}: holds its own weights; --weights goes with a .cfg only. Leave it out.")
+        raise LookonceError(f"{path}: contains its weights; a weights file goes with a .cfg only.")
 
 
 def _must_exist(path: Path) -> None:
@@ -212,19 +232,19 @@ def _must_exist(path: Path) -> None:
     if not path.exists():
         raise LookonceError(f"{path}: no such file. Check the path.")
     if path.is_dir():
-        raise LookonceError(f"{path}: a folder, expected a file.")
+        raise LookonceError(f"{path}: is a folder; expected a file.")
 
 
 def _class_count(cfg: Cfg, path: Path) -> int:
     counts = {head.classes for head in cfg.heads}
     if len(counts) != 1:
         found = ", ".join(map(str, sorted(counts))) or "none"
-        raise LookonceError(f"{path}: its [yolo] sections must all have the same classes=, found {found}.")
+        raise LookonceError(f"{path}: all [yolo] sections must have the same classes=; found {found}.")
     return counts.pop()
 
 
 def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, ...]:
-    # Here, not above: a model with its own names needs none of the label formats.
+    # Imported here: a model with its own names needs no label formats.
     from lookonce.labels import read_classes
 
     _must_exist(Path(classes))
@@ -232,6 +252,6 @@ def _read_names(classes: str | Path, expected: int, model: Path) -> tuple[str, .
     if len(names) != expected:
         raise LookonceError(
             f"{classes}: {len(names)} class names, but {model} has {expected} classes. "
-            "Give the names it was trained with."
+            "Give the names that it was trained with."
         )
     return tuple(names)

@@ -1,4 +1,4 @@
-"""The registry: models under a name, in versions, with aliases. Local by default; Azure has the same face."""
+"""The model registry: models by name, with versions and aliases, in a local MLflow database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SUFFIXES = (".keras", ".onnx", ".weights", ".cfg", ".h5", ".pt", ".tflite")
-# Azure's rule for names; kept here too, so that a model can move there.
+# Azure's rule for names, so that a local model can move there.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}\Z")
 _ALIAS = re.compile(r"(?!v?[0-9]+\Z)(?!latest\Z)[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}\Z")
 _MOST_TAG = 256
@@ -37,28 +37,28 @@ class Registered:
 
 
 class Registry(Protocol):
-    """Where models are registered."""
+    """A registry of models, local or in Azure."""
 
     def register(self, file: Path, name: str, tags: Mapping[str, str], alias: str | None) -> Registered:
-        """A new version of `name` with the content of `file`. Raises LookonceError."""
+        """Register the content of `file` as a new version of `name`. Raises LookonceError."""
 
     def newest(self) -> list[Registered]:
-        """The newest version of every model."""
+        """Return the newest version of every model."""
 
     def versions(self, name: str) -> list[Registered]:
-        """All versions of one model, newest first. Raises LookonceError when there is none."""
+        """Return all versions of a model, newest first. Raises LookonceError if there is none."""
 
     def download(self, version: Registered, folder: Path) -> Path:
-        """Its file, in `folder`, under the name that it had. Raises LookonceError."""
+        """Copy a version's file into `folder` under its own name; return the path. Raises LookonceError."""
 
 
 def open_local() -> LocalRegistry:
-    """MLflow's, in mlflow.db here or where MLFLOW_TRACKING_URI says. Raises LookonceError."""
+    """Open MLflow's registry at MLFLOW_TRACKING_URI, else in ./mlflow.db. Raises LookonceError."""
     return LocalRegistry(store_address(Path.cwd()))
 
 
 def model_name(given: str) -> tuple[str, str | None]:
-    """The name that registries take, and a word where it isn't the one given. Raises LookonceError."""
+    """Return a valid registry name, and a note if it differs from `given`. Raises LookonceError."""
     if _NAME.match(given):
         return given, None
     stem = next((given[: -len(suffix)] for suffix in SUFFIXES if given.lower().endswith(suffix)), given)
@@ -66,14 +66,14 @@ def model_name(given: str) -> tuple[str, str | None]:
     if not _NAME.match(name):
         raise LookonceError(
             f"{given[:80]!r} is no model name; expected a letter or digit, then letters, digits, - and _, "
-            "255 at most."
+            "at most 255."
         )
-    return name, f"{given!r} is registered as {name!r}: names have letters, digits, - and _ only."
+    return name, f"{given!r} is registered as {name!r}: names may have letters, digits, - and _ only."
 
 
-def find(registry: Registry, wanted: str) -> Registered:
-    """`NAME`, `NAME:VERSION`, `NAME:ALIAS` or `NAME:latest`. Raises LookonceError."""
-    given, _, which = wanted.partition(":")
+def find(registry: Registry, reference: str) -> Registered:
+    """Find a version by `NAME`, `NAME:VERSION`, `NAME:ALIAS` or `NAME:latest`. Raises LookonceError."""
+    given, _, which = reference.partition(":")
     name = given if _NAME.match(given) else model_name(given)[0]
     versions = registry.versions(name)
     if which in ("", "latest"):
@@ -88,7 +88,7 @@ def find(registry: Registry, wanted: str) -> Registered:
 
 
 def checked_alias(alias: str | None) -> str | None:
-    """Raises LookonceError for an alias that could be taken for a version."""
+    """Return a valid alias. Raises LookonceError for one that could be read as a version."""
     if alias is not None and not _ALIAS.match(alias):
         raise LookonceError(
             f"{alias[:80]!r} is no alias; expected letters, digits, - and _, and not a number or 'latest'."
@@ -97,19 +97,19 @@ def checked_alias(alias: str | None) -> str | None:
 
 
 class LocalRegistry:
-    """MLflow's model registry in a local database; the files lie beside it by their content's hash."""
+    """MLflow's model registry in a local database, with files beside it by content hash."""
 
     def __init__(self, address: str) -> None:
         folder = files_folder(address)
         if folder is None:
             raise LookonceError(
                 f"MLFLOW_TRACKING_URI is {address.partition('?')[0][:100]}; a local registry is a file: "
-                "sqlite:///mlflow.db. Unset the variable, or give it one."
+                "sqlite:///mlflow.db. Unset the variable, or set it to such an address."
             )
         self._address, self._files = address, folder / "models"
 
     def register(self, file: Path, name: str, tags: Mapping[str, str], alias: str | None) -> Registered:
-        """As in Registry; the same content under the same name again is the version that is there."""
+        """Register as in Registry; equal content under the same name reuses the existing version."""
         name, _ = model_name(name)
         checked_alias(alias)
         digest = file_sha256(file)
@@ -121,7 +121,7 @@ class LocalRegistry:
             for key, value in tags.items():
                 client.set_model_version_tag(name, version, key, value[:_MOST_TAG])
         else:
-            # The file first: a version without its file would be worse than a file without its version.
+            # The file first: a file without a version is harmless, a version without a file is not.
             with atomic_file(place) as temporary:
                 shutil.copyfile(file, temporary)
             if not client.search_registered_models(f"name = '{name}'"):
@@ -136,7 +136,7 @@ class LocalRegistry:
         return next(one for one in self._found(client, name) if one.version == str(version))
 
     def newest(self) -> list[Registered]:
-        """As in Registry."""
+        """Return the newest version of every model."""
         client = self._client()
         found = []
         token = None
@@ -147,25 +147,23 @@ class LocalRegistry:
         return sorted(found, key=lambda one: one.name)
 
     def versions(self, name: str) -> list[Registered]:
-        """As in Registry."""
+        """Return all versions of a model, newest first. Raises LookonceError if there is none."""
         found = self._found(self._client(), name)
         if not found:
-            raise LookonceError(
-                f"no model {name!r} is registered here; lookonce models list shows those that are."
-            )
+            raise LookonceError(f"no model {name!r} is registered; `lookonce models list` shows all.")
         return found
 
     def download(self, version: Registered, folder: Path) -> Path:
-        """As in Registry; the content is compared with what was registered."""
+        """Copy a version's file as in Registry, and verify its content."""
         source = Path(version.source.removeprefix("file://"))
         target = Path(folder) / Path(version.tags.get("file", source.name)).name
         if target.exists() and file_sha256(target) != version.tags.get("sha256"):
-            raise LookonceError(f"{target} is there and is another file. Move it, or choose another folder.")
+            raise LookonceError(f"{target} exists with other content. Move it, or choose another folder.")
         with atomic_file(target) as temporary:
             shutil.copyfile(source, temporary)
             if file_sha256(temporary) != version.tags.get("sha256"):
                 raise LookonceError(
-                    f"{source}: is not what was registered as {version.name}:{version.version}. "
+                    f"{source}: changed since it was registered as {version.name}:{version.version}. "
                     "Register it again."
                 )
         return target
@@ -177,12 +175,12 @@ class LocalRegistry:
             raise
         except Exception as error:
             raise LookonceError(
-                f"{self._address.removeprefix('sqlite:///')}: can't be opened as MLflow's database "
+                f"{self._address.removeprefix('sqlite:///')}: cannot be opened as MLflow's database "
                 f"({type(error).__name__}). Move it away, or point MLFLOW_TRACKING_URI to another."
             ) from error
 
     def _found(self, client: MlflowClient, name: str) -> list[Registered]:
-        # Aliases stand at the model, not at the versions that a search gives.
+        # Aliases belong to the model, not to the versions that a search returns.
         models = client.search_registered_models(f"name = '{name}'")
         aliases: dict[str, Any] = dict(models[0].aliases) if models else {}
         found = client.search_model_versions(f"name = '{name}'", max_results=1000)

@@ -326,7 +326,7 @@ def test_each_frames_line_says_what_the_frame_alone_gives(shared: Path, tmp_path
     for frame, line in zip(read, lines, strict=False):
         if frame.number % 10:
             continue
-        alone = detector.detect(frame.image).to_json(clip.name)
+        alone = detector.detect(frame.image).to_dict(clip.name)
         sure = [one for one in line["boxes"] if one["score"] > 0.3]
         assert [one["label"] for one in sure] == [one["label"] for one in alone["boxes"]]
         for one, other in zip(sure, alone["boxes"], strict=True):

@@ -174,7 +174,7 @@ def detect_video(
 
 def json_line(result: FrameResult, filename: str) -> dict[str, object]:
     """Return a frame's JSON: its detections with `frame`, `seconds` and, if tracked, each box's `track`."""
-    content = result.detections.to_json(filename)
+    content = result.detections.to_dict(filename)
     if result.tracks is not None:
         for box, track in zip(content["boxes"], result.tracks.tolist(), strict=True):
             box["track"] = None if track == UNTRACKED else track

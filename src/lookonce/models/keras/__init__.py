@@ -1,4 +1,4 @@
-"""Darknet sections become a Keras model; models are saved, weights exchanged."""
+"""Keras models of Darknet cfgs: building, weights, saving."""
 
 from lookonce.models.keras.build import build, start_heads
 from lookonce.models.keras.files import save_model

@@ -1,8 +1,8 @@
-"""A Darknet cfg as a Keras model made of standard layers only.
+"""Building a Keras model of standard layers from a Darknet cfg.
 
-Every Keras layer carries the number of its cfg layer: `conv_012`, `norm_012`, `act_012`, `pool_003`.
-That number is how weights are exchanged with Darknet and how layers are frozen. Nothing here is of our own
-class, so plain `keras.saving.load_model` opens a saved model where lookonce isn't installed.
+Every Keras layer has the number of its cfg layer in its name: `conv_012`, `norm_012`, `act_012`, `pool_003`.
+Weights are exchanged with Darknet, and layers frozen, by that number. There are no custom classes, so plain
+`keras.saving.load_model` opens a saved model without lookonce.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keras import layers
 
 from lookonce.darknet import LEAKY_SLOPE, NORM_EPSILON, Cfg, Layer, plan
 
-# Darknet's activation: the name Keras knows it by. Leaky isn't here: its slope differs from Keras' own.
+# Keras names of Darknet's activations, without leaky, whose slope differs from Keras' default.
 ACTIVATIONS = {
     "linear": "linear",
     "logistic": "sigmoid",
@@ -29,20 +29,24 @@ ACTIVATIONS = {
     "tanh": "tanh",
 }
 NORM_MOMENTUM = 0.99
-# Of a thousand predictions about ten hold an object: Lin et al. 2017 (Focal Loss), section 4.1.
+# About one prediction in a hundred is an object: Lin et al. 2017 (Focal Loss), section 4.1.
 OBJECT_PRIOR = 0.01
 
 
 def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
-    """A functional model of `cfg`.
+    """Build a functional Keras model of a cfg.
 
-    The input `image` is (batch, height, width, 3), float, 0..1, RGB; `input_size` is (height, width) in
-    pixels, the cfg's own when None. The outputs are the raw heads in cfg order, each
-    (batch, grid_h, grid_w, anchors * (5 + classes)): the input of each `[yolo]`, after the convolution's own
-    activation. A cfg without `[yolo]` puts out its last layer. `model.outputs` is always a list, but calling
-    the model gives a single head bare: that is Keras' way.
+    The input `image` is (batch, height, width, 3), float, 0..1, RGB. The outputs are the raw heads in cfg
+    order, each (batch, grid_h, grid_w, anchors * (5 + classes)): the input of each `[yolo]`, after the
+    activation of its convolution. Without `[yolo]` the last layer is the output. `model.outputs` is always a
+    list, but calling a model of one head returns a single tensor, as Keras does.
 
-    Raises CfgError, naming the line, for a layer or option that Darknet knows and this doesn't.
+    Args:
+        cfg: the network.
+        input_size: (height, width) in pixels; None takes the cfg's.
+
+    Raises:
+        CfgError: a layer or option that is not supported, with its line.
     """
     size = input_size or cfg.input_size
     image = keras.Input((*size, cfg.net.integer("channels", 3)), name="image")
@@ -58,10 +62,10 @@ def build(cfg: Cfg, input_size: tuple[int, int] | None = None) -> keras.Model:
 
 
 def start_heads(model: keras.Model, cfg: Cfg, prior: float = OBJECT_PRIOR) -> None:
-    """Give each head's objectness the bias of `prior`, in place; everything else stays.
+    """Set the bias of each head's objectness to the logit of `prior`, in place.
 
-    From a bias of 0 every one of a thousand predictions claims an object to begin with, and the first
-    hundreds of steps go into unlearning that, through all layers.
+    With a bias of 0 every prediction starts as an object, and hundreds of steps through all layers are spent
+    on unlearning that.
     """
     named = {layer.name: layer for layer in model.layers}
     sources = {layer.index: layer.inputs[0] for layer in plan(cfg) if layer.kind == "yolo"}
@@ -96,11 +100,11 @@ def _apply(layer: Layer, inputs: list[Any]) -> Any:
             return layers.Dropout(rate, name=f"drop_{number}")(inputs[0])
         case "yolo":
             return inputs[0]
-    raise layer.section.error("has no counterpart in Keras here")
+    raise layer.section.error("is not supported in Keras")
 
 
 def _convolution(layer: Layer, tensor: Any) -> Any:
-    """Convolution, batch norm, activation; padded alike on all four sides (`make_convolutional_layer`)."""
+    """Apply convolution, batch norm and activation, with equal padding (`make_convolutional_layer`)."""
     assert layer.conv is not None
     conv, section, number = layer.conv, layer.section, f"{layer.index:03d}"
     stride_y, stride_x = layer.strides
@@ -141,10 +145,10 @@ def _activate(layer: Layer, name: str, tensor: Any) -> Any:
 
 
 def _max_pool(layer: Layer, tensor: Any) -> Any:
-    """One `[maxpool]` as Darknet's `forward_maxpool_layer`: windows start at -(padding // 2).
+    """Apply `[maxpool]` as Darknet's `forward_maxpool_layer`: windows start at -(padding // 2).
 
-    Outside the tensor is minus infinity. Keras' 'same' and 'valid' serve where they give the same windows;
-    else the stride-1 pool, whose windows are all there are, is taken at Darknet's places.
+    Padding is minus infinity. Keras' 'same' and 'valid' serve where they give the same windows; otherwise a
+    stride-1 pool is sampled at Darknet's positions.
     """
     section, number = layer.section, f"{layer.index:03d}"
     strides = layer.strides
@@ -167,13 +171,13 @@ def _max_pool(layer: Layer, tensor: Any) -> Any:
 
 
 def _same_pads(length: int, stride: int, size: int) -> tuple[int, int]:
-    """What 'same' pooling does along one axis: the output's length, and the cells padded before the first."""
+    """Return the output length and the cells padded before the first, of 'same' pooling along one axis."""
     out = -(-length // stride)
     return out, max((out - 1) * stride + size - length, 0) // 2
 
 
 def _route(layer: Layer, inputs: list[Any]) -> Any:
-    """Concatenate, after `groups` and `group_id` cut each input's channels (`forward_route_layer`)."""
+    """Concatenate the channel groups that `groups` and `group_id` select (`forward_route_layer`)."""
     groups, group = layer.section.integer("groups", 1), layer.section.integer("group_id", 0)
     number = f"{layer.index:03d}"
     if groups > 1:
@@ -190,11 +194,11 @@ def _route(layer: Layer, inputs: list[Any]) -> Any:
 
 
 def _shortcut(layer: Layer, inputs: list[Any]) -> Any:
-    """Add to the layer before, then activate; of unequal channels only the overlap is added."""
+    """Add to the previous layer, then activate; of unequal channels only the overlap is added."""
     number = f"{layer.index:03d}"
     if layer.section.text("weights_type", "none") != "none":
         raise layer.section.error(
-            "has learned weights; lookonce builds weights_type=none only", "weights_type"
+            "has learned weights, which are not supported; expected weights_type=none", "weights_type"
         )
     aligned = [inputs[0]]
     for i, tensor in enumerate(inputs[1:]):
@@ -202,7 +206,7 @@ def _shortcut(layer: Layer, inputs: list[Any]) -> Any:
         if missing < 0:
             tensor = _channels(tensor, 0, layer.channels, f"slice_{number}_{i}")
         elif missing > 0:
-            # Told channels-first, the layer pads the last two axes: of NHWC, width and channels.
+            # As channels-first, the layer pads the last two axes: width and channels in NHWC.
             pad = layers.ZeroPadding2D(((0, 0), (0, missing)), "channels_first", name=f"widen_{number}_{i}")
             tensor = pad(tensor)
         aligned.append(tensor)
@@ -211,7 +215,7 @@ def _shortcut(layer: Layer, inputs: list[Any]) -> Any:
 
 
 def _channels(tensor: Any, start: int, count: int, name: str) -> Any:
-    """Channels `start` to `start + count`: told channels-first, cropping acts on (width, channels)."""
+    """Slice channels `start` to `start + count`: as channels-first, cropping acts on (width, channels)."""
     crop = ((0, 0), (start, tensor.shape[-1] - start - count))
     return layers.Cropping2D(crop, data_format="channels_first", name=name)(tensor)
 
@@ -221,5 +225,5 @@ def _check_shape(layer: Layer, tensor: Any) -> None:
     if layer.kind != "yolo" and tuple(tensor.shape[1:]) != expected:
         found = "x".join(map(str, tensor.shape[1:]))
         raise layer.section.error(
-            f"has options that give {found}, Darknet says {'x'.join(map(str, expected))}"
+            f"has options that give {found}, but Darknet has {'x'.join(map(str, expected))}"
         )

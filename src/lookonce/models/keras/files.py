@@ -1,4 +1,4 @@
-"""A network in a .keras file: a Keras archive with the model card inside."""
+"""Keras networks in .keras files, with the model card inside."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from lookonce.models.cards import open_archive, read_card, write_archive_card
 
 
 def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
-    """Write `model` and `card` to `path` (NAME.keras), whole or not at all.
+    """Write a model and its card to `path` (NAME.keras) atomically.
 
-    An older file stays until the new one is safe on disk. Only the network is kept, no optimizer or loss,
-    so that plain `keras.saving.load_model` opens it anywhere.
-    Raises LookonceError when the file can't be written.
+    Only the network is saved, without optimizer or loss, so that plain `keras.saving.load_model` opens it.
+
+    Raises:
+        LookonceError: another suffix, or the file cannot be written; an existing file is then unchanged.
     """
     path = Path(path)
     if path.suffix != ".keras":
@@ -32,21 +33,21 @@ def save_model(path: str | Path, model: keras.Model, card: ModelCard) -> None:
 
 
 def load_archive(path: Path) -> tuple[keras.Model, ModelCard]:
-    """Return the network and card of a `.keras` file written by lookonce; `models.open` calls this.
+    """Load the network and card of a `.keras` file; callers use `lookonce.models.open`.
 
-    Raises LookonceError for a damaged file, one that isn't a model, one without `lookonce.json`.
+    Raises LookonceError for a damaged file, one that is not a model, one without `lookonce.json`.
     """
     with open_archive(path) as archive:
         names = archive.namelist()
     if "config.json" not in names or "model.weights.h5" not in names:
         raise LookonceError(
-            f"{path}: not a model: this zip file holds no Keras network. Expected a .keras file."
+            f"{path}: not a model: a zip file without a Keras network. Expected a .keras file."
         )
     card = read_card(path)
     if card is None:
         raise LookonceError(
             f"{path}: a Keras model without {CARD_KEY} (classes, anchors, input size). "
-            "Give a file that lookonce saved, or the .cfg with --weights and --classes."
+            "Give a file that lookonce saved, or a Darknet .cfg with weights and class names."
         )
     try:
         return keras.saving.load_model(path, compile=False), card
@@ -54,5 +55,5 @@ def load_archive(path: Path) -> tuple[keras.Model, ModelCard]:
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
         raise LookonceError(
-            f"{path}: Keras can't open it ({first}). Save or download the model again."
+            f"{path}: Keras cannot open it ({first}). Save or download the model again."
         ) from error

@@ -1,4 +1,4 @@
-"""Darknet's arrays in and out of a Keras model, by cfg layer number."""
+"""Exchange of weights between Darknet's arrays and a Keras model, by cfg layer number."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _NUMBERED = re.compile(r"[a-z]+_(\d{3,})(?:_\d+)?")
 
 
 def layers_of(model: keras.Model, indices: int | Iterable[int]) -> tuple[keras.layers.Layer, ...]:
-    """The Keras layers that came from the cfg layers `indices`, one or several; freeze these to freeze them.
+    """Return the Keras layers of the cfg layers `indices`, for example to freeze them.
 
-    Empty for `[yolo]` and for a route that only passes on one layer.
+    Empty for `[yolo]` and for a route of a single layer.
     """
-    wanted = {indices} if isinstance(indices, int) else set(indices)
+    chosen = {indices} if isinstance(indices, int) else set(indices)
     found = []
     for layer in model.layers:
         match = _NUMBERED.fullmatch(layer.name)
-        if match and int(match[1]) in wanted:
+        if match and int(match[1]) in chosen:
             found.append(layer)
     return tuple(found)
 
 
 def load_darknet(model: keras.Model, layers: Mapping[int, ConvWeights]) -> None:
-    """Set the convolutions numbered in `layers`; the others keep what they have.
+    """Set the weights of the convolutions in `layers`; others are unchanged.
 
-    Kernels come as Darknet's (out, in / groups, height, width). Shapes are checked before anything is set.
-    Raises LookonceError for a layer that the model lacks, or a shape that differs.
+    Kernels are Darknet's (out, in / groups, height, width). All shapes are checked before anything is set.
+    Raises LookonceError for a layer that the model does not have, or a different shape.
     """
     named = {layer.name: layer for layer in model.layers}
     assignments: list[tuple[Any, list[np.ndarray]]] = []
@@ -46,7 +46,7 @@ def load_darknet(model: keras.Model, layers: Mapping[int, ConvWeights]) -> None:
         if (norm is None) != (weights.scale is None):
             has = "with" if norm is not None else "without"
             raise LookonceError(
-                f"Layer {index} of the model is {has} batch norm, its weights aren't. Check the cfg."
+                f"Layer {index} of the model is {has} batch norm, but its weights are not. Check the cfg."
             )
         kernel = _to_keras(conv, weights.kernel)
         if norm is None:
@@ -70,7 +70,7 @@ def load_darknet(model: keras.Model, layers: Mapping[int, ConvWeights]) -> None:
 
 
 def to_darknet(model: keras.Model, cfg: Cfg, header: Header | None = None) -> DarknetWeights:
-    """All convolutions of `model` as Darknet holds them: the exact inverse of `load_darknet`."""
+    """Return all convolutions of `model` as Darknet weights: the inverse of `load_darknet`."""
     named = {layer.name: layer for layer in model.layers}
     found = {}
     for layer in plan(cfg):
@@ -79,7 +79,7 @@ def to_darknet(model: keras.Model, cfg: Cfg, header: Header | None = None) -> Da
         conv, norm = named.get(f"conv_{layer.index:03d}"), named.get(f"norm_{layer.index:03d}")
         if conv is None:
             raise LookonceError(
-                f"The model has no conv_{layer.index:03d}, which {cfg.source} asks for: wrong cfg?"
+                f"The model has no conv_{layer.index:03d}, which {cfg.source} requires. Check the cfg."
             )
         kernel, *bias = [_numpy(variable) for variable in _variables(conv)]
         kernel = _to_darknet(conv, kernel)
@@ -102,7 +102,7 @@ def _variables(layer: Any) -> list[Any]:
 
 
 def _to_keras(conv: Any, kernel: np.ndarray) -> np.ndarray:
-    """(out, in / groups, h, w) as (h, w, in / groups, out), or a depthwise (h, w, channels, multiplier)."""
+    """Transpose to (h, w, in / groups, out), or (h, w, channels, multiplier) of a depthwise convolution."""
     if isinstance(conv, keras.layers.DepthwiseConv2D):
         kernel = kernel.reshape(-1, conv.depth_multiplier, *kernel.shape[2:])
         return kernel.transpose(2, 3, 0, 1)

@@ -1,4 +1,4 @@
-"""A cfg and its weights as an ONNX graph, without Keras: raw heads, or boxes with NMS inside."""
+"""ONNX graphs of a cfg and its weights, without Keras: raw heads, or boxes after NMS."""
 
 from lookonce.models.onnx.graph import OPSET, network_graph, with_free_size
 from lookonce.models.onnx.postprocess import with_boxes

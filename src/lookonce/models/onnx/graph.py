@@ -1,4 +1,4 @@
-"""A Darknet cfg with its weights as an ONNX graph; batch norm is folded into the convolutions."""
+"""Building an ONNX graph of a Darknet cfg and its weights; batch norm is folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lookonce._version import __version__
 from lookonce.darknet import LEAKY_SLOPE, NORM_EPSILON, Cfg, ConvWeights, Layer, plan
 
-# The newest that OpenCV 4's and every current runtime's importer reads in full.
+# The newest opset that OpenCV 4 and all current runtimes import completely.
 OPSET = 17
 IR_VERSION = 8
 INPUT = "image"
@@ -24,18 +24,18 @@ _ACTIVATIONS = {"logistic": "Sigmoid", "relu": "Relu", "elu": "Elu", "selu": "Se
 
 @dataclass
 class Parts:
-    """Nodes and constants of a graph in the making."""
+    """Nodes and constants of a graph under construction."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Append one node; its output's name is the answer."""
+        """Append a node and return the name of its output."""
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
     def constant(self, name: str, value: ArrayLike) -> str:
-        """Append one constant; its name is the answer."""
+        """Append a constant and return its name."""
         self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
@@ -45,10 +45,19 @@ def network_graph(
     weights: Mapping[int, ConvWeights],
     input_size: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
-    """The raw network: `image` float32 (batch, 3, height, width) RGB 0..1 in, one tensor a head out.
+    """Build the raw network.
 
-    The heads `head_<layer>` are (batch, anchors * (5 + classes), grid height, grid width), in cfg order:
-    what enters each `[yolo]`. The batch is free. `weights` as of `read_weights`, complete. Raises CfgError.
+    The input `image` is float32 (batch, 3, height, width), RGB, 0..1, with any batch size. The outputs
+    `head_<layer>` are (batch, anchors * (5 + classes), grid height, grid width), in cfg order: the input of
+    each `[yolo]`.
+
+    Args:
+        cfg: the network.
+        weights: complete weights by layer index, as from `read_weights`.
+        input_size: (height, width) in pixels; None takes the cfg's.
+
+    Raises:
+        CfgError: a layer or option that is not supported, with its line.
     """
     size = input_size or cfg.input_size
     parts = Parts()
@@ -76,7 +85,7 @@ def network_graph(
 
 
 def with_free_size(raw: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a raw network that takes any height and width that are multiples of its stride."""
+    """Return a copy of a raw network for any height and width that are multiples of its stride."""
     model = onnx.ModelProto()
     model.CopyFrom(raw)
     for value in (*model.graph.input, *model.graph.output):
@@ -86,7 +95,7 @@ def with_free_size(raw: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _output(parts: Parts, name: str, source: str, layer: Layer) -> onnx.ValueInfoProto:
-    # A name of its own: two heads may share a source, and a source may feed further layers.
+    # A separate name: two heads may share a source, and a source may feed other layers.
     parts.add("Identity", [source], name)
     shape: list[str | int | None] = ["batch", layer.channels, layer.height, layer.width]
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -95,7 +104,7 @@ def _output(parts: Parts, name: str, source: str, layer: Layer) -> onnx.ValueInf
 def _add_layer(
     parts: Parts, layer: Layer, inputs: list[str], depths: list[int], weights: Mapping[int, ConvWeights]
 ) -> str:
-    """The nodes of one cfg layer; `depths` are its inputs' channels. Answers the output's name."""
+    """Add the nodes of one cfg layer and return the output's name; `depths` are its inputs' channels."""
     name = f"{layer.kind}_{layer.index:03d}"
     match layer.kind:
         case "convolutional":
@@ -110,7 +119,7 @@ def _add_layer(
             return _shortcut(parts, layer, inputs, depths, name)
         case "dropout" | "yolo":
             return inputs[0]
-    raise layer.section.error("has no counterpart in ONNX here")
+    raise layer.section.error("is not supported in ONNX")
 
 
 def _convolution(parts: Parts, layer: Layer, source: str, weights: ConvWeights, name: str) -> str:
@@ -134,7 +143,7 @@ def _convolution(parts: Parts, layer: Layer, source: str, weights: ConvWeights, 
 
 
 def _folded(weights: ConvWeights) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernel and bias that do what convolution and batch norm did; worked out in double precision."""
+    """Fold batch norm into kernel and bias, in double precision."""
     if weights.scale is None or weights.mean is None or weights.variance is None:
         return weights.kernel, weights.bias
     factor = weights.scale / np.sqrt(weights.variance.astype(np.float64) + NORM_EPSILON)
@@ -159,12 +168,14 @@ def _activate(parts: Parts, layer: Layer, activation: str, source: str, name: st
         ]
         return parts.add("Clip", [source, *bounds], name)
     if activation not in _ACTIVATIONS:
-        raise layer.section.error(f"has activation={activation}, which the export doesn't know", "activation")
+        raise layer.section.error(
+            f"has activation={activation}, which is not supported in ONNX", "activation"
+        )
     return parts.add(_ACTIVATIONS[activation], [source], name)
 
 
 def _max_pool(parts: Parts, layer: Layer, source: str, name: str) -> str:
-    # Darknet's `padding` is the sum of both sides; half of it, cut, stands before.
+    # Darknet's `padding` is the sum of both sides; half of it, rounded down, comes first.
     size, before = layer.section.integer("size", layer.strides[0]), layer.padding // 2
     after = layer.padding - before
     pads = [before, before, after, after]
@@ -201,7 +212,7 @@ def _route(parts: Parts, layer: Layer, inputs: list[str], depths: list[int], nam
 
 
 def _shortcut(parts: Parts, layer: Layer, inputs: list[str], depths: list[int], name: str) -> str:
-    """Add to the layer before; of unequal channels only the overlap is added (`shortcut_cpu`)."""
+    """Add to the previous layer; of unequal channels only the overlap is added (`shortcut_cpu`)."""
     total = inputs[0]
     for i, (source, depth) in enumerate(zip(inputs[1:], depths[1:], strict=True)):
         if depth > layer.channels:
@@ -214,7 +225,7 @@ def _shortcut(parts: Parts, layer: Layer, inputs: list[str], depths: list[int], 
 
 
 def _channels(parts: Parts, source: str, start: int, count: int, name: str) -> str:
-    """Channels `start` to `start + count`."""
+    """Slice channels `start` to `start + count`."""
     bounds = [
         parts.constant(f"{name}_{what}", np.asarray([value], np.int64))
         for what, value in (("start", start), ("end", start + count), ("axis", 1))

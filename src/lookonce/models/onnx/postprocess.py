@@ -1,4 +1,4 @@
-"""Preprocessing, decoding and NMS around a raw network, so that any runtime gets boxes from an image."""
+"""Preprocessing, decoding and NMS inside an ONNX graph, so that any runtime gets boxes from an image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ _MOST_PER_CLASS = 1000
 def with_boxes(
     raw: onnx.ModelProto, heads: Sequence[Head], input_size: tuple[int, int], conf: float, iou: float
 ) -> onnx.ModelProto:
-    """A copy of `raw` (as of `network_graph`, one input size) with everything around it inside.
+    """Return a copy of a raw network with preprocessing, decoding and NMS inside.
 
-    In: `image` uint8 (batch, height, width, 3) RGB, brought to `input_size` (height, width). Out, one row a
-    detection: `boxes` float32 (n, 4) xyxy in input pixels, not clipped; `scores` (n,) above `conf`;
-    `classes` int64 (n,); `images` int64 (n,), its place in the batch. Per class, of two boxes that
-    overlap by more than `iou` the better stays, best first. The overlap is what the last head's `nms_kind`
-    says; its distance term is measured in shares of the input, which for a letterboxed image that is not
-    square differs a little from Darknet's shares of the image.
+    The input `image` is uint8 (batch, height, width, 3), RGB, already resized to `input_size`. The outputs
+    have one row per detection: `boxes` float32 (n, 4) xyxy in input pixels, not clipped; `scores` (n,);
+    `classes` int64 (n,); `images` int64 (n,), the index in the batch.
+
+    Args:
+        raw: graph from `network_graph`, with a fixed input size.
+        heads: the cfg's heads, in order.
+        input_size: (height, width) in pixels.
+        conf: lowest score.
+        iou: per class, of two boxes with a higher overlap only the better is kept. The overlap is what the last
+                head's `nms_kind` says; its distance term is measured in shares of the input, which for a letterboxed
+                image that is not square differs a little from Darknet's shares of the image.
     """
     model = onnx.ModelProto()
     model.CopyFrom(raw)
@@ -69,9 +75,9 @@ def _preprocess(parts: Parts) -> str:
 def _decode(
     parts: Parts, source: str, head: Head, grid: tuple[int, int], input_size: tuple[int, int]
 ) -> tuple[str, str]:
-    """One raw head -> centre-form boxes (b, n, 4) in input pixels, and scores (b, classes, n).
+    """Decode a raw head into centre-form boxes (b, n, 4) in input pixels, and scores (b, classes, n).
 
-    The same arithmetic as `lookonce.inference.decode`, there in numpy and for chosen cells only.
+    The arithmetic is that of `lookonce.inference.decode`, there in numpy and for selected cells only.
     """
     name, slots, depth = f"yolo_{head.layer}", len(head.mask), 5 + head.classes
 
@@ -86,7 +92,7 @@ def _decode(
         return parts.add("Slice", [cells, *bounds], f"{name}_{what}")
 
     def activate(tensor: str) -> str:
-        # `new_coords` heads come through a sigmoid of their own.
+        # `new_coords` heads have their own sigmoid.
         return tensor if head.new_coords else parts.add("Sigmoid", [tensor], f"{tensor}_sigmoid")
 
     grid_height, grid_width = grid
@@ -97,7 +103,7 @@ def _decode(
     corners = np.stack(np.meshgrid(np.arange(grid_width), np.arange(grid_height)), axis=0).reshape(2, count)
     stride = np.asarray([input_size[1] / grid_width, input_size[0] / grid_height], np.float32)[:, None]
     reach = head.scale_x_y
-    # centre = (sigmoid * reach - (reach - 1) / 2 + corner) * stride, gathered into one factor and one shift.
+    # centre = (sigmoid * reach - (reach - 1) / 2 + corner) * stride, as one factor and one shift.
     shift = (corners - (reach - 1) / 2) * stride
     centre = parts.add("Mul", [activate(cut("xy", 0, 2)), constant("reach", reach * stride)], f"{name}_moved")
     centre = parts.add("Add", [centre, constant("corners", shift)], f"{name}_centres")
@@ -130,7 +136,7 @@ def _decode(
 def _suppress(
     parts: Parts, boxes: str, scores: str, conf: float, iou: float, head: Head, input_size: tuple[int, int]
 ) -> None:
-    """NMS, and the four outputs gathered by what it chose: (batch, class, box) a row."""
+    """Add NMS, and gather the four outputs by the rows it selects: (batch, class, box)."""
     plain = head.nms_kind == DEFAULT_NMS
     limits = [
         parts.constant("most_per_class", np.asarray([_MOST_PER_CLASS], np.int64)),
@@ -178,5 +184,5 @@ def _suppress(
 def _grid(head: onnx.ValueInfoProto) -> tuple[int, int]:
     height, width = (side.dim_value for side in head.type.tensor_type.shape.dim[2:])
     if not height or not width:
-        raise ValueError(f"{head.name} has no fixed grid; boxes need a network of one input size")
+        raise ValueError(f"{head.name} has no fixed grid; boxes need a fixed input size")
     return height, width

@@ -29,7 +29,7 @@ def encode_result(form: str, names: Sequence[str], result: RequestResult) -> Any
 
 
 def _azure(images: list[Named], result: RequestResult) -> Any:
-    return [found.to_json(name) for name, found in images]
+    return [found.to_dict(name) for name, found in images]
 
 
 def _custom_vision(images: list[Named], result: RequestResult) -> Any:

@@ -41,5 +41,5 @@ def run(mini_batch: list[str]) -> list[str]:
         if isinstance(result.detections, ImageError):
             rows.append({"filename": name, "error": str(result.detections)})
         else:
-            rows.append(result.detections.to_json(name))
+            rows.append(result.detections.to_dict(name))
     return [json.dumps(row) for row in rows]
