@@ -12,11 +12,12 @@ SERVERS := $(addprefix $(VENV)/.installed-,label-studio azure-server azurite)
 .PHONY: help demo test format azure-stand-in clean
 
 help:
-	@echo "make demo    draw a small labelled set, train on it, evaluate, detect (minutes on two cores)"
-	@echo "make test    format check, lint, types and every test"
-	@echo "make format  put the code in the house's format"
+	@echo "make demo       draw a small labelled set, train on it, evaluate, detect (minutes on two cores)"
+	@echo "make test       format check, lint, types and every test"
+	@echo "make test-fast  the tests that need no browser, cloud, screen or training: minutes on two cores"
+	@echo "make format     put the code in the house's format"
 	@echo "make azure-stand-in  run a workspace of Azure Machine Learning on this machine, until Ctrl-C"
-	@echo "make clean   remove what these commands made, .venv included"
+	@echo "make clean      remove what these commands made, .venv included"
 	@echo "PYTHON=python3.12 chooses the interpreter."
 
 demo: $(VENV)/.installed-demo
@@ -27,6 +28,9 @@ test: $(VENV)/.installed-test $(SERVERS)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile
+
+test-fast: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -rs -n $(WORKERS) --dist loadfile -m "not slow"
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff format .

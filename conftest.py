@@ -34,6 +34,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent
 
 
+# A test that uses one of these fixtures needs a browser, a cloud, a screen or a file system of its own.
+_EXTERNAL = {"azurite", "browser", "display", "label_studio", "running_stand_in", "small_disk", "stand_in"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow whatever needs an external program, or lies in the stand-in's tests."""
+    for item in items:
+        if _EXTERNAL & set(getattr(item, "fixturenames", ())) or "azure_stand_in" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared images, data sets and weights: LOOKONCE_SHARED, else beside the repository."""

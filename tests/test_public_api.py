@@ -28,6 +28,7 @@ def test_library_errors_name_parameters_not_flags(name: str, shared: Path) -> No
     assert "--" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import keras
 

@@ -24,6 +24,8 @@ from requirements import missing
 from serving_process import fastest
 from waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 ENTRY = Path(azure_package).with_name("score_script.py")
 # It needs other package versions, and has a virtual environment of its own (see the Makefile).
 SERVER = Path(sys.prefix) / "azure-server" / "bin" / "azmlinfsrv"

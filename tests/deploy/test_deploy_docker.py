@@ -15,6 +15,8 @@ from lookonce.cli.main import main
 from lookonce.export import export_onnx
 from serving_process import fastest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

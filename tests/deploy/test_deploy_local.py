@@ -20,6 +20,8 @@ from requirements import missing
 from serving_process import fastest
 from waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 AZURE_SERVER = Path(sys.prefix) / "azure-server" / "bin" / "azmlinfsrv"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -34,6 +34,8 @@ from requirements import missing
 from serving_process import fastest
 from waiting import PATIENCE_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 KEY = {"Authorization": "Bearer key-1"}
 
 

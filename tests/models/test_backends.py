@@ -10,6 +10,8 @@ import pytest
 
 from lookonce.models.backend import process_number
 
+pytestmark = pytest.mark.slow
+
 BACKENDS = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
 
 # Trained for one step: groups that are not depthwise, cut and widened channels, a strided odd pool, mish.

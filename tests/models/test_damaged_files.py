@@ -21,6 +21,8 @@ from lookonce.models.cards import write_graph_card
 from lookonce.models.onnx import network_graph, with_boxes
 from lookonce.models.open import open_graph, open_model
 
+pytestmark = pytest.mark.slow
+
 FUZZ = Path(__file__).resolve().parents[2] / "benchmarks" / "fuzz.py"
 CFG = """[net]
 height=32

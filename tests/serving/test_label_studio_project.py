@@ -20,6 +20,8 @@ from lookonce.inference import Detector
 from requirements import missing
 from serving_process import Serving, fastest
 
+pytestmark = pytest.mark.slow
+
 # It wants other versions than everything else here, and has an environment of its own (see the Makefile).
 PROGRAM = Path(sys.prefix) / "label-studio" / "bin" / "label-studio"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"

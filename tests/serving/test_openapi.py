@@ -12,6 +12,8 @@ import pytest
 
 from serving_process import Serving, fastest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def serving(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:

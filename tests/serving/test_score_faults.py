@@ -21,6 +21,8 @@ import pytest
 from lookonce.cli.main import main
 from requirements import missing
 
+pytestmark = pytest.mark.slow
+
 KEY = "a-key-that-nobody-else-gets"
 GOOD = json.dumps(
     [

@@ -13,6 +13,8 @@ import pytest
 
 from lookonce.labels.demo_set import make_demo_set
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--size", "64x96", "--bs", "4", "--lr", "0.003"]
 
 
@@ -190,7 +192,7 @@ def test_unwritable_output_is_said_before_training(data, tmp_path):
     (tmp_path / "file").write_text("")
     done = run(data, tmp_path / "file" / "out")
     assert done.returncode == 1
-    assert "Choose another --out" in done.stderr
+    assert "Choose another folder" in done.stderr
 
 
 def test_a_full_disk_is_said_and_keeps_what_was_saved(data, tmp_path, small_disk):

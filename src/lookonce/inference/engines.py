@@ -50,7 +50,7 @@ def start_engine(
     if engine in ("openvino", "openvino-bf16"):
         return OpenVinoEngine(graph, threads, "bf16" if engine.endswith("bf16") else "f32", source)
     if engine not in ("auto", "onnx"):
-        raise LookonceError(f"--engine is {engine!r}; expected one of {', '.join(ENGINES)}.")
+        raise LookonceError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}.")
     session = _session(graph, threads, device, source)
     has_boxes = [output.name for output in session.get_outputs()][:1] == ["boxes"]
     return (BoxesEngine if has_boxes else OnnxEngine)(session, source)
@@ -94,7 +94,7 @@ class BoxesEngine(OnnxEngine):
 
     def __call__(self, batch: Array) -> list[Array]:
         """Refused: such a network has no raw heads to show."""
-        raise LookonceError("this ONNX file has NMS inside and no raw heads; export it without --nms.")
+        raise LookonceError("this ONNX file has NMS inside and no raw heads; export it without NMS.")
 
     def boxes(self, batch: Array) -> list[tuple[Array, Array, NDArray[np.int64]]]:
         """Of each image of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
@@ -191,11 +191,11 @@ def _providers(device: str) -> list[str]:
         wanted = [_PROVIDERS["cuda"], _PROVIDERS["cpu"]]
         return [provider for provider in wanted if provider in installed]
     if device not in _PROVIDERS:
-        raise LookonceError(f"--device is {device!r}; expected one of {', '.join(DEVICES)}.")
+        raise LookonceError(f"device is {device!r}; expected one of {', '.join(DEVICES)}.")
     if _PROVIDERS[device] not in installed:
         names = [name for name, provider in _PROVIDERS.items() if provider in installed]
         raise LookonceError(
-            f"--device {device}: this ONNX Runtime has {', '.join(names)} only. "
+            f"device {device}: this ONNX Runtime has {', '.join(names)} only. "
             "For NVIDIA GPUs: pip install onnxruntime-gpu."
         )
     chain = list(_PROVIDERS)[list(_PROVIDERS).index(device) :]

@@ -39,7 +39,7 @@ class RunFolder:
 
     @property
     def recipe(self) -> Path:
-        """Every setting of the training, as `--recipe` takes it."""
+        """The recipe with every setting of the training."""
         return self.root / "recipe.toml"
 
     @property
@@ -63,15 +63,15 @@ class RunFolder:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LookonceError(
-                f"cannot make the folder {self.root}: {error.strerror}. Choose another --out."
+                f"cannot make the folder {self.root}: {error.strerror}. Choose another folder."
             ) from error
         if not os.access(self.root, os.W_OK):
-            raise LookonceError(f"the folder {self.root} is not writable. Choose another --out.")
+            raise LookonceError(f"the folder {self.root} is not writable. Choose another folder.")
         earlier = [path.name for path in (self.model, self.last / "state.json") if path.exists()]
         if earlier and not resume:
             raise LookonceError(
                 f"{self.root} already holds a training run ({', '.join(earlier)}). "
-                "Add --resume to go on with it, or choose another --out; nothing was touched."
+                "Resume it (--resume), or choose another folder (--out); nothing was changed."
             )
 
     def describe(

@@ -121,7 +121,7 @@ def _read(root: Path, name: str) -> Run:
         raise LookonceError(
             f"{root}: no epoch of this training is finished yet. Wait for the first."
             if begun
-            else f"{root}: holds no training, metrics.csv is missing. Give a folder that train's --out named."
+            else f"{root}: holds no training, metrics.csv is missing. Give the folder of a training."
         )
     rows = _rows(folder)
     record = RunRecord.read(root)

@@ -23,13 +23,13 @@ from lookonce.models.open import open_model
 
 
 def base_cfg(model: str) -> Cfg:
-    """The cfg named by `--model`: a name of the zoo, or a Darknet cfg file."""
+    """Return the cfg of a name of the zoo, or of a Darknet cfg file."""
     if model in NAMES:
         return published(model)
     path = Path(model)
     if path.suffix == ".cfg":
         return read_cfg(path)
-    raise LookonceError(f"--model is {model!r}; expected one of {', '.join(NAMES)}, or a Darknet .cfg file.")
+    raise LookonceError(f"model is {model!r}; expected one of {', '.join(NAMES)}, or a Darknet .cfg file.")
 
 
 def read_pretrained(

@@ -1,4 +1,4 @@
-"""`last/`: all that `--resume` needs, written whole or not at all."""
+"""The state in `last/` that a run is resumed from, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] |
             arrays = dict(archive)
     except (OSError, ValueError, KeyError) as error:
         raise LookonceError(
-            f"{path}: cannot resume, the saved state is damaged ({error}). Train anew with another --out."
+            f"{path}: cannot resume, the saved state is damaged ({error}). Train anew in another folder."
         ) from error
     saved = state.pop("run")
     changed = [
@@ -72,8 +72,8 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] |
     ]
     if changed:
         raise LookonceError(
-            f"{path}: --resume continues the run as it was started, but {'; '.join(changed)}. "
-            "Use the same settings, or start anew with another --out."
+            f"{path}: a resumed run continues as it was started, but {'; '.join(changed)}. "
+            "Use the same settings, or start anew in another folder."
         )
     del state["arrays"]
     return Progress(**state), arrays

@@ -18,6 +18,8 @@ from lookonce.errors import LookonceError
 from lookonce.inference import Detector
 from lookonce.models.open import open_graph
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ray(need):

@@ -27,6 +27,8 @@ from azure_stand_in.azurite import Azurite
 from lookonce.inference import Detector
 from lookonce.models.open import open_graph
 
+pytestmark = pytest.mark.slow
+
 # A run of small parts, so that it can be killed between them.
 RUN = """
 import sys

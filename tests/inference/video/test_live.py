@@ -21,6 +21,8 @@ from lookonce.inference.video import Frame, LiveSource, VideoError, VideoFile, V
 from lookonce.inference.video.live import open_camera, without_password
 from lookonce.inference.video.window import Window
 
+pytestmark = pytest.mark.slow
+
 # Streams its images as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
 # image's path, and the images a connection gets before the server drops it (0: it never does).
 SERVER = """
