@@ -1,4 +1,4 @@
-"""Seconds per stage of detection, engines side by side.
+"""Measure the seconds of each stage of detection, engines side by side.
 
 Each engine runs in a process of its own, and they take turns: idle threads of one runtime spin for a
 while and slow the next, and a machine that grows warm or busy must not fall on one engine alone.
@@ -151,7 +151,7 @@ def _answer(worker: Connection) -> Any:
 
 
 def _work(parent: Connection, options: dict[str, Any], image: Path, batch: int) -> None:
-    """A child's life: open, answer with name, seconds and objects, then measure a block at each call."""
+    """Run in a child process: open the model, send name, seconds and objects, then measure a block per request."""
     try:
         begin = time.perf_counter()
         detector = Detector(**options)

@@ -1,4 +1,4 @@
-"""From a head's raw numbers to boxes, as Darknet's yolo layer does."""
+"""Decode a head's raw numbers to boxes, as Darknet's yolo layer does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def decode(
     input_size: tuple[int, int],
     threshold: float,
 ) -> Candidates:
-    """Every (box, class) of one image with objectness and probability above `threshold`.
+    """Return every (box, class) of one image with objectness and probability above `threshold`.
 
     `heads`: one (grid height, grid width, anchors * (5 + classes)) array a head, the raw numbers before
     Darknet's `[yolo]`; `specs` in the same order; `input_size` (height, width).

@@ -1,4 +1,4 @@
-"""Detections drawn on a copy of their image."""
+"""Draw detections on a copy of their image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Rectangle = tuple[int, int, int, int]
 def draw(
     image: NDArray[np.uint8], detections: Detections, tracks: NDArray[np.int64] | None = None
 ) -> NDArray[np.uint8]:
-    """A copy of `image`, uint8 RGB (h, w, 3), with each detection's box, class and score.
+    """Return a copy of `image`, uint8 RGB (h, w, 3), with each detection's box, class and score.
 
     `tracks` (n,) int64 are the objects' ids in a video, shown as #id; one below 0 is not shown. Lines
     and letters grow with the image; labels stay inside it and, where there is room, off each other.
@@ -90,7 +90,7 @@ def _place(
     size: tuple[int, int],
     placed: list[_Rectangle],
 ) -> _Rectangle:
-    """Where the label goes: above the box, else inside it, else below; the first place that is free."""
+    """Return the first free place for a label: above the box, inside it, or below."""
     left, top, right, bottom = (round(float(value)) for value in box)
     wide, high = chip
     places = [
@@ -124,7 +124,7 @@ def _common_area(first: _Rectangle, second: _Rectangle) -> int:
 
 
 def _fit(text: str, font_px: int, width: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and font that fit in `width` pixels: a smaller font first, then fewer letters."""
+    """Return the text and font that fit in `width` pixels: a smaller font first, then fewer letters."""
     font = _font(font_px)
     while font.getlength(text) + font_px > width and font_px > _SMALLEST_FONT:
         font_px -= 1

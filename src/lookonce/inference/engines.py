@@ -1,4 +1,4 @@
-"""What runs the network: a batch of images in, raw heads or boxes out."""
+"""Engines that run the network: a batch of images in, raw heads or boxes out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PROVIDERS = {
 
 
 class Engine(Protocol):
-    """Runs a raw network: float32 (b, h, w, 3) RGB 0..1 in, one (b, grid h, grid w, channels) a head out.
+    """Protocol of an engine for a raw network: float32 (b, h, w, 3) RGB 0..1 in, one (b, grid h, grid w, channels) a head out.
 
     `name` says what runs and where; `metadata` is the model file's, the model card in it.
     """
@@ -35,14 +35,14 @@ class Engine(Protocol):
         ...
 
     def __call__(self, batch: Array) -> list[Array]:
-        """The raw heads of one batch."""
+        """Return the raw heads of one batch."""
         ...
 
 
 def start_engine(
     graph: bytes, engine: str = "auto", device: str = "auto", threads: int = 0, source: str = "the graph"
 ) -> Engine:
-    """The engine for an ONNX graph: `engine` is one of ENGINES but keras. Raises LookonceError.
+    """Start the engine for an ONNX graph: `engine` is one of ENGINES but keras. Raises LookonceError.
 
     `device` of DEVICES is ONNX Runtime's; `threads` 0 leaves their number to the engine; `source` is what
     errors call the graph.
@@ -60,7 +60,7 @@ class OnnxEngine:
     """A raw network in ONNX Runtime."""
 
     def __init__(self, session: onnxruntime.InferenceSession, source: str = "the graph") -> None:
-        """`source` is what errors call the model. Raises LookonceError."""
+        """Start the session; `source` names the model in errors. Raises LookonceError."""
         inputs = session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs) or "nothing"
@@ -77,7 +77,7 @@ class OnnxEngine:
         self._session, self._input, self._source = session, inputs[0].name, source
 
     def __call__(self, batch: Array) -> list[Array]:
-        """The raw heads of one batch (b, h, w, 3)."""
+        """Return the raw heads of one batch (b, h, w, 3)."""
         heads = self._run(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
         return _channels_last(heads, self._source)
 
@@ -93,11 +93,11 @@ class BoxesEngine(OnnxEngine):
     """A network with decoding and NMS inside (`lookonce export --nms`) in ONNX Runtime."""
 
     def __call__(self, batch: Array) -> list[Array]:
-        """Refused: such a network has no raw heads to show."""
+        """Raise LookonceError: such a network has no raw heads."""
         raise LookonceError("this ONNX file has NMS inside and no raw heads; export it without NMS.")
 
     def boxes(self, batch: Array) -> list[tuple[Array, Array, NDArray[np.int64]]]:
-        """Of each image of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
+        """Return for each image of a batch (b, h, w, 3): boxes (n, 4) xyxy in input pixels, scores, classes."""
         pixels = np.rint(batch * 255).astype(np.uint8)
         outputs = self._run(pixels)
         if [output.ndim for output in outputs] != [2, 1, 1, 1] or len(
@@ -122,7 +122,7 @@ class OpenVinoEngine:
     def __init__(
         self, graph: bytes, threads: int = 0, precision: str = "f32", source: str = "the graph"
     ) -> None:
-        """`graph` is an ONNX file's content, `source` what errors call it. Raises LookonceError."""
+        """Compile the content of an ONNX file; `source` names it in errors. Raises LookonceError."""
         try:
             import openvino
         except ImportError as error:
@@ -147,7 +147,7 @@ class OpenVinoEngine:
         self.name = f"OpenVINO {openvino.get_version().split('-')[0]} on CPU, {precision}"
 
     def __call__(self, batch: Array) -> list[Array]:
-        """The raw heads of one batch (b, h, w, 3)."""
+        """Return the raw heads of one batch (b, h, w, 3)."""
         try:
             heads = self._network(np.ascontiguousarray(batch.transpose(0, 3, 1, 2)))
         except RuntimeError as error:
@@ -171,7 +171,7 @@ def _refused(source: str, runtime: str, error: Exception) -> LookonceError:
 
 
 def _session(graph: bytes, threads: int, device: str, source: str) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the best device installed, or the one asked for. Raises LookonceError."""
+    """Return an ONNX Runtime session on the best device installed, or on `device`. Raises LookonceError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Fatal ones only: the others are raised as well, and told in our own words.
@@ -185,7 +185,7 @@ def _session(graph: bytes, threads: int, device: str, source: str) -> onnxruntim
 
 
 def _providers(device: str) -> list[str]:
-    """Providers to try in turn. TensorRT builds for minutes at first, so it must be asked for."""
+    """Return the providers to try in turn. TensorRT first builds for minutes, so it must be requested."""
     installed = onnxruntime.get_available_providers()
     if device == "auto":
         wanted = [_PROVIDERS["cuda"], _PROVIDERS["cpu"]]

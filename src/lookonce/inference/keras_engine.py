@@ -1,4 +1,4 @@
-"""What runs the network: numpy in, numpy out, whatever Keras stands on."""
+"""The Keras engine: numpy in, numpy out, on every backend."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 
 class KerasEngine:
-    """A Keras model compiled once by its backend; later changes of its weights are seen.
+    """A Keras model compiled once by its backend; it follows later changes of the weights.
 
     Call it with a float32 batch (b, h, w, 3) RGB 0..1; it answers one float32 array
     (b, grid height, grid width, channels) a head.
     """
 
     def __init__(self, model: keras.Model, input_size: tuple[int, int]) -> None:
-        """`input_size` is (height, width) in pixels."""
+        """Compile the network for `input_size` (height, width) in pixels."""
         self.name = f"Keras {keras.__version__} on {keras.backend.backend()}"
         self.metadata: dict[str, str] = {}
         self._largest = 1
@@ -26,7 +26,7 @@ class KerasEngine:
         self._forward = _FORWARD.get(keras.backend.backend(), _plain)(model, input_size)
 
     def __call__(self, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Raw heads of a batch (b, h, w, 3), one (b, grid height, grid width, channels) array each."""
+        """Return the raw heads of a batch (b, h, w, 3), one (b, grid height, grid width, channels) array each."""
         count = len(batch)
         if self._pads:
             # JAX compiles anew for each batch size: the last, shorter batch is filled up instead.

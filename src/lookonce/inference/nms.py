@@ -40,7 +40,7 @@ def nms(
     kind: str = DEFAULT_NMS,
     beta: float = 0.6,
 ) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best score first; of equal scores, the first given.
+    """Return the indices of the boxes that are kept, best score first; of equal scores, the first given.
 
     `boxes` (n, 4) xyxy in any unit, `scores` (n,), `classes` (n,). Of one class, a box that overlaps a
     better one by more than `iou` goes. `kind` says what overlap is: 'default' plain IoU (Darknet's
@@ -99,7 +99,7 @@ def _suits_opencv(boxes: _Floats) -> bool:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Boxes in columns, best first, and the line on which those that can meet stand near each other.
+    """Boxes in columns, best first, and a line along which boxes that may overlap are neighbours.
 
     The line leads through the classes, in each from left to right: `place` is where on it a box's centre
     is. A box overlaps by more than the threshold only others of its class within `reach` of it.
@@ -135,7 +135,7 @@ class _Ranked:
 
 
 def _split(line: _Ranks, size: int) -> tuple[_Ranks, _Ranks]:
-    """The `size` best and the others, both in the line's order."""
+    """Return the `size` best and the others, both in the line's order."""
     if len(line) <= size:
         return line, line[:0]
     best = line < np.partition(line, size)[size]
@@ -145,7 +145,7 @@ def _split(line: _Ranks, size: int) -> tuple[_Ranks, _Ranks]:
 def _pairs(
     ranked: _Ranked, first: _Ranks, second: _Ranks, iou: float, exponent: float | None
 ) -> tuple[_Ranks, _Ranks]:
-    """The pairs of `first` and `second` with an overlap above `iou`, each better one first."""
+    """Return the pairs of `first` and `second` with an overlap above `iou`, the better one first."""
     better, worse = _near(ranked, first, second, iou)
     right_way = (better < worse) & (ranked.classes[better] == ranked.classes[worse])
     better, worse = better[right_way], worse[right_way]
@@ -154,7 +154,7 @@ def _pairs(
 
 
 def _strike_out(stays: NDArray[np.bool_], better: _Ranks, worse: _Ranks) -> None:
-    """Let each box that stays strike out what it is better than, the best first."""
+    """Let each kept box suppress the worse ones, the best first."""
     if not len(better):
         return
     turns = np.argsort(better, kind="stable")
@@ -168,7 +168,7 @@ def _strike_out(stays: NDArray[np.bool_], better: _Ranks, worse: _Ranks) -> None
 
 
 def _near(ranked: _Ranked, first: _Ranks, second: _Ranks, iou: float) -> tuple[_Ranks, _Ranks]:
-    """All pairs with an IoU above `iou`, and some others: classes mixed, rounding not settled."""
+    """Return all pairs with an IoU above `iou`, and some others: of other classes, or near the threshold."""
     starts = np.arange(0, len(first), _TILE)
     place, reach = ranked.place[first], ranked.reach[first]
     along = ranked.place[second]

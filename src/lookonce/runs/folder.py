@@ -1,4 +1,4 @@
-"""The folder that a training run leaves behind (DESIGN: "A training run is one folder")."""
+"""The folder of a training run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookonce.io.atomic import write_text
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of the run's files, and the writing of the small ones."""
+    """Paths of the run's files; reads and writes the small ones."""
 
     root: Path
 
@@ -29,12 +29,12 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """The same as a Darknet weights file."""
+        """The best epoch's model as a Darknet weights file."""
         return self.root / "model.weights"
 
     @property
     def cfg(self) -> Path:
-        """Its Darknet cfg."""
+        """The Darknet cfg."""
         return self.root / "model.cfg"
 
     @property
@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """What `--resume` needs."""
+        """The state that a run is resumed from."""
         return self.root / "last"
 
     @property
@@ -54,11 +54,11 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One row an epoch."""
+        """The figures, one row per epoch."""
         return self.root / "metrics.csv"
 
     def claim(self, resume: bool) -> None:
-        """Make the folder, or say now, not after an hour of training, why it cannot be used."""
+        """Create the folder. Raises LookonceError, before any training, if it cannot be used."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +77,7 @@ class RunFolder:
     def describe(
         self, cfg: str, anchors: Anchors, classes: Sequence[str], split: Mapping[str, Sequence[str]]
     ) -> None:
-        """The files that are known before the first epoch."""
+        """Write the files that are known before the first epoch."""
         write_text(self.cfg, cfg)
         write_text(self.root / "custom_anchors.txt", anchors.to_text() + "\n")
         write_text(self.root / "custom_classes.txt", "\n".join(classes) + "\n")
@@ -95,7 +95,7 @@ class RunFolder:
         write_text(self.metrics, text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv as numbers."""
+        """Return the rows of metrics.csv as numbers."""
         with self.metrics.open(encoding="utf-8", newline="") as file:
             return [
                 {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)

@@ -1,4 +1,4 @@
-"""The machine that a run ran on, as far as it tells of itself."""
+"""A description of the machine that a run ran on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookonce.io.parallel import available_cores
 
 
 def describe_machine(backend: str) -> dict[str, Any]:
-    """Processor, cores, memory in GB, accelerators, system, and the versions of what computes."""
+    """Return processor, cores, memory in GB, accelerators, system, and the versions of the libraries."""
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -27,7 +27,7 @@ def describe_machine(backend: str) -> dict[str, Any]:
 
 
 def most_memory_gb() -> float | None:
-    """The most that this process has held so far; None where the system doesn't tell."""
+    """Return the peak memory of this process in GB; None where it is unknown."""
     try:
         import resource
     except ImportError:
@@ -54,7 +54,7 @@ def _memory_gb() -> float | None:
 
 
 def _accelerators() -> list[str]:
-    """Asked of whichever backend runs already: none is imported for it."""
+    """Return the accelerators of backends that are imported already."""
     try:
         if (jax := sys.modules.get("jax")) is not None:
             return [str(one.device_kind) for one in jax.devices() if one.platform != "cpu"]

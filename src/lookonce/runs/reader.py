@@ -1,4 +1,4 @@
-"""Finished or running trainings, read from their folders to be set against each other."""
+"""Read finished or running trainings from their folders, to compare them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEASURED = "val_map"
 
 @dataclass(frozen=True)
 class Run:
-    """One outputs folder. What older versions didn't keep is None, or missing in `settings`.
+    """One run's folder. What older versions did not write is None, or missing in `settings`.
 
     `validated` are the names of the validation images; the `…_sha256` are of names and labels. `best` is
     the row of the epoch that was kept, None without validation.
@@ -39,23 +39,23 @@ class Run:
 
     @property
     def best(self) -> dict[str, float] | None:
-        """The first of the rows with the highest AP50."""
+        """The first row with the highest AP50."""
         measured = [row for row in self.rows if math.isfinite(row.get(_MEASURED, math.nan))]
         return max(measured, key=lambda row: row[_MEASURED], default=None)
 
     @property
     def seconds(self) -> float | None:
-        """All epochs together, None where some weren't timed."""
+        """The seconds of all epochs, None where some were not timed."""
         return sum(one.seconds for one in self.times) if len(self.times) >= len(self.rows) else None
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Raises LookonceError for a folder that holds no training, or a damaged one."""
+    """Read runs from their folders. Raises LookonceError for a folder without a training, or a damaged one."""
     return [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Settings that aren't the same in all runs: by name each run's value, None where it has none."""
+    """Return the settings that differ: by name each run's value, None where it has none."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     values = {key: [run.settings.get(key) for run in runs] for key in keys}
     return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
@@ -64,7 +64,7 @@ def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
 def groups(
     runs: Sequence[Run], same: Callable[[Run, Run], bool], known: Callable[[Run], object]
 ) -> list[str]:
-    """A letter for each run, equal letters for those that are the `same`; "" for one that isn't `known`."""
+    """Return a letter for each run, equal for those that are the `same`; "" for one that is not `known`."""
     firsts: list[Run] = []
     letters = []
     for run in runs:
@@ -79,19 +79,19 @@ def groups(
 
 
 def same_training(one: Run, other: Run) -> bool:
-    """The same names, boxes and classes to learn from."""
+    """Return whether both runs were trained on the same names, boxes and classes."""
     return one.train_sha256 is not None and one.train_sha256 == other.train_sha256
 
 
 def same_validation(one: Run, other: Run) -> bool:
-    """The same validation images, and the same labels as far as both runs kept their fingerprint."""
+    """Return whether both runs were validated on the same images and, where known, the same labels."""
     if one.validated != other.validated:
         return False
     return None in (one.val_sha256, other.val_sha256) or one.val_sha256 == other.val_sha256
 
 
 def warnings(runs: Sequence[Run]) -> list[str]:
-    """Why figures of these runs should not be held against each other."""
+    """Return why the figures of these runs should not be compared."""
     said = []
     measured = [run for run in runs if run.validated]
     for run in measured[1:]:
@@ -144,7 +144,7 @@ def _read(root: Path, name: str) -> Run:
 
 
 def _older(folder: RunFolder, name: str, rows: list[dict[str, float]], validated: tuple[str, ...]) -> Run:
-    """A run without run.json: what --resume and the model's card know."""
+    """Read a run without run.json from its state and its model card."""
     settings = flat(_json(folder.last / "state.json").get("run") or {})
     card = read_card(folder.model) if folder.model.is_file() else None
     if card is not None:
@@ -185,7 +185,7 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """As much of each path's end as tells it from the others."""
+    """Return the shortest end of each path that differs from the others."""
     parts = [Path(folder).resolve().parts for folder in folders]
     longest = max(map(len, parts), default=1)
     names: list[str] = []

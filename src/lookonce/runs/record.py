@@ -1,4 +1,4 @@
-"""run.json and last/times.json: what a report or a comparison needs to know of a run later."""
+"""run.json and last/times.json: the record of a run for reports and comparisons."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class RunRecord:
     format: int = FORMAT
 
     def write(self, root: Path) -> None:
-        """Leave run.json in the run's folder."""
+        """Write run.json to the run's folder."""
         write_text(root / RECORD, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, root: Path) -> RunRecord | None:
-        """None for a folder without one, as older versions left. Raises LookonceError for a damaged one."""
+        """Read run.json; None for a folder without one. Raises LookonceError for a damaged file."""
         path = root / RECORD
         if not path.is_file():
             return None
@@ -61,7 +61,7 @@ class RunRecord:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted names."""
+    """Return nested settings as one level with dotted names."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -72,7 +72,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def count_parameters(cfg: Cfg) -> int:
-    """What training changes in a network: kernels, biases, and batch normalisation's scales."""
+    """Count the trainable parameters: kernels, biases, and batch normalisation's scales."""
     return sum(
         conv.filters * (2 if conv.batch_normalize else 1) + _size(conv.kernel_shape)
         for conv in (layer.conv for layer in plan(cfg))
@@ -89,7 +89,7 @@ def _size(shape: Sequence[int]) -> int:
 
 @dataclass(frozen=True)
 class EpochTime:
-    """Seconds of one epoch, saving included; `validation` of them went into measuring."""
+    """Seconds of one epoch, saving included; `validation` of them for measuring."""
 
     epoch: int
     seconds: float
@@ -111,7 +111,7 @@ class Stopwatch:
 
     @classmethod
     def start(cls, root: Path, resume: bool) -> Stopwatch:
-        """A watch for the run in `root`; the one that ran before, with `resume`."""
+        """Start a watch for the run in `root`; with `resume`, continue the earlier one."""
         watch = cls(root)
         if resume:
             watch._epochs = {one.epoch: one for one in read_times(root)}
@@ -123,7 +123,7 @@ class Stopwatch:
         self._validation += seconds
 
     def epoch_done(self, epoch: int) -> None:
-        """`epoch` counts from 1. The next one begins."""
+        """Record an epoch, counted from 1, and start the next one."""
         now = time.monotonic()
         self._epochs[epoch] = EpochTime(epoch, round(now - self._since, 3), round(self._validation, 3))
         self._since, self._validation = now, 0.0
@@ -132,7 +132,7 @@ class Stopwatch:
 
 
 def read_times(root: Path) -> list[EpochTime]:
-    """The epochs' times in order; none where they weren't kept or can't be read."""
+    """Return the epochs' times in order; an empty list where there are none."""
     try:
         rows = [
             (int(one["epoch"]), float(one["seconds"]), float(one["validation"]))
@@ -144,7 +144,7 @@ def read_times(root: Path) -> list[EpochTime]:
 
 
 def read_start(root: Path) -> str:
-    """When the run began, in UTC (ISO 8601); "" where it wasn't kept."""
+    """Return when the run began, in UTC (ISO 8601); "" where it is unknown."""
     return str(_kept(root).get("started", ""))
 
 

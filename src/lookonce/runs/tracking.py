@@ -1,4 +1,4 @@
-"""What a training run tells MLflow: queued, and given up when the store fails; training never waits."""
+"""MLflow tracking of a training: queued, and given up when the store fails; training never waits."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ Job = Callable[["MlflowClient", str], None]
 
 
 class NoTracking(AbstractContextManager["NoTracking"]):
-    """For runs that are not to be tracked."""
+    """The interface of Tracking for runs that are not tracked."""
 
     def begin(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __exit__(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Tracking:
-    """One run in MLflow. Everything is queued and sent by a thread; the first failure is told once.
+    """One run in MLflow. Everything is queued and sent by a thread; the first failure is reported once.
 
     Args:
         out: the run's folder; without MLFLOW_TRACKING_URI the store is `mlflow.db` beside it.
         experiment: its name there.
-        say: where a line for the user goes.
-        resume: go on with the run that `out` began.
+        say: called with each line for the user.
+        resume: continue the run of `out`.
     """
 
     def __init__(self, out: Path, experiment: str, say: Callable[[str], None], resume: bool = False) -> None:
@@ -69,7 +69,7 @@ class Tracking:
         self._thread.start()
 
     def begin(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """What the run is: its settings, and the fingerprints of its data and machine."""
+        """Log the run's settings, and the fingerprints of its data and machine."""
 
         def send(client: MlflowClient, run: str) -> None:
             from mlflow.entities import Param, RunTag
@@ -83,7 +83,7 @@ class Tracking:
         self._jobs.put(send)
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """One row of metrics.csv."""
+        """Log one row of metrics.csv."""
         now, step = int(1000 * time.time()), int(row["epoch"])
         values = {name: float(value) for name, value in row.items() if name != "epoch"}
 
@@ -141,7 +141,7 @@ class Tracking:
                 self._fail(lines[0][:200])
 
     def _open(self, client: MlflowClient) -> str:
-        """The run's id: the one that a job was started with, the one that is gone on with, or a new one."""
+        """Return the run's id: of the job's own run, of the run that is resumed, or of a new one."""
         if run := os.environ.get("MLFLOW_RUN_ID"):
             return run
         if self._resume and self._note.is_file():

@@ -1,1 +1,1 @@
-"""Anchors, augmentation, batches, targets and loss, recipe, the run."""
+"""Training: the recipe, the data pipeline, the loss, the loop and its callbacks."""

@@ -1,4 +1,4 @@
-"""The model that training starts from: its cfg, and what of a pretrained file fits into the new one."""
+"""The model that training starts from: its cfg, and pretrained weights that fit the new network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def base_cfg(model: str) -> Cfg:
 def read_pretrained(
     weights: str | Path, weights_cfg: str | Path | None, base: Cfg
 ) -> tuple[DarknetWeights, Cfg]:
-    """Pretrained arrays and the cfg they belong to.
+    """Read pretrained weights, with the cfg that they belong to.
 
     A `.keras` model brings its own; a Darknet file is read with `weights_cfg`, else with the cfg of the
     published base model: never with the new model's, whose heads would shift all that follows them.
@@ -49,7 +49,7 @@ def read_pretrained(
 
 
 def start_from(pretrained: tuple[DarknetWeights, Cfg], cfg: Cfg, network: keras.Model) -> Transplant:
-    """Put every pretrained layer that fits into `network`; the answer says layer by layer what was taken."""
+    """Load every pretrained layer that fits into `network`; return what was taken, layer by layer."""
     result = transplant(*pretrained, cfg)
     load_darknet(network, result.layers)
     return result

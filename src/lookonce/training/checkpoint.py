@@ -18,7 +18,7 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """What is done: `epochs_done`, the metrics.csv `rows` so far, and the best epoch's number and mAP."""
+    """Progress of a run: epochs done, the rows of metrics.csv, and the best epoch's number and mAP."""
 
     epochs_done: int
     rows: list[dict[str, Any]]
@@ -33,7 +33,7 @@ def save(
     done: Progress,
     run: dict[str, Any],
 ) -> None:
-    """Write the arrays, then the small JSON that names them: a kill in between leaves the older pair."""
+    """Write the arrays, then the small JSON that names them: after a kill in between, the older pair is valid."""
     arrays = {
         f"model_{number:04d}": np.asarray(keras.ops.convert_to_numpy(variable))
         for number, variable in enumerate(model.variables)
@@ -52,7 +52,7 @@ def save(
 
 
 def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] | None:
-    """The saved progress and arrays, None when there are none. Raises LookonceError when `run` differs."""
+    """Return the saved progress and arrays, or None. Raises LookonceError when `run` differs."""
     path = folder / STATE
     if not path.exists():
         return None
@@ -80,7 +80,7 @@ def load(folder: Path, run: dict[str, Any]) -> tuple[Progress, dict[str, Any]] |
 
 
 def restore(arrays: dict[str, Any], model: keras.Model, optimizer: keras.optimizers.Optimizer | None) -> None:
-    """Put saved arrays back; `optimizer` None when the next epoch starts a new stage with a fresh one."""
+    """Restore saved arrays; `optimizer` is None when the next epoch starts a new stage with a fresh one."""
     targets = [("model", model.variables)] + (
         [("optimizer", optimizer.variables)] if optimizer is not None else []
     )

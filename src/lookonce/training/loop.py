@@ -1,4 +1,4 @@
-"""The training loop as an outline: stages, epochs, validation, what is saved when."""
+"""The training loop: stages, epochs, validation, what is saved when."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lookonce.training.run import TrainingRun
 
 
 class Trainee(keras.Model):
-    """A network with its loss: uint8 images and truths in, one number out; lives only while training."""
+    """A network with its loss: uint8 images and ground truth in, one number out; exists only while training."""
 
     def __init__(self, network: keras.Model, loss: YoloLoss) -> None:
         super().__init__()
         self.network, self.yolo_loss = network, loss
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Raw heads of uint8 images (b, h, w, 3)."""
+        """Return the raw heads of uint8 images (b, h, w, 3)."""
         # Not the network itself: its input has one size, its layers take any.
         return self.network.call(ops.cast(images, self.compute_dtype) / 255, training=training)
 
@@ -41,7 +41,7 @@ class Trainee(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Keras' hook for a loss over all outputs at once; it hands over a single head without its list."""
+        """Return the loss over all heads; Keras passes a single head without its list."""
         heads = y_pred if isinstance(y_pred, list | tuple) else [y_pred]
         return self.yolo_loss(y, heads, tuple(ops.shape(x)[1:3]))
 
@@ -147,7 +147,7 @@ def _start_stage(
 
 
 def count_parameters(network: keras.Model) -> tuple[int, int]:
-    """Trainable parameters now, and all that could be (batch norm's statistics never are)."""
+    """Return the number of trainable parameters now, and of all that can be trained."""
     layers = [layer for layer in network.layers if layer.weights]
     released = [layer.trainable for layer in layers]
     trainable = sum(math.prod(variable.shape) for variable in network.trainable_variables)
@@ -227,7 +227,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def averaged_weights(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Inside the block the network carries the optimizer's moving averages; afterwards its own weights."""
+    """Give the network the optimizer's moving averages inside the block, and its own weights back after it."""
     own = _copies(network)
     optimizer.finalize_variable_values(network.trainable_variables)
     try:

@@ -1,4 +1,4 @@
-"""What a training needs before its first step: labels, lists, input size, anchors, the cfg, the network."""
+"""The preparation of a training: labels, splits, input size, anchors, the cfg, the network."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def frozen(self) -> list[keras.layers.Layer]:
-        """The layers that stand still in the first stage."""
+        """The layers that are frozen in the first stage."""
         return list(layers_of(self.network, self.taken))
 
     @property
@@ -72,7 +72,7 @@ class Plan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for a run to be resumed."""
+        """The settings that must be equal for a run to be resumed."""
         return {
             # As it is read back: JSON knows no tuples.
             **json.loads(json.dumps(asdict(self.recipe))),

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar with loss, mAP and time left; a line an epoch for logs."""
+"""Progress of a training: a bar with loss, mAP and time left, and one line per epoch."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class Reporter:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """One line above the bar."""
+        """Print one line above the bar."""
         self._bar.console.print(text, soft_wrap=True, markup=False)
 
     def show(self, renderable: Any) -> None:
-        """A table or the like above the bar."""
+        """Print a table or the like above the bar."""
         self._bar.console.print(renderable)
 
     def epoch_started(self, epoch: int, epochs: int, steps: int) -> None:
-        """`epoch` counts from 1; `steps` are its batches."""
+        """Start the bar of an epoch, counted from 1, with `steps` batches."""
         self._started, self._epoch_steps = time.monotonic(), steps
         self._bar.update(
             self._task,
@@ -57,11 +57,11 @@ class Reporter:
         )
 
     def step_done(self, loss: float) -> None:
-        """After each batch; `loss` is the epoch's mean so far."""
+        """Advance the bar by one batch; `loss` is the epoch's mean so far."""
         self._bar.update(self._task, advance=1, loss=f"{loss:.2f}")
 
     def epoch_done(self, row: dict[str, Any], best: bool) -> None:
-        """`row` is the epoch's line of metrics.csv; `best` that it was kept as the best so far."""
+        """Print the epoch's line of metrics.csv; `best` marks the best epoch so far."""
         seconds = time.monotonic() - self._started
         if "val_map" in row:
             self._bar.update(self._task, score=f"{row['val_map']:.3f}")

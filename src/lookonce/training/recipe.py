@@ -1,4 +1,4 @@
-"""How to train: every number of a run in one place, and the optimizer made from it."""
+"""The recipe: every setting of a training, read and written as TOML, and its optimizer."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BOUNDS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every number of a run; the defaults are those of docs/recipe.md's best rows.
+    """Every setting of a training.
 
     `epochs` counts all of them; the first `freeze_epochs` train only what was not transplanted (None: a tenth
     of the epochs, at most 2).
@@ -123,11 +123,11 @@ class Recipe:
 
     @property
     def closing_from(self) -> int:
-        """The first epoch, counted from 0, of the closing ones."""
+        """The first of the closing epochs, counted from 0."""
         return self.epochs - round(self.closing * self.epochs)
 
     def loss_of(self, heads: Sequence[Head], input_size: tuple[int, int]) -> YoloLoss:
-        """The loss of a network with these heads and `input_size` (height, width)."""
+        """Return the loss of a network with these heads and `input_size` (height, width)."""
         return YoloLoss(
             heads,
             input_size,
@@ -199,7 +199,7 @@ def _milestones(path: Path, value: Any) -> tuple[tuple[float, float], ...]:
 def make_optimizer(
     recipe: Recipe, variables: list[keras.Variable], epochs: int, steps_per_epoch: int
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of one stage: warm-up, schedule, decay on kernels only, averaged weights."""
+    """Return the optimizer of one stage: warm-up, schedule, decay on kernels only, averaged weights."""
     steps = max(1, epochs * steps_per_epoch // recipe.accumulate)
     shared: dict[str, Any] = {
         "learning_rate": Schedule(recipe, steps, steps_per_epoch // recipe.accumulate),

@@ -1,4 +1,4 @@
-"""What happens around the epochs of a training: measure, save, time, track, call the user's callbacks."""
+"""The work around the epochs of a training: measuring, saving, timing, tracking."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TrainingRun:
         identity: settings that must be equal when the run is resumed.
         validation: what each epoch is measured on; None keeps the last epoch.
         resume: continue from the state in the folder.
-        reporter: what a person sees.
+        reporter: prints the progress.
         tracking: where each epoch's figures go.
         callbacks: the user's, called as by `keras.Model.fit`, once for the whole run. Their model is the network;
             in `on_epoch_end` it carries the averaged weights, and `model.stop_training` ends the run.

@@ -1,4 +1,4 @@
-"""The learning rate of every step, as Darknet's get_current_rate has it, and the cosine."""
+"""Learning-rate schedules: Darknet's policies (get_current_rate) and the cosine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COSINE_END = 0.01
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Rate by step: a warm-up of `warmup` steps, then the recipe's schedule until `steps`.
+    """Learning rate by step: a warm-up of `warmup` steps, then the recipe's schedule until `steps`.
 
     The cosine (Loshchilov and Hutter 2017, equation 5) starts where the warm-up ends; the other schedules
     count from the first step, as Darknet's policies do.
@@ -30,7 +30,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup = min(self.steps // 4, max(steps_per_epoch, wanted)) if wanted else 0
 
     def __call__(self, step: Any) -> Any:
-        """Rate of `step`, counted from 0."""
+        """Return the rate of `step`, counted from 0."""
         step = ops.cast(step, "float32")
         rate = self.recipe.learning_rate * self._factor(step)
         if not self.warmup:
@@ -53,5 +53,5 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         return factor
 
     def get_config(self) -> dict[str, Any]:
-        """For Keras; an optimizer of ours is never saved with its schedule."""
+        """Return the numbers of the schedule; Keras asks for them, but the optimizer is never saved."""
         return {"steps": self.steps, "warmup": self.warmup}

@@ -157,7 +157,7 @@ def _finish(
     validation: Validation | None,
     reporter: Reporter,
 ) -> TrainResult:
-    """From the saved model: write Darknet's weights, metrics, plots and the report."""
+    """Write Darknet's weights, metrics, plots and the report from the saved model."""
     network, card = open_model(folder.model)
     write_weights(folder.weights, plan.cfg, to_darknet(network, plan.cfg))
     rows = folder.read_metrics()

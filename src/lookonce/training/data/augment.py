@@ -32,7 +32,7 @@ _BOUNDS = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far an image may be changed; `NONE` lays it into the input unchanged.
+    """Limits of the random changes to an image; `NONE` changes nothing.
 
     `smallest`, `largest`: scale against the plain fit. `flip` mirrors half of the images left to right,
     `flip_vertical` half of them top to bottom, for what has no up: cells, aerial views. `hue` in turns of
@@ -79,7 +79,7 @@ def augment(
     how: Augmentation,
     window: tuple[int, int] | None = None,
 ) -> tuple[Image, Array, NDArray[np.bool_]]:
-    """One image and its boxes as the network shall see them.
+    """Augment one image and its boxes.
 
     `image` (h, w, 3) uint8 RGB; `boxes` (n, 4) xyxy in its pixels; `input_size` (height, width). Returns the
     input uint8 (height, width, 3), boxes (n, 4) xyxy in input pixels, clipped, and which to keep (n,). With
@@ -130,7 +130,7 @@ def _mirrored(boxes: Array, width: int) -> Array:
 
 
 def _distort(image: Image, rng: np.random.Generator, how: Augmentation) -> Image:
-    """Darknet's random_distort_image through three 256-entry tables."""
+    """Change colours as Darknet's random_distort_image, through three 256-entry tables."""
     hue = rng.uniform(-how.hue, how.hue)
     saturation = rng.uniform(1, how.saturation) ** rng.choice([-1, 1])
     exposure = rng.uniform(1, how.exposure) ** rng.choice([-1, 1])

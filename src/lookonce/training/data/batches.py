@@ -1,4 +1,4 @@
-"""Training batches, made by parallel workers while the device computes; only the seed decides their order."""
+"""Training batches, built by parallel workers while the device computes; the seed alone determines them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sample:
 
 
 class Batches(keras.utils.PyDataset):
-    """Pairs (images uint8 (batch, h, w, 3), truths float32 (batch, most boxes, 5)); an item is one batch.
+    """Batches of images uint8 (batch, h, w, 3) and ground truth float32 (batch, most boxes, 5).
 
     A truth is cx, cy, w, h as fractions of the input, and the class; unused rows are all 0. Every batch is
     full (the last one borrows from the epoch's start), so that compilers see one shape. Image, order and
@@ -89,14 +89,14 @@ class Batches(keras.utils.PyDataset):
         return images, truths
 
     def size_of(self, number: int) -> tuple[int, int]:
-        """The input size (height, width) of a batch of this epoch."""
+        """Return the input size (height, width) of a batch of this epoch."""
         if len(self.sizes) == 1 or self.closing:
             return self.input_size
         drawn = (self.epoch * len(self) + number) // BATCHES_A_SIZE
         return self.sizes[int(np.random.default_rng([self.seed, drawn]).integers(len(self.sizes)))]
 
     def of_one_size(self) -> Iterator[keras.utils.PyDataset]:
-        """This epoch's batches in pieces whose images have one size: Keras feeds no others."""
+        """Yield this epoch's batches in pieces of one image size; Keras accepts no others."""
         start = 0
         for number in range(1, len(self) + 1):
             if number == len(self) or self.size_of(number) != self.size_of(start):
@@ -105,12 +105,12 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def mixes_images(self) -> bool:
-        """Whether some images are made of several: mosaic or mixup."""
+        """Whether some images are composed of several: mosaic or mixup."""
         return self.augmentation.mosaic > 0 or self.augmentation.mixup > 0
 
     @property
     def closing(self) -> bool:
-        """Whether this epoch is one of the last, plain ones."""
+        """Whether this epoch is one of the closing ones."""
         return self.closing_from is not None and self.epoch >= self.closing_from
 
     def _make(
@@ -168,7 +168,7 @@ class _Piece(keras.utils.PyDataset):
 
 
 def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:
-    """Rows for an image's truths: the most of any image, or what four (or twice four) rarely exceed."""
+    """Return the number of ground-truth rows: the most of any image, or what four (or eight) images rarely exceed."""
     most = max(counts, default=0)
     if how.mosaic and counts:
         # Four windows show about as much as one image; dense ones among them more.
@@ -179,6 +179,6 @@ def _most_boxes(counts: Sequence[int], how: Augmentation) -> int:
 
 
 def samples_of(checked: CheckedDataset, indices: Sequence[int]) -> list[Sample]:
-    """The images at `indices` as training wants them."""
+    """Return the samples of the images at `indices`."""
     records = [checked.records[index] for index in indices]
     return [Sample(partial(read_image, record.image), record.boxes, record.classes) for record in records]

@@ -1,4 +1,4 @@
-"""Training images made of several: four around a point (mosaic), two blended (mixup)."""
+"""Training images composed of several: four around a point (mosaic), two blended (mixup)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compose(
     resize: str,
     how: Augmentation,
 ) -> Part:
-    """`first`, and others that `pick` chooses, as one image of `input_size` with its boxes and classes.
+    """Compose `first` and others that `pick` chooses to one image of `input_size` with its boxes and classes.
 
     Mosaic as in Darknet's load_data_detection (YOLOv4, Bochkovskiy et al. 2020, section 3.3), at the scale of
     whole images; mixup (Zhang et al. 2018) with the boxes of both, as detectors use it.

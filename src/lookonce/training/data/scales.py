@@ -1,4 +1,4 @@
-"""What differs from batch to batch and from epoch to epoch: input sizes, and which images come."""
+"""Input sizes that vary between batches, and the images of each epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRIDE = 32
 
 
 def scaled_sizes(input_size: tuple[int, int], factor: float) -> tuple[tuple[int, int], ...]:
-    """Every input size (height, width) from 1 / `factor` to `factor`, in steps of 32 on the longer side.
+    """Return the input sizes (height, width) from 1 / `factor` to `factor`, in steps of 32 on the longer side.
 
     The shape is kept as well as multiples of 32 allow; there is a compiled network for each.
     """
@@ -28,7 +28,7 @@ def scaled_sizes(input_size: tuple[int, int], factor: float) -> tuple[tuple[int,
 
 
 class Epochs:
-    """Which of the samples an epoch holds, in which order; `boxes` is how many each has."""
+    """The samples of each epoch and their order; `boxes` is the number of boxes of each sample."""
 
     def __init__(self, boxes: Sequence[int], negatives: float | None, seed: int) -> None:
         counts = np.asarray(boxes, np.int64)
@@ -44,7 +44,7 @@ class Epochs:
         return len(self.always) + self.count
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Indices of the samples of `epoch`; those without boxes take turns."""
+        """Return the indices of the samples of `epoch`; those without boxes are drawn anew for each."""
         rng = np.random.default_rng([self.seed, epoch])
         if not self.count:
             return rng.permutation(self.always)

@@ -1,4 +1,4 @@
-"""One head's grid as tensors: which predictions answer for a box, raw numbers to boxes and back."""
+"""One head's grid as tensors: assign boxes to predictions, decode and encode boxes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookonce.darknet import LARGEST_LOG_SIZE, Head
 
 
 class Cells:
-    """One head's grid: which cell and anchor a box belongs to, raw numbers to boxes and back. All in 0..1.
+    """One head's grid: assigns boxes to predictions, decodes and encodes boxes. All coordinates in 0..1.
 
     `grid` is (rows, columns) and `input_size` (height, width) in pixels: numbers, or, where batches of
     several sizes go through one graph, scalar tensors.
@@ -38,13 +38,13 @@ class Cells:
         self.numbers = numbers
 
     def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
-        """Number of the responsible prediction (b, t), and whether it is this head's: best anchor of all."""
+        """Return the index (b, t) of each box's prediction, with the best anchor of all, and whether it is this head's."""
         slot = ops.take(self.slot_of, ops.argmax(self._shape_iou(boxes), axis=-1))
         flat = self._cell_number(boxes) * self.slots + ops.maximum(slot, 0)
         return flat, ops.logical_and(valid, slot >= 0)
 
     def assign_others(self, boxes: Any, valid: Any, iou_thresh: float) -> tuple[Any, Any]:
-        """Numbers (b, t * slots) of this head's anchors in each box's cell, and which fit it well enough.
+        """Return the indices (b, t * slots) of this head's anchors in each box's cell, and which fit well enough.
 
         Not those that are responsible anyway; Darknet's `iou_thresh`, which YOLOv4's cfg sets.
         """
@@ -57,7 +57,7 @@ class Cells:
         return ops.reshape(numbers, (-1, count)), ops.reshape(chosen, (-1, count))
 
     def _shape_iou(self, boxes: Any) -> Any:
-        """IoU of boxes (b, t, 4) with all anchors as if around one centre, (b, t, anchors)."""
+        """Return the IoU of boxes (b, t, 4) with all anchors around a shared centre, (b, t, anchors)."""
         sizes = boxes[..., None, 2:4]
         overlap = ops.prod(ops.minimum(sizes, self.all_anchors), axis=-1)
         union = ops.prod(sizes, axis=-1) + ops.prod(self.all_anchors, axis=-1) - overlap
@@ -68,15 +68,15 @@ class Cells:
         return cell[..., 1] * self.columns + cell[..., 0]
 
     def decode(self, raw: Any) -> Any:
-        """Raw predictions (b, n, 5 + c) of the whole grid -> boxes (b, n, 4)."""
+        """Decode raw predictions (b, n, 5 + c) of the whole grid to boxes (b, n, 4)."""
         return self._decode(raw, self.corners, self.anchor_of_number)
 
     def decode_at(self, raw: Any, flat: Any) -> Any:
-        """Raw predictions (b, t, 5 + c) gathered at numbers (b, t) -> boxes (b, t, 4)."""
+        """Decode raw predictions (b, t, 5 + c), gathered at indices (b, t), to boxes (b, t, 4)."""
         return self._decode(raw, *self._at(flat))
 
     def encode(self, boxes: Any, flat: Any) -> tuple[Any, Any]:
-        """Boxes (b, t, 4) as targets at numbers (b, t): the centre's sigmoid and the log size, (b, t, 2)."""
+        """Encode boxes (b, t, 4) as targets at indices (b, t): sigmoid of the centre and log of the size, (b, t, 2)."""
         corners, anchors = self._at(flat)
         inside = ops.clip(boxes[..., :2] * self.grid - corners, 0.0, 1.0)
         return (inside + (self.scale - 1) / 2) / self.scale, ops.log(boxes[..., 2:4] / anchors)

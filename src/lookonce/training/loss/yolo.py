@@ -75,9 +75,9 @@ class YoloLoss:
         self.focal_gamma, self.hard_negatives = focal_gamma, hard_negatives
 
     def __call__(self, truths: Any, outputs: Sequence[Any], input_size: tuple[Any, Any] | None = None) -> Any:
-        """Scalar loss of raw heads `outputs`; `truths` (b, t, 5): cx, cy, w, h in 0..1, class, or zeros.
+        """Return the scalar loss of raw heads `outputs`; `truths` (b, t, 5): cx, cy, w, h in 0..1, class, or zeros.
 
-        `input_size` (height, width) of the images that they come from, where it isn't the usual one.
+        `input_size` (height, width) of the images, where it differs from the usual one.
         """
         truths = ops.cast(truths, "float32")
         total = 0.0
@@ -135,7 +135,7 @@ class YoloLoss:
         return ops.mean(per_image)
 
     def _object_loss(self, objectness: Any, positive: Any, negative: Any) -> Any:
-        """Cross-entropy of logits (b, n) where there is an object, and where there is none; (b,)."""
+        """Return the cross-entropy (b,) of logits (b, n) where there is an object, and where there is none."""
         # With target t: softplus(z) - t*z.
         found, missed = ops.softplus(-objectness), ops.softplus(objectness)
         if self.focal_gamma:
@@ -190,7 +190,7 @@ def _refuse_unsupported(head: Head) -> None:
 
 
 def _sound(truths: Any, classes: int) -> tuple[Any, Any, Any]:
-    """Boxes, labels and validity; whatever is not a box becomes a harmless one that counts nowhere."""
+    """Return boxes, labels and validity; an invalid box is replaced by a harmless one that does not count."""
     finite = ops.all(ops.isfinite(truths), axis=-1)
     label = ops.where(finite, truths[..., 4], -1.0)
     in_range = ops.logical_and(label >= 0, label < classes)
@@ -202,14 +202,14 @@ def _sound(truths: Any, classes: int) -> tuple[Any, Any, Any]:
 
 
 def _largest(values: Any, share: float) -> Any:
-    """The largest `share` of each row of (b, n), sorted; the others are 0."""
+    """Return the largest `share` of each row of (b, n), sorted, and 0 for the others."""
     count = ops.cast(ops.shape(values)[1], "float32")
     rank = ops.cumsum(ops.ones_like(values), axis=-1)
     return ops.where(rank > ops.floor((1 - share) * count), ops.sort(values, axis=-1), 0.0)
 
 
 def clipped_gradient(tensor: Any, limit: Any) -> Any:
-    """`tensor` as it is; the gradient through it is cut to -limit..limit (Darknet's `max_delta`)."""
+    """Return `tensor` unchanged; the gradient through it is clipped to -limit..limit (Darknet's `max_delta`)."""
 
     @ops.custom_gradient
     def pass_on(inner: Any) -> Any:
@@ -222,7 +222,7 @@ def clipped_gradient(tensor: Any, limit: Any) -> Any:
 
 
 def _last_of_each_cell(flat: Any, responsible: Any) -> Any:
-    """Of several truths on one prediction the last counts, as Darknet's loop overwrites. (b, t) bool."""
+    """Return which boxes count (b, t): of several on one prediction the last, as in Darknet's loop."""
     count = int(flat.shape[1])
     later = ops.convert_to_tensor(np.triu(np.ones((count, count), bool), k=1)[None])
     same = ops.logical_and(flat[:, :, None] == flat[:, None, :], responsible[:, None, :])
@@ -231,7 +231,7 @@ def _last_of_each_cell(flat: Any, responsible: Any) -> Any:
 
 
 def _logits_of_new_coords(raw: Any) -> Any:
-    """`new_coords` heads come as probabilities with size (2t)^2: the same numbers in v3's raw form."""
+    """Convert the probabilities of a `new_coords` head, with sizes (2t)^2, to v3's raw form."""
     safe = ops.clip(raw, 1e-6, 1 - 1e-6)
     logits = ops.log(safe) - ops.log(1 - safe)
     return ops.concatenate([logits[..., :2], 2 * ops.log(2 * safe[..., 2:4]), logits[..., 4:]], axis=-1)
