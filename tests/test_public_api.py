@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +67,19 @@ def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.Captur
     network, card = lookonce.open_model(result.model_path)
     assert card.classes == detector.names
     assert network.count_params() > 0
+
+
+@pytest.mark.slow
+def test_the_python_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None
+    data = make_demo_set(tmp_path, images=12, seed=2)
+    data.rename(tmp_path / "my-PascalVOC-export")
+    images = sorted((tmp_path / "my-PascalVOC-export" / "JPEGImages").iterdir())
+    for name, image in zip(("one.jpg", "two.jpg"), images, strict=False):
+        shutil.copy(image, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert "epochs=40" in code[1]
+    exec(compile(code[1].replace("epochs=40", "epochs=1"), "README.md", "exec"), {})
+    assert (tmp_path / "model.onnx").is_file()

@@ -22,7 +22,9 @@ _PROVIDERS = {
 
 
 class Engine(Protocol):
-    """Protocol of an engine for a raw network: float32 (b, h, w, 3) RGB 0..1 in, one (b, grid h, grid w, channels) a head out.
+    """An engine for a raw network.
+
+    Float32 (b, h, w, 3) RGB 0..1 in, one (b, grid h, grid w, channels) a head out.
 
     `name` says what runs and where; `metadata` is the model file's, the model card in it.
     """

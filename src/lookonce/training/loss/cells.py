@@ -38,7 +38,7 @@ class Cells:
         self.numbers = numbers
 
     def assign(self, boxes: Any, valid: Any) -> tuple[Any, Any]:
-        """Return the index (b, t) of each box's prediction, with the best anchor of all, and whether it is this head's."""
+        """Return each box's prediction (b, t), that of the best anchor, and whether it is this head's."""
         slot = ops.take(self.slot_of, ops.argmax(self._shape_iou(boxes), axis=-1))
         flat = self._cell_number(boxes) * self.slots + ops.maximum(slot, 0)
         return flat, ops.logical_and(valid, slot >= 0)
