@@ -89,7 +89,7 @@ class Container:
         return f"User container has crashed or terminated: Readiness probe failed: {said}."
 
     def healthy(self) -> bool:
-        """Whether the liveness route returns 200."""
+        """Return whether the liveness route returns 200."""
         return self.alive and self._probe(self.command.live) == "200"
 
     def restart(self, seconds: float) -> None:

@@ -69,7 +69,7 @@ def check_deployment(resources: Resources, place: str, properties: dict[str, Any
 
 
 def check_leaving(resources: Resources, place: str) -> None:
-    """What is to be deleted."""
+    """Check whether a resource may be deleted."""
     _check_idle(resources, place)
     endpoint, _, name = place.partition("/deployments/")
     if not name or endpoint not in resources:

@@ -68,7 +68,7 @@ class JobFolder:
         return _PLACEHOLDER.sub(place, self._job["command"])
 
     def variables(self) -> dict[str, str]:
-        """Environment variables with the paths of the outputs."""
+        """Return environment variables with the paths of the outputs."""
         return {f"AZURE_ML_OUTPUT_{name}": str(self.folder / "outputs" / name) for name in self._outputs()}
 
     def save(self, ended: bool) -> None:

@@ -162,7 +162,7 @@ class _QuietServer(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, *_: Any) -> None:
-        """Clients that hang up are not news."""
+        """Ignore clients that close the connection."""
 
 
 def _read(handler: BaseHTTPRequestHandler) -> Request:
