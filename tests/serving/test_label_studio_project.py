@@ -20,7 +20,7 @@ from lookonce.inference import Detector
 from requirements import missing
 from serving_process import Serving, fastest
 
-# It wants other versions than everything else here, and has an environment of its own (see the Makefile).
+# Label Studio requires conflicting versions and has its own environment (see the Makefile).
 PROGRAM = Path(sys.prefix) / "label-studio" / "bin" / "label-studio"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 KEY = "the-services-key"
@@ -48,7 +48,7 @@ class LabelStudio:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
-            # Its default keeps it from models on this machine and in private networks.
+            # By default it blocks models on this machine and in private networks.
             "USE_DEFAULT_BANNED_SUBNETS": "false",
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
@@ -174,9 +174,9 @@ def test_a_project_gets_the_models_boxes(
     assert (one["original_width"], one["original_height"]) == (768, 576)
     version = httpx.get(f"{service.url}/model", headers={"Authorization": f"Bearer {KEY}"}).json()["version"]
     assert dog["predictions"][0]["model_version"] == version
-    # Nothing of the project's labels in it: a prediction all the same, an empty one.
+    # No object has a label of the project: the prediction is empty.
     assert eagle["predictions"][0]["result"] == []
-    # The one that couldn't be read has none, and the service's log says why.
+    # The unreadable image has no prediction, and the log has the reason.
     assert unread["predictions"] == []
     assert "task not predicted" in service.log.read_text()
 

@@ -1,6 +1,6 @@
-"""The Dockerfile's build stage and entry point, run on this machine without an engine.
+"""Run the Dockerfile's build stage and entry point on this machine, without an engine.
 
-Where the kernel lets us, the service runs as in a container: process 1, nobody's user, nothing writable.
+If the kernel permits, the service runs as in a container: process 1, unprivileged user, read-only root.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-# Of its own, none of this machine's.
+# Separate from this machine's.
 USER_ID = 10001
-# A namespace of processes and mounts of its own, its root read-only and its processes another user's.
+# Separate process and mount namespaces, a read-only root, and another user.
 WALLS = [
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
     *("sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"),
@@ -103,7 +103,7 @@ class Image:
         command = json.loads(rest_of("HEALTHCHECK").partition("CMD ")[2])
         assert command[0] == "python"
         words = [self.programs / "bin" / "python", *(word.replace("8080", str(port)) for word in command[1:])]
-        # A proxy that isn't there: the check is about this container alone.
+        # A proxy that does not exist: the check concerns this container only.
         env = self.environment(http_proxy="http://127.0.0.1:9")
         return subprocess.run(words, env=env, capture_output=True, check=False).returncode
 
@@ -143,12 +143,12 @@ def build(folder: Path) -> Image:
                     shutil.copy(ROOT / source, place)
     command = rest_of("RUN").replace("/opt/lookonce", str(built.programs))
     (folder / "base").mkdir()
-    # A script, not a link: by a link Python wouldn't know that it is one of an environment.
+    # A script, not a link: through a link, Python would not detect its virtual environment.
     python = folder / "base" / "python"
     python.write_text(f'#!/bin/sh\nexec "{interpreter()}" "$@"\n')
     python.chmod(0o755)
     env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
-    # A cache is the difference between seconds and minutes, and nothing of the result.
+    # The cache saves minutes and does not affect the result.
     done = subprocess.run(
         command.replace("--no-cache-dir ", ""),
         shell=True,

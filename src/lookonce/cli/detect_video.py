@@ -36,7 +36,7 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def is_video(source: str) -> bool:
-    """Whether SOURCE is a video file, a camera index or an address."""
+    """Return whether SOURCE is a video file, a camera index or an address."""
     path = Path(source)
     return _is_live(source) or _is_address(source) or (_is_video_name(source) and not path.is_dir())
 
