@@ -108,7 +108,7 @@ def run(state: Path, words: list[str]) -> int:
 
 
 def end(folder: Path) -> None:
-    """Of the container's process and what watches it."""
+    """Signal the container's process and its supervisor."""
     try:
         os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
     except ProcessLookupError:
