@@ -74,16 +74,16 @@ class LabelStudio:
         except httpx.TransportError:
             return False
 
-    def ask(self, method: str, path: str, **options: Any) -> Any:
+    def call(self, method: str, path: str, **options: Any) -> Any:
         reply = self.api.request(method, path, **options)
         assert reply.is_success, f"{reply.status_code} {reply.text}"
         return reply.json()
 
     def project(self, images: list[Path], config: str = CONFIG) -> int:
-        number = self.ask("POST", "/projects", json={"title": "Dogs", "label_config": config})["id"]
+        number = self.call("POST", "/projects", json={"title": "Dogs", "label_config": config})["id"]
         for image in images:
             with image.open("rb") as content:
-                self.ask("POST", f"/projects/{number}/import", files={"file": (image.name, content)})
+                self.call("POST", f"/projects/{number}/import", files={"file": (image.name, content)})
         return number
 
     def connect(self, project: int, service: Serving, password: str = KEY) -> httpx.Response:
@@ -93,11 +93,11 @@ class LabelStudio:
 
     def predict(self, project: int) -> None:
         chosen = {"selectedItems": {"all": True, "excluded": []}, "project": str(project)}
-        self.ask("POST", f"/dm/actions?id=retrieve_tasks_predictions&project={project}", json=chosen)
+        self.call("POST", f"/dm/actions?id=retrieve_tasks_predictions&project={project}", json=chosen)
 
     def tasks(self, project: int) -> list[dict[str, Any]]:
-        found = self.ask("GET", f"/tasks?project={project}&fields=all&page_size=100")["tasks"]
-        return [self.ask("GET", f"/tasks/{task['id']}") for task in found]
+        found = self.call("GET", f"/tasks?project={project}&fields=all&page_size=100")["tasks"]
+        return [self.call("GET", f"/tasks/{task['id']}") for task in found]
 
     def stop(self) -> None:
         self.api.close()
@@ -191,14 +191,14 @@ def test_a_wrong_key_and_foreign_labels_are_reported(studio: LabelStudio, servic
     assert refused.status_code == 400
     assert "400" in refused.text
     assert re.search(
-        r"project's labels \(Bike, Cell\) have none of the model's classes", service.log.read_text()
+        r"project's labels \(Bike, Cell\) match none of the model's classes", service.log.read_text()
     )
 
 
 def test_the_key_that_setup_brings_and_a_personal_access_token(
     studio: LabelStudio, model: Path, shared: Path, tmp_path: Path
 ):
-    token = studio.ask("POST", "/token", json={})["token"]
+    token = studio.call("POST", "/token", json={})["token"]
     assert token.count(".") == 2
     project = studio.project([shared / "images" / "dog.jpg"])
     for name, key in (("setup", {}), ("personal", {"LABEL_STUDIO_API_KEY": token})):
