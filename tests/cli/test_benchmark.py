@@ -62,7 +62,7 @@ def test_an_image_is_generated_by_default(shared: Path, capsys):
     ],
 )
 def test_invalid_options_are_reported_in_one_message(shared: Path, capsys, more: list[str], words: str):
-    # The last is found in an engine's own process.
+    # The last error occurs in an engine's subprocess.
     assert main(["benchmark", *pair_of(shared), *more]) == 1
     error = capsys.readouterr().err
     assert words in error

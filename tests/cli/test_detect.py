@@ -39,7 +39,7 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
     assert sorted(results) == sorted(expected)
     for image, dets in expected.items():
         boxes = results[image]["boxes"]
-        # One that Darknet scores within rounding of the threshold may fall on either side.
+        # A score within rounding of the threshold may fall on either side.
         sure = [one for one in dets if one["prob"] > 0.26]
         assert len(boxes) >= len(sure)
         assert len(boxes) <= len(dets) + sum(one["score"] < 0.26 for one in boxes)
@@ -51,7 +51,7 @@ def test_finds_what_darknet_finds(shared: Path, tmp_path: Path, name: str, resiz
             corners = np.array([list(one["box"].values()) for one in same])
             overlaps = iou_matrix(box, corners)[0]
             assert overlaps.max() >= 0.98, (image, det["name"])
-            # Another JPEG decoder than Darknet's: noise of that size moves the least sure scores by 0.01.
+            # A different JPEG decoder than Darknet's: its noise shifts low scores by up to 0.01.
             near = 0.01 if image == "dog.jpg" or (image, resize) == ("person.jpg", "stretch") else 0.03
             assert abs(same[overlaps.argmax()]["score"] - det["prob"]) < near
     assert sorted(path.name for path in drawn.iterdir()) == sorted(expected)

@@ -37,7 +37,7 @@ def test_config_names_and_labels():
     config = read_config(CONFIG)
     assert (config.from_name, config.to_name, config.data_key) == ("cells", "image", "photo")
     assert config.label_of("RBC") == "Red cell"
-    # With an alias, annotations hold the alias; a label's own name beats another's predicted_values.
+    # Annotations contain the alias; a label's own name takes precedence over others' predicted_values.
     assert config.label_of("white CELL") == config.label_of("wbc") == "WBC"
     assert config.label_of("platelets") == "Platelets"
     assert config.label_of("dog") is None

@@ -22,7 +22,7 @@ from serving_process import Serving, fastest
 
 pytestmark = pytest.mark.slow
 
-# It wants other versions than everything else here, and has an environment of its own (see the Makefile).
+# Label Studio requires conflicting versions and has its own environment (see the Makefile).
 PROGRAM = Path(sys.prefix) / "label-studio" / "bin" / "label-studio"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 KEY = "the-services-key"
@@ -50,7 +50,7 @@ class LabelStudio:
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "LABEL_STUDIO_BASE_DATA_DIR": str(folder / "data"),
-            # Its default keeps it from models on this machine and in private networks.
+            # By default it blocks models on this machine and in private networks.
             "USE_DEFAULT_BANNED_SUBNETS": "false",
             "COLLECT_ANALYTICS": "false",
             "LATEST_VERSION_CHECK": "false",
@@ -76,16 +76,16 @@ class LabelStudio:
         except httpx.TransportError:
             return False
 
-    def ask(self, method: str, path: str, **options: Any) -> Any:
+    def call(self, method: str, path: str, **options: Any) -> Any:
         reply = self.api.request(method, path, **options)
         assert reply.is_success, f"{reply.status_code} {reply.text}"
         return reply.json()
 
     def project(self, images: list[Path], config: str = CONFIG) -> int:
-        number = self.ask("POST", "/projects", json={"title": "Dogs", "label_config": config})["id"]
+        number = self.call("POST", "/projects", json={"title": "Dogs", "label_config": config})["id"]
         for image in images:
             with image.open("rb") as content:
-                self.ask("POST", f"/projects/{number}/import", files={"file": (image.name, content)})
+                self.call("POST", f"/projects/{number}/import", files={"file": (image.name, content)})
         return number
 
     def connect(self, project: int, service: Serving, password: str = KEY) -> httpx.Response:
@@ -95,11 +95,11 @@ class LabelStudio:
 
     def predict(self, project: int) -> None:
         chosen = {"selectedItems": {"all": True, "excluded": []}, "project": str(project)}
-        self.ask("POST", f"/dm/actions?id=retrieve_tasks_predictions&project={project}", json=chosen)
+        self.call("POST", f"/dm/actions?id=retrieve_tasks_predictions&project={project}", json=chosen)
 
     def tasks(self, project: int) -> list[dict[str, Any]]:
-        found = self.ask("GET", f"/tasks?project={project}&fields=all&page_size=100")["tasks"]
-        return [self.ask("GET", f"/tasks/{task['id']}") for task in found]
+        found = self.call("GET", f"/tasks?project={project}&fields=all&page_size=100")["tasks"]
+        return [self.call("GET", f"/tasks/{task['id']}") for task in found]
 
     def stop(self) -> None:
         self.api.close()
@@ -176,9 +176,9 @@ def test_a_project_gets_the_models_boxes(
     assert (one["original_width"], one["original_height"]) == (768, 576)
     version = httpx.get(f"{service.url}/model", headers={"Authorization": f"Bearer {KEY}"}).json()["version"]
     assert dog["predictions"][0]["model_version"] == version
-    # Nothing of the project's labels in it: a prediction all the same, an empty one.
+    # No object has a label of the project: the prediction is empty.
     assert eagle["predictions"][0]["result"] == []
-    # The one that couldn't be read has none, and the service's log says why.
+    # The unreadable image has no prediction, and the log has the reason.
     assert unread["predictions"] == []
     assert "task not predicted" in service.log.read_text()
 
@@ -193,14 +193,14 @@ def test_a_wrong_key_and_foreign_labels_are_reported(studio: LabelStudio, servic
     assert refused.status_code == 400
     assert "400" in refused.text
     assert re.search(
-        r"project's labels \(Bike, Cell\) have none of the model's classes", service.log.read_text()
+        r"project's labels \(Bike, Cell\) match none of the model's classes", service.log.read_text()
     )
 
 
 def test_the_key_that_setup_brings_and_a_personal_access_token(
     studio: LabelStudio, model: Path, shared: Path, tmp_path: Path
 ):
-    token = studio.ask("POST", "/token", json={})["token"]
+    token = studio.call("POST", "/token", json={})["token"]
     assert token.count(".") == 2
     project = studio.project([shared / "images" / "dog.jpg"])
     for name, key in (("setup", {}), ("personal", {"LABEL_STUDIO_API_KEY": token})):

@@ -184,7 +184,7 @@ def test_each_task_has_its_result(service: Serving, studio: Store):
 def test_many_tasks_at_once_wait_for_their_places(service: Serving):
     tasks = [{"id": index, "data": {"image": "/dog.jpg"}} for index in range(60)]
     results = post(service, "predict", {"tasks": tasks, "label_config": CONFIG}).json()["results"]
-    # Batches of another size round the last digit differently.
+    # Batches of other sizes differ in the last digit.
     assert [one["result"][0]["value"]["x"] for one in results] == pytest.approx(
         [results[0]["result"][0]["value"]["x"]] * 60, abs=0.01
     )
@@ -215,7 +215,7 @@ def test_the_other_routes(service: Serving):
     assert httpx.get(f"{service.url}/label-studio/versions").json() == {"versions": [version]}
     assert post(service, "setup", {"schema": CONFIG}).json() == {"model_version": version}
     assert post(service, "webhook", {"action": "ANNOTATION_CREATED"}).status_code == 200
-    # What a stranger's page can send without being allowed to.
+    # Content types that a foreign web page can send without permission.
     reply = httpx.post(
         f"{service.url}/label-studio/setup", content=b"{}", headers={"Content-Type": "text/plain"}
     )

@@ -65,13 +65,13 @@ def tab_to(page: Page, selector: str, most: int = 25) -> None:
 def test_the_keyboard_alone_is_enough(browser: Browser, serving: Serving, dog: Path):
     with Visit(browser, serving.url) as visit:
         page = visit.open().ready().page
-        # Listened for early: the browser opens its own dialog until the word of it has arrived.
+        # Listen early: until the listener is registered, the browser opens its own dialog.
         with page.expect_file_chooser() as chooser:
             tab_to(page, "#choose")
             page.keyboard.press("Enter")
         chooser.value.set_files([dog, dog])
         visit.finished(2)
-        # The button that was pressed is gone: the focus is on the one that does the same now.
+        # The pressed button is hidden now: the focus moves to its replacement.
         expect(page.locator("#add")).to_be_focused()
         tab_to(page, ".thumbnail")
         page.keyboard.press("ArrowRight")

@@ -1,7 +1,7 @@
-"""`docker` for machines without an engine: `python docker_stand_in.py STATE WORDS…`, in place of the program.
+"""A replacement of `docker` for machines without an engine: `python docker_stand_in.py STATE ARGUMENTS…`.
 
-Images are what their Dockerfile's last stage says; containers are processes of this machine, with a log, that
-are started again when they die.
+Images are defined by the last stage of their Dockerfile; containers are local processes with a log, restarted
+when they exit.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def run(state: Path, words: list[str]) -> int:
 
 
 def end(folder: Path) -> None:
-    """Of the container's process and what watches it."""
+    """Signal the container's process and its supervisor."""
     try:
         os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
     except ProcessLookupError:

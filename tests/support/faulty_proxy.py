@@ -1,4 +1,4 @@
-"""A web server between a client and a real one that, now and then, does what networks and clouds do."""
+"""A proxy between a client and a server that injects network and cloud failures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 Fault = tuple[str, Any]
-"""("status", (code, headers)); ("drop", None), the connection breaks; ("cut", n), after n bytes."""
+"""("status", (code, headers)): respond; ("drop", None): close the connection; ("cut", n): after n bytes."""
 
 
 class FaultyProxy:
-    """Passes requests on to `target`; `fault` says of (method, path, number) what goes wrong, if anything."""
+    """Forward requests to `target`; `fault` maps (method, path, number) to a fault or None."""
 
     def __init__(self, target: str) -> None:
         self.fault: Callable[[str, str, int], Fault | None] = lambda method, path, number: None
@@ -75,7 +75,7 @@ class FaultyProxy:
             do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815 (http.server's names)
 
             def log_message(self, *_: Any) -> None:
-                """Quiet."""
+                """Suppress the log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

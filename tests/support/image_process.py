@@ -1,6 +1,6 @@
-"""The Dockerfile's build stage and entry point, run on this machine without an engine.
+"""Run the Dockerfile's build stage and entry point on this machine, without an engine.
 
-Where the kernel lets us, the service runs as in a container: process 1, nobody's user, nothing writable.
+If the kernel permits, the service runs as in a container: process 1, unprivileged user, read-only root.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-# Of its own, none of this machine's.
+# Separate from this machine's.
 USER_ID = 10001
-# A namespace of processes and mounts of its own, its root read-only and its processes another user's.
+# Separate process and mount namespaces, a read-only root, and another user.
 WALLS = [
     *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
     *("sh", "-c", 'mount -o remount,bind,ro / && exec "$@"', "sh"),
@@ -35,7 +35,7 @@ WALLS = [
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(NAME, rest) of each, continued lines joined."""
+    """Return (NAME, rest) of each instruction, with continued lines joined."""
     lines = [line for line in TEXT.splitlines() if line.strip() and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines()]
@@ -52,7 +52,7 @@ def variables() -> dict[str, str]:
 
 @cache
 def interpreter() -> str:
-    """A Python that any user may run; the tests' own may be in a home of its user."""
+    """Return a Python that any user may run; the tests' own may be in a private home."""
     for program in (sys.executable, "/usr/local/bin/python3", "/usr/bin/python3"):
         place = Path(program).resolve()
         fits = [
@@ -71,7 +71,7 @@ def interpreter() -> str:
 
 @cache
 def walled() -> bool:
-    """Whether this machine can build the walls, and the interpreter is to be had inside."""
+    """Return whether this machine permits the isolation, with an accessible interpreter."""
     try:
         return subprocess.run([*WALLS, interpreter(), "-V"], capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
@@ -80,13 +80,13 @@ def walled() -> bool:
 
 @dataclass
 class Image:
-    """The file's build stage in `folder`, its environment in `programs`."""
+    """Run the build stage in `folder`, with its virtual environment in `programs`."""
 
     folder: Path
     programs: Path
 
     def start(self, port: int, model: Path, *more: str, **env: str) -> subprocess.Popen[str]:
-        """The entry point as the image runs it, with its variables."""
+        """Start the entry point with the image's environment variables."""
         command = [word.replace("8080", str(port)) for word in json.loads(rest_of("ENTRYPOINT"))]
         program = self.programs / "bin" / command[0]
         return subprocess.Popen(
@@ -99,11 +99,11 @@ class Image:
         )
 
     def healthy(self, port: int) -> int:
-        """The health check's exit code."""
+        """Run the health check; return its exit code."""
         command = json.loads(rest_of("HEALTHCHECK").partition("CMD ")[2])
         assert command[0] == "python"
         words = [self.programs / "bin" / "python", *(word.replace("8080", str(port)) for word in command[1:])]
-        # A proxy that isn't there: the check is about this container alone.
+        # A proxy that does not exist: the check concerns this container only.
         env = self.environment(http_proxy="http://127.0.0.1:9")
         return subprocess.run(words, env=env, capture_output=True, check=False).returncode
 
@@ -118,7 +118,7 @@ class Image:
 
 
 def open_to_all(folder: Path) -> None:
-    """Let other users reach a folder of the tests', however deep in the temporary one it lies."""
+    """Make a temporary folder and its parents accessible to other users."""
     top = Path(tempfile.gettempdir()).resolve()
     for place in (folder.resolve(), *folder.resolve().parents[:4]):
         if place == top or place.stat().st_uid != os.getuid() or place == place.parent:
@@ -127,7 +127,7 @@ def open_to_all(folder: Path) -> None:
 
 
 def build(folder: Path) -> Image:
-    """The file's own commands, run in `folder`."""
+    """Run the Dockerfile's commands in `folder`."""
     open_to_all(folder)
     built = Image(folder / "context", folder / "programs")
     built.folder.mkdir()
@@ -143,12 +143,12 @@ def build(folder: Path) -> Image:
                     shutil.copy(ROOT / source, place)
     command = rest_of("RUN").replace("/opt/lookonce", str(built.programs))
     (folder / "base").mkdir()
-    # A script, not a link: by a link Python wouldn't know that it is one of an environment.
+    # A script, not a link: through a link, Python would not detect its virtual environment.
     python = folder / "base" / "python"
     python.write_text(f'#!/bin/sh\nexec "{interpreter()}" "$@"\n')
     python.chmod(0o755)
     env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
-    # A cache is the difference between seconds and minutes, and nothing of the result.
+    # The cache saves minutes and does not affect the result.
     done = subprocess.run(
         command.replace("--no-cache-dir ", ""),
         shell=True,
@@ -176,14 +176,14 @@ def wait_ready(process: subprocess.Popen[str], port: int) -> None:
 
 
 def main_process(process: subprocess.Popen[str]) -> int:
-    """The service's own process, behind the walls."""
+    """Return the id of the isolated service process."""
     if not walled():
         return process.pid
     return int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kill it. What runs inside another user's walls doesn't die with what built them."""
+    """Kill the process; an isolated process outlives the one that started it."""
     if process.poll() is None:
         with contextlib.suppress(OSError, ValueError, IndexError):
             os.kill(main_process(process), signal.SIGKILL)

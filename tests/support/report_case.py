@@ -1,4 +1,4 @@
-"""Runs made without training: labelled images on disk, detections made up, the report of them."""
+"""Runs without training: labelled images on disk, invented detections, and their report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_set(
     size: tuple[int, int] = (160, 120),
     files: str = "image",
 ) -> Path:
-    """A Pascal VOC set of noise with `objects` boxes an image; one box has no area."""
+    """Create a Pascal VOC dataset of noise with `objects` boxes per image; one box has no area."""
     rng = np.random.default_rng(0)
     for part in ("Annotations", "JPEGImages"):
         (folder / part).mkdir(parents=True)
@@ -65,7 +65,7 @@ def _object(name: str, *corners: float) -> str:
 
 
 def guesses(checked: CheckedDataset, indices: Sequence[int], seed: int = 1) -> list[Detections]:
-    """Labels found again, a little off, some of another class, some missed, and some where nothing is."""
+    """Derive detections from labels: shifted, some misclassified, some missed, some false positives."""
     rng = np.random.default_rng(seed)
     found = []
     for index in indices:
@@ -92,7 +92,7 @@ def facts(
     mosaic: float = 0.0,
     rows: list[dict[str, float]] | None = None,
 ) -> RunFacts:
-    """The report's facts of a run on `data`: every third image is validated on."""
+    """Return the report's facts of a run on `data`, with every third image used for validation."""
     checked = check(Dataset.open(data))
     lists = {
         "train": [index for index in range(len(checked.records)) if index % 3],

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 
 class Elements(HTMLParser):
-    """All start tags with their attributes, and the text outside of style."""
+    """Collects all start tags with their attributes, and the text outside of style."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def assert_self_contained(content: str) -> None:
 
 
 def visit(browser: Browser, path: Path, width: int, **options: Any) -> tuple[Page, list[str]]:
-    """The page in a window so wide, and what the browser complained of or was request."""
+    """Open the page in a window of this width; return it with console messages and requests."""
     page = browser.new_context(viewport={"width": width, "height": 812}, **options).new_page()
     messages: list[str] = []
     page.on("console", lambda message: messages.append(message.text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from lookonce.cli.detect_video import positive_integer
 from lookonce.errors import LookonceError
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--workers",
-        type=_positive,
+        type=positive_integer,
         metavar="N",
         help="each with one core or --threads, and a GPU with --device cuda (default: as many as fit)",
     )
@@ -84,10 +85,3 @@ def _check(arguments: argparse.Namespace) -> None:
             raise LookonceError(
                 f"--{flag.replace('_', '-')} is for video; --engine ray processes images. Leave it out."
             )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return value

@@ -29,14 +29,14 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("video, cameras and streams")
     group.add_argument("--track", action="store_true", help="track objects: ids, and a count per class")
     group.add_argument("--show", action="store_true", help="show frames in a window; q or Esc stops")
-    group.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    group.add_argument("--max-frames", type=positive_integer, metavar="N", help="stop after N frames")
     group.add_argument(
         "--seconds", type=float, metavar="S", help="stop a camera or stream after S seconds (else: Ctrl-C)"
     )
 
 
 def is_video(source: str) -> bool:
-    """Whether SOURCE is a video file, a camera index or an address."""
+    """Return whether SOURCE is a video file, a camera index or an address."""
     path = Path(source)
     return _is_live(source) or _is_address(source) or (_is_video_name(source) and not path.is_dir())
 
@@ -208,7 +208,8 @@ def _heading(tally: Tally, source: VideoFile | LiveSource) -> str:
     return "; ".join(parts)
 
 
-def _positive(text: str) -> int:
+def positive_integer(text: str) -> int:
+    """Parse a command-line argument of 1 or more."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")

@@ -1,4 +1,4 @@
-"""Ray on this machine: every image once, whatever dies; the same boxes as without it."""
+"""Ray on this machine: each image is processed once despite crashes, with the same boxes as without Ray."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ def model(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def images(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """120 crops in two folders, and two files that are no images."""
+    """Create 120 crops in two folders, and two files that are not images."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "deeper").mkdir()
     sources = [Image.open(path).convert("RGB") for path in sorted((shared / "images").glob("*.jpg"))]
@@ -152,7 +152,7 @@ def test_a_killed_run_resumes(ray, graph: Path, images: Path, tmp_path: Path):
         assert sorted(row["filename"] for row in rows) == names_in(images)
     finally:
         (images / "late.png").unlink()
-    # A part is done once its rejects are written as well: of each worker one may have stood in between.
+    # A part is done once its results are written; each worker may have been between rejects and results.
     assert len(before) - 2 * 3 <= int(again.stdout.partition("already_done=")[2].partition(",")[0]) < 122
 
 
@@ -163,7 +163,7 @@ def test_an_empty_folder_is_reported(ray, graph: Path, tmp_path: Path):
         detect_fleet(graph.read_bytes(), str(tmp_path), str(tmp_path / "out"))
 
 
-# A store whose reader dies at one image, as some do of broken files.
+# A store whose reader crashes at one image, as decoders do on some broken files.
 DEADLY = """
 import os
 from fsspec.implementations.local import LocalFileSystem

@@ -29,7 +29,7 @@ from lookonce.models.open import open_graph
 
 pytestmark = pytest.mark.slow
 
-# A run of small parts, so that it can be killed between them.
+# Small parts, so that the run can be killed between them.
 RUN = """
 import sys
 from pathlib import Path
@@ -112,7 +112,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
     """The address of a Ray cluster whose machine knows no credentials, and the folder of all its logs."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray's sockets lie there, and their names must be short.
+    # Ray's sockets are created there, and their paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="r"))
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port=0"]
     ray += ["--include-dashboard=false", f"--temp-dir={folder}", "--num-cpus=2"]

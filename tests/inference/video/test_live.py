@@ -1,4 +1,4 @@
-"""Live sources against a real server in a process of its own, and a camera's reader against a file."""
+"""Live sources read from a streaming server, and the camera reader from a file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from lookonce.inference.video.window import Window
 
 pytestmark = pytest.mark.slow
 
-# Streams its images as a network camera does (multipart JPEG, 50 a second): argv holds the port, the
-# image's path, and the images a connection gets before the server drops it (0: it never does).
+# Streams an image like a network camera (multipart JPEG, 50 per second). Arguments: the port, the image's
+# path, and after how many images to drop a connection (0: never).
 SERVER = """
 import http.server, pathlib, sys, time
 port, image, most = int(sys.argv[1]), pathlib.Path(sys.argv[2]).read_bytes(), int(sys.argv[3])
@@ -257,7 +257,7 @@ import numpy as np
 from lookonce.inference.video.window import Window
 
 with Window("test") as window:
-    # Wider than the screen: made smaller, not cut.
+    # Wider than the screen: shrunk, not cropped.
     window.show(np.full((700, 1600, 3), (220, 30, 40), np.uint8))
     root = window._root
     assert 600 < root.winfo_width() <= 800

@@ -48,7 +48,7 @@ def make_clip(av, path: Path, frames: int = 30, sound: str | None = None, turn=N
         rng = np.random.default_rng(0)
         for number in range(frames):
             image = quarters()
-            # Noise, so that frames are large enough to be damaged.
+            # Noise makes frames large enough to be damaged.
             image[40:80, 40:80] = rng.integers(0, 256, (40, 40, 3), np.uint8)
             image[:, 4 * number : 4 * number + 4] = 255
             container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -107,7 +107,7 @@ def packets_of(av, path: Path, kind: str) -> list[bytes]:
 
 @pytest.mark.parametrize("ending", [".mp4", ".mov"])
 def test_colours_count_and_times_survive_reading_and_writing(av, tmp_path: Path, ending: str):
-    # A variable rate, times that no 25 fps grid has.
+    # A variable rate, with times off any 25 fps grid.
     times = [Fraction(tick, 90_000) for tick in (0, 3_000, 4_500, 40_000, 40_001, 99_999)]
     target = tmp_path / f"out{ending}"
     with VideoWriter(target, RATE) as writer:
@@ -139,7 +139,7 @@ def test_a_phones_rotation_is_applied(av, tmp_path: Path, degrees: int, mirrored
         for pixel, expected_pixel in zip(_corners(image), _corners(expected), strict=True):
             assert np.abs(pixel.astype(int) - expected_pixel).max() < 16
     if shutil.which("ffmpeg"):
-        # FFmpeg's own program turns by itself; it is the judge of mirrored ones.
+        # The ffmpeg program rotates by itself; it is the reference for mirrored images.
         command = ["ffmpeg", "-v", "error", "-i", str(turned), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
         raw = subprocess.run(command, capture_output=True, check=True).stdout
         theirs = np.frombuffer(raw, np.uint8)[: image.size].reshape(image.shape)
@@ -200,7 +200,7 @@ def test_a_cut_video_has_cut_sound(av, tmp_path: Path):
 
 
 def test_images_and_sound_stay_together_when_the_clock_starts_late(av, tmp_path: Path):
-    # MPEG-TS clocks begin at some second or other.
+    # MPEG-TS clocks start at arbitrary times.
     source = make_clip(av, tmp_path / "late.ts", sound="aac")
     target = tmp_path / "out.mp4"
     copy(source, target)
@@ -246,7 +246,7 @@ def test_broken_frames_are_named_and_left_out(av, tmp_path: Path):
     assert not video.truncated
     assert len(read) + video.broken >= 29
     assert str(broken) in messages[0]
-    # The key frame after the damage makes it whole again, and the times go on as before.
+    # The key frame after the damage repairs the stream; timestamps continue unchanged.
     assert read[-1].time == Fraction(29, 10)
     assert near(read[-1].image[8, -8], "green")
 
@@ -331,7 +331,7 @@ def test_each_frames_line_says_what_the_frame_alone_gives(shared: Path, tmp_path
         assert [one["label"] for one in sure] == [one["label"] for one in alone["boxes"]]
         for one, other in zip(sure, alone["boxes"], strict=True):
             assert one["score"] == pytest.approx(other["score"], abs=1e-4)
-        # Drawn only where something was found.
+        # Frames are changed only where there are detections.
         changed = np.abs(written[frame.number].image.astype(int) - frame.image).max()
         assert (changed > 100) == bool(line["boxes"])
     people = {box["track"] for line in lines for box in line["boxes"] if box["label"] == "person"}

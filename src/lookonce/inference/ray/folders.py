@@ -75,7 +75,7 @@ class Folder:
             ) from error
 
     def exists(self, key: str) -> bool:
-        """Whether the file exists. Raises LookonceError."""
+        """Return whether the file exists. Raises LookonceError."""
         self.files.invalidate_cache()
         try:
             return bool(self.files.exists(self._at(key)))

@@ -124,7 +124,7 @@ class Parts:
         return frozenset().union(*(names.result() for _, names in read))
 
     def has(self, name: str) -> bool:
-        """Whether that part's results are visible from this machine. Raises LookonceError."""
+        """Return whether that part's results are visible from this machine. Raises LookonceError."""
         return self._folder.exists(f"{_RESULTS}/{name}")
 
     def write(self, keys: Sequence[str], outcomes: Sequence[tuple[str, Detections | str]]) -> tuple[int, int]:

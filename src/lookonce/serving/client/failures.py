@@ -119,7 +119,7 @@ class Explainer:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether another attempt may succeed; timeouts are not repeated."""
+    """Return whether another attempt may succeed; timeouts are not repeated."""
     if isinstance(error, SSLError | NameResolutionError | ProxyError):
         return False
     return isinstance(error, NewConnectionError | ConnectTimeoutError | ProtocolError | ConnectionError)
