@@ -68,7 +68,7 @@ def model_name(given: str) -> tuple[str, str | None]:
             f"{given[:80]!r} is no model name; expected a letter or digit, then letters, digits, - and _, "
             "at most 255."
         )
-    return name, f"{given!r} is registered as {name!r}: names may have letters, digits, - and _ only."
+    return name, f"{given!r} is registered as {name!r}: names have letters, digits, - and _ only."
 
 
 def find(registry: Registry, reference: str) -> Registered:
