@@ -17,7 +17,13 @@ def modules_with_examples() -> list[str]:
     return [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in files]
 
 
-@pytest.mark.parametrize("name", modules_with_examples())
+SLOW = ("lookonce.training.train",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in modules_with_examples()],
+)
 def test_examples_of(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name.removesuffix(".__init__"))

@@ -20,7 +20,12 @@ def export_model(model: str | Path, output: str | Path, **options: Any) -> Path:
     file written. Raises LookonceError.
 
     Example:
-        >>> export_model("outputs/model.keras", "model.onnx", nms=True)  # doctest: +SKIP
+        >>> from lookonce.darknet import published, random_weights, write_weights
+        >>> cfg = published("yolov4-tiny")
+        >>> _ = Path("model.cfg").write_text(cfg.text)
+        >>> write_weights("model.weights", cfg, random_weights(cfg, seed=0))
+        >>> export_model("model.cfg", "model.onnx", weights="model.weights", nms=True).name
+        'model.onnx'
     """
     writers: dict[str, Callable[..., Any]] = {
         ".onnx": export_onnx,
@@ -67,9 +72,6 @@ def quantize(
 
     Raises:
         LookonceError: for a model or data that cannot be used, and when every choice loses more than `max_drop`.
-
-    Example:
-        >>> quantize("outputs/model.keras", "small.onnx", "my-images")  # doctest: +SKIP
     """
     graph, card = read_raw(model, weights, classes, resize)
     result = quantize_graph(

@@ -97,8 +97,13 @@ class Detector:
         LookonceError: for a model that cannot be opened, or a threshold outside 0 to 1.
 
     Example:
-        >>> detector = Detector("outputs/model.keras", conf=0.3)  # doctest: +SKIP
-        >>> detector.detect("photo.jpg").boxes  # doctest: +SKIP
+        >>> from lookonce.darknet import published, random_weights, write_weights
+        >>> cfg = published("yolov4-tiny")
+        >>> _ = Path("model.cfg").write_text(cfg.text)
+        >>> write_weights("model.weights", cfg, random_weights(cfg, seed=0))
+        >>> detector = Detector("model.cfg", weights="model.weights", conf=0.9)
+        >>> detector.detect(np.zeros((48, 64, 3), np.uint8)).image_size
+        (64, 48)
     """
 
     def __init__(

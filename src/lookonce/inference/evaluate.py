@@ -38,11 +38,6 @@ def evaluate(
 
     Raises:
         LookonceError: for a model or dataset that cannot be used.
-
-    Example:
-        >>> metrics = evaluate("outputs/model.keras", "my-images", split="val")  # doctest: +SKIP
-        >>> metrics.ap50  # doctest: +SKIP
-        0.93
     """
     if not isinstance(model, Detector):
         model = Detector(model, weights=weights, classes=classes, resize=resize, conf=AP_CONFIDENCE, iou=iou)

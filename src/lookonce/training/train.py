@@ -92,9 +92,14 @@ def train(
         LookonceError: for input that the caller can fix.
 
     Example:
-        >>> result = train("my-images", epochs=40, out="outputs")  # doctest: +SKIP
-        >>> result.metrics.ap50  # doctest: +SKIP
-        0.93
+        >>> from lookonce.inference.evaluate import evaluate
+        >>> from lookonce.labels.demo_set import make_demo_set
+        >>> images = make_demo_set(Path("."), images=8)
+        >>> result = train(images, epochs=1, size=(64, 96), anchors=2, out="outputs", verbose=False)
+        >>> result.model_path.name
+        'model.keras'
+        >>> 0 <= evaluate(result.model_path, images, split="val").ap50 <= 1
+        True
     """
     changes = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     chosen = (recipe if isinstance(recipe, Recipe) else read_recipe(recipe)).changed(changes)
