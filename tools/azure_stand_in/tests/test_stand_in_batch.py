@@ -110,7 +110,7 @@ def make(client: MLClient, name: str, wanted: ModelBatchDeployment) -> None:
 
 def ended(client: MLClient, job: str) -> str:
     wait_until(lambda: client.jobs.get(job).status in ("Completed", "Failed", "Canceled"))
-    return str(client.jobs.get(job).status)
+    return client.jobs.get(job).status
 
 
 def test_a_folder_is_scored_into_one_file(
