@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lookonce.io.images import image_size
 
     options = {
-        "model_path": arguments.model,
+        "model": arguments.model,
         **{key: getattr(arguments, key) for key in ("weights", "classes", "resize", "conf", "iou")},
         **{key: getattr(arguments, key) for key in ("device", "threads")},
     }

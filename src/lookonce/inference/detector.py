@@ -19,12 +19,12 @@ from lookonce.core.model_card import ModelCard
 from lookonce.darknet import parse_cfg
 from lookonce.errors import LookonceError
 from lookonce.inference.decode import Candidates, decode
-from lookonce.inference.engines import BoxesEngine, Engine, start_engine
+from lookonce.inference.engines import BoxesEngine, start_engine
 from lookonce.inference.nms import nms
+from lookonce.inference.running import RunningModel, start_model
 from lookonce.io.images import ImageError, read_image
 from lookonce.io.resize import to_input
 from lookonce.models.cards import card_from_metadata
-from lookonce.models.open import open_graph, open_model, override_card
 
 if TYPE_CHECKING:
     import keras
@@ -56,14 +56,6 @@ class Prepared(NamedTuple):
     image: NDArray[np.uint8] | None
     pixels: NDArray[np.float32]
     geometry: Geometry
-
-
-class RunningModel(NamedTuple):
-    """A started engine, the card of the model that it runs, and the model's name for errors."""
-
-    engine: Engine
-    card: ModelCard
-    source: str
 
 
 # Of larger images, a few batches under way would fill the memory: whoever needs one reads it again.
@@ -125,7 +117,7 @@ class Detector:
         self._lanes = max(1, lanes)
         if not isinstance(model, RunningModel):
             path, threads = Path(model), threads or (1 if lanes > 1 else 0)
-            model = _start(path, weights, classes, resize, engine, device, threads)
+            model = start_model(path, weights, classes, resize, engine, device, threads)
         started, card, source = model
         self.engine, self.card, self.names = started, card, card.classes
         self.conf, self.iou = conf, iou
@@ -332,22 +324,3 @@ class Detector:
         above = scores > conf
         placed = clip_boxes(geometry.to_image(boxes[above]), *size)
         return Detections(placed, scores[above], classes[above], self.names, size)
-
-
-def _start(
-    path: Path,
-    weights: str | Path | None,
-    classes: str | Path | None,
-    resize: str | None,
-    engine: str,
-    device: str,
-    threads: int,
-) -> RunningModel:
-    if engine == "keras":
-        network, card = open_model(path, weights, classes, resize)
-        from lookonce.inference.keras_engine import KerasEngine
-
-        return RunningModel(KerasEngine(network, card.input_size), card, str(path))
-    started = start_engine(open_graph(path, weights), engine, device, threads, str(path))
-    card = override_card(card_from_metadata(started.metadata, str(path)), path, classes, resize)
-    return RunningModel(started, card, str(path))

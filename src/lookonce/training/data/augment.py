@@ -18,8 +18,8 @@ Array = NDArray[np.float32]
 
 GREY = (128, 128, 128)
 _BOUNDS = {
-    "smallest": (0.05, 1),
-    "largest": (1, 20),
+    "smallest": (0.05, 20),
+    "largest": (0.05, 20),
     "aspect": (1, 10),
     "hue": (0, 1),
     "saturation": (1, 100),
