@@ -73,7 +73,7 @@ def test_an_unknown_engine_is_a_matter_of_usage(shared: Path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["benchmark", *pair_of(shared), "--engine", "onnx,abacus"])
     assert ended.value.code == 2
-    assert "'abacus' is none of auto, onnx" in capsys.readouterr().err
+    assert "abacus" in capsys.readouterr().err
 
 
 def test_percentiles_are_in_milliseconds():

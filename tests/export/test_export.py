@@ -78,9 +78,9 @@ def test_nms_inside_matches_the_detector(pair: dict[str, Path], tmp_path: Path, 
         sure = theirs.scores > 0.35
         assert len(mine) >= sure.sum()
         # It sees whole numbers 0 to 255: boxes move by fractions of a pixel of the input.
-        np.testing.assert_array_equal(mine.classes[: sure.sum()], theirs.classes[sure])
-        np.testing.assert_allclose(mine.boxes[: sure.sum()], theirs.boxes[sure], atol=4)
-    with pytest.raises(LookonceError, match="NMS inside already"):
+        for label, box in zip(theirs.classes[sure], theirs.boxes[sure], strict=True):
+            assert np.abs(mine.boxes[mine.classes == label] - box).max(axis=1).min() < 4
+    with pytest.raises(LookonceError, match="NMS inside"):
         export_onnx(tmp_path / "boxes.onnx", tmp_path / "again.onnx")
 
 
