@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.parser.error("one RUN has nothing to be compared with; give two or more")
     from rich.console import Console
 
-    from lookonce.report.compare import LETTERS, write_comparison
+    from lookonce.report.comparison import LETTERS, write_comparison
     from lookonce.runs.reader import read_runs, warnings
 
     runs = read_runs(arguments.runs)
@@ -63,7 +63,7 @@ def _figures(runs: Sequence[Run], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lookonce.report.compare import SCORED, best_of, cells
+    from lookonce.report.comparison import SCORED, best_of, cells
 
     rows = cells(runs)
     winners = {index: best_of(rows, index) for index in SCORED}
@@ -83,7 +83,7 @@ def _settings(runs: Sequence[Run], console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lookonce.report.compare import shown
+    from lookonce.report.comparison import shown
     from lookonce.runs.reader import differing
 
     different = differing(runs)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from lookonce.io.atomic import write_text
-from lookonce.report.anchors import anchors_section
-from lookonce.report.background import data_section, findings_section, machine_section, settings_section
-from lookonce.report.calibration import calibration_section
-from lookonce.report.classes import classes_section, confusion_section
-from lookonce.report.curves import curves_section
+from lookonce.report.anchor_section import anchors_section
+from lookonce.report.calibration_section import calibration_section
+from lookonce.report.class_sections import classes_section, confusion_section
+from lookonce.report.curve_section import curves_section
+from lookonce.report.data_sections import data_section, findings_section, machine_section, settings_section
 from lookonce.report.facts import RunFacts
 from lookonce.report.galleries import batches_section, validation_section
-from lookonce.report.layout import page
 from lookonce.report.markup import Markup, joined, name
-from lookonce.report.summary import summary_section
+from lookonce.report.page_frame import page
+from lookonce.report.summary_section import summary_section
 
 REPORT = "report.html"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from lookonce.io.atomic import write_text
 from lookonce.report.chart import Chart, epochs_axis, linear, series_colour
-from lookonce.report.curves import SCORES, column, value_axis
-from lookonce.report.layout import page
+from lookonce.report.curve_section import SCORES, column, value_axis
 from lookonce.report.markup import Markup, cut, element, joined, name, note, section, swatch, table
+from lookonce.report.page_frame import page
 from lookonce.report.words import UNKNOWN, clock, count, figure
 from lookonce.runs.reader import Run, differing, groups, same_training, same_validation, warnings
 
