@@ -1,4 +1,4 @@
-"""report.html: which parts it has, in which order."""
+"""The training report, report.html, assembled from its sections."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ REPORT = "report.html"
 
 
 def write_report(run: RunFacts) -> Path:
-    """Write report.html into the run's folder; returns its path. Raises LookonceError for a full disk."""
+    """Write report.html into the run's folder and return its path.
+
+    Raises:
+        LookonceError: The file cannot be written.
+    """
     path = run.root / REPORT
     write_text(path, report_page(run))
     return path
 
 
 def report_page(run: RunFacts) -> Markup:
-    """The whole page; without validation images the parts that need them are left out."""
+    """Return the report as HTML, without the validation sections if there are no validation images."""
     metrics = run.metrics
     parts: list[tuple[str, Markup | None]] = [
         ("Summary", summary_section(run)),
-        ("Epochs", curves_section(run.rows, run.best_epoch, run.times)),
+        ("Curves", curves_section(run.rows, run.best_epoch, run.times)),
     ]
     if metrics is not None:
         parts += [
             ("Classes", classes_section(metrics)),
-            ("Mistakes", confusion_section(run, metrics)),
-            ("Scores", calibration_section(run, metrics)),
+            ("Confusion", confusion_section(run, metrics)),
+            ("Calibration", calibration_section(run, metrics)),
             ("Images", validation_section(run, metrics)),
         ]
     parts += [
