@@ -301,7 +301,7 @@ def test_calibration_error_of_calibrated_and_overconfident_scores():
 
 def test_times_continue_after_resume(tmp_path: Path):
     watch = Stopwatch.start(tmp_path, resume=False)
-    watch.timing(lambda _: {"val_map": 0.5})(None)
+    watch.validated(0.5)
     watch.epoch_done(1)
     watch.epoch_done(2)
     started = read_start(tmp_path)
@@ -310,6 +310,7 @@ def test_times_continue_after_resume(tmp_path: Path):
     resumed.epoch_done(2)
     resumed.epoch_done(3)
     assert [one.epoch for one in read_times(tmp_path)] == [1, 2, 3]
+    assert [one.validation for one in read_times(tmp_path)] == [0.5, 0, 0]
     assert read_start(tmp_path) == started
     (tmp_path / "last" / "times.json").write_text(json.dumps({"epochs": [{"epoch": 1}]}))
     assert read_times(tmp_path) == []
