@@ -84,7 +84,7 @@ def test_train_writes_report_record_and_times(data: Path, tmp_path: Path):
     assert "second" not in (tmp_path / "run" / "metrics.csv").read_text()
 
 
-def test_failing_report_prints_one_line_and_keeps_the_model(data: Path, tmp_path: Path):
+def test_failing_report_gives_one_line_and_keeps_the_model(data: Path, tmp_path: Path):
     # A file cannot replace a folder of the same name.
     (tmp_path / "run" / "report.html").mkdir(parents=True)
     done = train(data, tmp_path / "run", "--val-split", "none")
