@@ -1,4 +1,4 @@
-"""`lookonce compare`: trainings held against each other, and what forbids it."""
+"""`lookonce compare`: tables, warnings, the HTML page, and errors for damaged runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_run(
     train_sha256: str = "a" * 64,
     **settings: Any,
 ) -> Path:
-    """What a training leaves, written by the functions that it uses."""
+    """Write the output folder of a training, using the package's own writers."""
     folder = RunFolder(root)
     folder.claim(False)
     folder.describe(
@@ -78,17 +78,15 @@ def make_run(
 
 def compare(capsys: pytest.CaptureFixture[str], *arguments: Path | str) -> tuple[int, str, str]:
     code = main(["compare", *map(str, arguments)])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def line_of(out: str, word: str) -> list[str]:
     return next(line.split() for line in out.splitlines() if word in line.split())
 
 
-def test_figures_of_the_best_epoch_and_settings_that_differ(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_metrics_of_best_epoch_and_differing_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first = make_run(tmp_path / "first")
     second = make_run(tmp_path / "second", best=0.9, epochs=5, learning_rate=0.002, train_sha256="c" * 64)
     code, out, _ = compare(capsys, first, second)
@@ -99,11 +97,11 @@ def test_figures_of_the_best_epoch_and_settings_that_differ(
     assert [line for line in out.splitlines() if line.split() == ["epochs", "4", "5"]]
     assert "96x128" not in out
     assert "warning" not in out
-    # In 80 columns every run keeps its one line.
+    # Each run fits one line of an 80-column terminal.
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_runs_validated_on_other_images_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_different_validation_images_give_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first = make_run(tmp_path / "first")
     other = make_run(tmp_path / "other", val=("one.jpg", "four.jpg"), val_sha256="d" * 64)
     none = make_run(tmp_path / "none", val=())
@@ -119,8 +117,8 @@ def test_runs_validated_on_other_images_are_warned_of(tmp_path: Path, capsys: py
     )
 
 
-def test_equal_runs_have_nothing_that_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    # Folders of one name are told apart by what lies above them.
+def test_equal_runs_have_no_differing_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    # Folders with the same name are distinguished by their parent.
     runs = [make_run(tmp_path / name / "outputs") for name in ("a", "b")]
     code, out, _ = compare(capsys, *runs)
     assert code == 0
@@ -128,9 +126,7 @@ def test_equal_runs_have_nothing_that_differs(tmp_path: Path, capsys: pytest.Cap
     assert line_of(out, "a/outputs")[-2:] == line_of(out, "b/outputs")[-2:] == ["A", "A"]
 
 
-def test_runs_of_older_versions_are_compared_as_far_as_they_tell(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_runs_of_older_versions_without_run_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first, older = make_run(tmp_path / "first"), make_run(tmp_path / "older")
     (older / "run.json").unlink()
     (older / "last" / "times.json").unlink()
@@ -142,14 +138,14 @@ def test_runs_of_older_versions_are_compared_as_far_as_they_tell(
     assert line_of(out, "older") == f"2 older 4 3 0.800 0.400 0.267 8.67 M {dash} {dash} A".split()
     assert line_of(out, "augmentation.hue") == ["augmentation.hue", dash, "0.1"]
     assert "warning" not in out
-    # Without fingerprints names alone tell that images are others.
+    # Without fingerprints, images are compared by name.
     (older / "split.json").write_text(json.dumps({"train": [], "val": ["one.jpg", "five.jpg"]}))
     out = compare(capsys, first, older)[1]
     assert line_of(out, "older")[-1] == "B"
     assert "older was validated on other images" in out
 
 
-def test_a_run_that_goes_on_still_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_unfinished_run_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first, running = make_run(tmp_path / "first"), make_run(tmp_path / "running")
     lines = (running / "metrics.csv").read_text().splitlines(keepends=True)
     (running / "metrics.csv").write_text("".join(lines[:2]))
@@ -161,18 +157,18 @@ def test_a_run_that_goes_on_still_is_compared(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [
-        (lambda run: [path.unlink() for path in run.glob("*.*")], "holds no training"),
-        (lambda run: (run / "metrics.csv").unlink(), "no epoch of this training is finished yet"),
-        (lambda run: (run / "metrics.csv").write_text("epoch,loss\nx,y\n"), "metrics.csv: is damaged"),
-        (lambda run: (run / "metrics.csv").write_text(""), "metrics.csv: is damaged"),
-        (lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00"), "metrics.csv: is damaged"),
-        (lambda run: (run / "run.json").write_text("{"), "run.json: is damaged"),
-        (lambda run: (run / "run.json").write_text('{"format": 1}'), "run.json: is damaged"),
-        (lambda run: (run / "run.json").write_text('{"format": 9}'), "its format is 9"),
-        (lambda run: (run / "split.json").write_text("[" * 100_000), "split.json: is damaged"),
+        (lambda run: [path.unlink() for path in run.glob("*.*")], "no training"),
+        (lambda run: (run / "metrics.csv").unlink(), "no epoch"),
+        (lambda run: (run / "metrics.csv").write_text("epoch,loss\nx,y\n"), "metrics.csv"),
+        (lambda run: (run / "metrics.csv").write_text(""), "metrics.csv"),
+        (lambda run: (run / "metrics.csv").write_bytes(b"\xff\xfe\x00"), "metrics.csv"),
+        (lambda run: (run / "run.json").write_text("{"), "run.json"),
+        (lambda run: (run / "run.json").write_text('{"format": 1}'), "run.json"),
+        (lambda run: (run / "run.json").write_text('{"format": 9}'), "format"),
+        (lambda run: (run / "split.json").write_text("[" * 100_000), "split.json"),
     ],
 )
-def test_what_is_no_run_is_named(
+def test_damaged_run_is_reported_with_its_file(
     break_it: Any, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     first, broken = make_run(tmp_path / "first"), make_run(tmp_path / "broken")
@@ -183,14 +179,14 @@ def test_what_is_no_run_is_named(
     assert "broken" in errors
 
 
-def test_one_run_alone_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as end:
+def test_single_run_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as exit_info:
         main(["compare", str(tmp_path)])
-    assert end.value.code == 2
+    assert exit_info.value.code == 2
     assert "two or more" in capsys.readouterr().err
 
 
-def test_the_page_has_curves_and_needs_nothing_else(
+def test_page_has_curves_and_is_self_contained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], browser: Browser
 ):
     hostile = tmp_path / "<img src=x onerror=alert(1)>"
@@ -202,7 +198,7 @@ def test_the_page_has_curves_and_needs_nothing_else(
     assert f"Written: {page_file}" in out
     assert_self_contained(page_file.read_text())
     for width, scheme in ((375, "light"), (375, "dark"), (1200, "light")):
-        page, said = visit(browser, page_file, width, color_scheme=scheme)
+        page, messages = visit(browser, page_file, width, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert [one for one in page.evaluate(CONTRAST) if not one["enough"]] == []
         assert page.locator("#curves svg.chart").count() == 4
@@ -212,12 +208,12 @@ def test_the_page_has_curves_and_needs_nothing_else(
         assert "<img src=x onerror=alert(1)>" in text
         assert "<b>ciou" in text
         assert "with other labels" in text
-        assert said == []
-    # Figures that can't be compared have no winner.
+        assert messages == []
+    # Metrics measured on different data have no best value.
     assert page.locator("#runs td b").count() == 0
 
 
-def test_it_takes_no_backend_and_little_time(tmp_path: Path):
+def test_compare_imports_no_backend(tmp_path: Path):
     runs = [str(make_run(tmp_path / name)) for name in ("first", "second")]
     code = (
         "import sys\nfrom lookonce.cli.main import main\n"
@@ -225,13 +221,13 @@ def test_it_takes_no_backend_and_little_time(tmp_path: Path):
         "heavy = {'keras', 'tensorflow', 'jax', 'torch', 'matplotlib', 'onnxruntime'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, *runs], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
-def test_the_kept_epoch_is_the_first_of_equally_good_ones(tmp_path: Path):
+def test_best_epoch_is_the_first_of_equal_ones(tmp_path: Path):
     root = make_run(tmp_path / "run")
     rows = [
         {"epoch": epoch, "loss": 1.0, "val_map": value} for epoch, value in ((1, 0.2), (2, 0.5), (3, 0.5))

@@ -1,4 +1,4 @@
-"""report.html: all of it there, in one file, for every reader, whatever the names in it."""
+"""report.html: content, accessibility, size limits, and escaping of hostile names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_demo_set(tmp_path_factory.mktemp("set"), images=12, seed=3)
 
 
-def test_a_training_leaves_its_report_record_and_times(data: Path, tmp_path: Path):
+def test_train_writes_report_record_and_times(data: Path, tmp_path: Path):
     done = train(data, tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert f"Report: {tmp_path / 'run' / 'report.html'}" in done.stdout
@@ -84,8 +84,8 @@ def test_a_training_leaves_its_report_record_and_times(data: Path, tmp_path: Pat
     assert "second" not in (tmp_path / "run" / "metrics.csv").read_text()
 
 
-def test_a_report_that_fails_costs_one_line_and_nothing_else(data: Path, tmp_path: Path):
-    # A folder of that name can't be replaced by a file.
+def test_failing_report_gives_one_line_and_keeps_the_model(data: Path, tmp_path: Path):
+    # A file cannot replace a folder of the same name.
     (tmp_path / "run" / "report.html").mkdir(parents=True)
     done = train(data, tmp_path / "run", "--val-split", "none")
     assert done.returncode == 0, done.stderr
@@ -105,7 +105,7 @@ def test_every_part_is_there_with_its_figures(plain: Path):
         *ALWAYS[2:],
     ]
     for words in (
-        "which it never learned from",
+        "not used for training",
         "best 0.300, epoch 3",
         "Expected calibration error",
         "no area",
@@ -115,25 +115,25 @@ def test_every_part_is_there_with_its_figures(plain: Path):
         "2026-01-02",
     ):
         assert words in elements.text, words
-    # Six worst or best validation images of four, and eight of the batch of four.
+    # All 4 validation images and the training batch of 4.
     assert len(elements.of("img")) == 4 + 4
     assert str(facts_digest(plain)) in elements.text
 
 
 def facts_digest(path: Path) -> str:
-    """The training labels' fingerprint, worked out again."""
+    """Compute the fingerprint of the training labels independently."""
     return str(facts(path.parent / "set", path.parent).record.data["train"]["sha256"])
 
 
-def test_it_needs_nothing_but_itself(plain: Path, hostile: Path):
+def test_page_is_self_contained(plain: Path, hostile: Path):
     assert_self_contained(plain.read_text())
     assert_self_contained(hostile.read_text())
 
 
-def test_hostile_names_stay_text(hostile: Path, browser: Browser):
-    page, said = visit(browser, hostile, 1200)
+def test_hostile_names_are_escaped(hostile: Path, browser: Browser):
+    page, messages = visit(browser, hostile, 1200)
     page.wait_for_timeout(300)
-    assert said == []
+    assert messages == []
     assert page.locator("img[src=x], script, [onerror]").count() == 0
     shown = page.inner_text("#classes")
     assert "<script>alert(1)</script>" in shown
@@ -142,7 +142,7 @@ def test_hostile_names_stay_text(hostile: Path, browser: Browser):
     assert "W" * 100 not in page.inner_text("body")
 
 
-def test_what_hears_and_does_not_see_is_told_as_much(plain: Path):
+def test_images_charts_and_tables_have_text_for_screen_readers(plain: Path):
     elements = Elements(plain.read_text())
     assert all(len(str(one.get("alt"))) > 20 for one in elements.of("img"))
     charts = [one for one in elements.of("svg") if "chart" in str(one.get("class"))]
@@ -156,25 +156,25 @@ def test_what_hears_and_does_not_see_is_told_as_much(plain: Path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["plain", "hostile"])
-def test_it_reads_on_a_phone(name: str, scheme: Any, browser: Browser, request: pytest.FixtureRequest):
-    page, said = visit(browser, request.getfixturevalue(name), 375, color_scheme=scheme)
+def test_page_fits_a_phone(name: str, scheme: Any, browser: Browser, request: pytest.FixtureRequest):
+    page, messages = visit(browser, request.getfixturevalue(name), 375, color_scheme=scheme)
     overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     assert [one for one in page.evaluate(CONTRAST) if not one["enough"]] == []
-    # Letters in drawings are no smaller than these, in the window's pixels.
+    # Font size of charts, in pixels of the window.
     sizes = page.evaluate(
         "[...document.querySelectorAll('.chart')].map((one) => parseFloat(getComputedStyle(one).fontSize)"
         " * one.getBoundingClientRect().width / one.viewBox.baseVal.width)"
     )
     assert min(sizes) > 10
-    assert said == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("name", ["plain", "hostile"])
 def test_nothing_is_cut_off_in_print(name: str, browser: Browser, request: pytest.FixtureRequest):
-    # A4 less its margins.
+    # A4 without margins.
     page, _ = visit(browser, request.getfixturevalue(name), 700)
     page.emulate_media(media="print", color_scheme="dark")
     wide = page.evaluate(
@@ -188,7 +188,7 @@ def test_nothing_is_cut_off_in_print(name: str, browser: Browser, request: pytes
     assert len(page.pdf(format="A4")) > 10_000
 
 
-def test_without_validation_images_it_says_so(tmp_path: Path):
+def test_report_without_validation_images(tmp_path: Path):
     elements = Elements(report_page(facts(write_set(tmp_path / "set"), tmp_path, validated=False)))
     assert [one["id"] for one in elements.of("section")] == ALWAYS
     assert "No validation images were used" in elements.text
@@ -199,22 +199,22 @@ def test_without_validation_images_it_says_so(tmp_path: Path):
 def test_one_class_and_one_epoch(tmp_path: Path):
     elements = Elements(report_page(facts(write_set(tmp_path / "set", ["fox"]), tmp_path, epochs=1)))
     assert [one["id"] for one in elements.of("section")][2:6] == MEASURED
-    assert "that finds fox." in elements.text
+    assert "that detects fox." in elements.text
 
 
-def test_nothing_found_and_nothing_labelled(tmp_path: Path, browser: Browser):
+def test_report_without_detections(tmp_path: Path, browser: Browser):
     nothing = facts(write_set(tmp_path / "set"), tmp_path, detections=False)
     path = write_report(nothing)
     text = Elements(path.read_text()).text
-    assert "it finds nothing in 4 validation images" in text
+    assert "detects nothing in 4 validation images" in text
     assert "No detection scores above 0.1" in text
-    page, said = visit(browser, path, 375)
+    page, messages = visit(browser, path, 375)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    assert said == []
+    assert messages == []
     assert "nan" not in text.lower()
 
 
-def test_gaps_infinities_and_a_learning_rate_are_drawn(tmp_path: Path):
+def test_curves_skip_non_finite_values_and_include_learning_rate(tmp_path: Path):
     rows = [
         {"epoch": 1, "loss": float("nan"), "learning_rate": 0.001},
         {"epoch": 2, "loss": 2e9, "val_map": float("nan"), "learning_rate": 0.002},
@@ -229,31 +229,31 @@ def test_gaps_infinities_and_a_learning_rate_are_drawn(tmp_path: Path):
     assert "Learning rate" not in without
 
 
-def test_batches_are_those_of_the_training(tmp_path: Path):
+def test_batches_match_those_of_training(tmp_path: Path):
     run = facts(write_set(tmp_path / "set"), tmp_path, mosaic=1.0)
     assert run.batches is not None
     run.batches.epoch = 4
     elements = Elements(report_page(run))
     assert run.batches.epoch == 4
-    alts = [str(one["alt"]) for one in elements.of("img") if "network saw" in str(one["alt"])]
+    alts = [str(one["alt"]) for one in elements.of("img") if "Augmented" in str(one["alt"])]
     run.batches.epoch = 0
     boxes = [int((rows[:, 2] > 0).sum()) for rows in run.batches[0][1]]
     assert [int(alt.split(" with ")[1].split()[0]) for alt in alts[:4]] == boxes
-    # Closing epochs are made otherwise: they are shown as well.
+    # Closing epochs have no mosaic, so a batch of those is shown as well.
     assert sum("epoch 5" in alt for alt in alts) == 4
 
 
-def test_a_training_image_that_is_gone_is_said(tmp_path: Path):
+def test_missing_training_image_is_reported(tmp_path: Path):
     run = facts(write_set(tmp_path / "set"), tmp_path)
     for path in (tmp_path / "set" / "JPEGImages").iterdir():
         path.unlink()
     text = Elements(report_page(run)).text
-    assert "They can't be shown" in text
+    assert "not available" in text
     assert "image00.jpg" in text
 
 
-def test_large_noisy_images_full_of_boxes_stay_within_the_bound(tmp_path: Path):
-    # At this size nothing is blurred by making it smaller.
+def test_large_noisy_images_with_many_boxes_stay_within_the_size_limit(tmp_path: Path):
+    # At this size images are not scaled down, so the noise compresses badly.
     data = write_set(tmp_path / "set", ["fox"], 36, 900, size=(520, 390))
     path = write_report(facts(data, tmp_path, mosaic=1.0))
     elements = Elements(path.read_text())
@@ -263,53 +263,58 @@ def test_large_noisy_images_full_of_boxes_stay_within_the_bound(tmp_path: Path):
     assert 500_000 < path.stat().st_size < MOST_BYTES
 
 
-def test_hundreds_of_classes_stay_within_the_bound(tmp_path: Path, browser: Browser):
+def test_hundreds_of_classes_stay_within_the_size_limit(tmp_path: Path, browser: Browser):
     names = [f"species number {index} with a long name" for index in range(300)]
     path = write_report(facts(write_set(tmp_path / "set", names, 100, 6), tmp_path))
     assert path.stat().st_size < MOST_BYTES
-    page, said = visit(browser, path, 375)
+    page, messages = visit(browser, path, 375)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     assert page.locator("#confusion tbody tr").count() == 17
     assert "more are left out" in page.inner_text("#confusion")
-    assert said == []
+    assert messages == []
 
 
-def one_box(scores: list[float], right: list[bool]) -> tuple[list[GroundTruth], list[Detections]]:
-    """An image for each score, with one label; what isn't right lies beside it."""
-    truths, found = [], []
-    for score, hit in zip(scores, right, strict=True):
+def one_box(scores: list[float], correct: list[bool]) -> tuple[list[GroundTruth], list[Detections]]:
+    """Create one image per score with one object; false detections lie beside it."""
+    ground_truth, detections = [], []
+    for score, hit in zip(scores, correct, strict=True):
         box = np.array([[10, 10, 50, 50]], np.float32)
-        truths.append(GroundTruth(box, np.zeros(1, np.int64), np.zeros(1, bool), (100, 100)))
-        place = box if hit else box + 45
-        found.append(
-            Detections(place, np.array([score], np.float32), np.zeros(1, np.int64), ("fox",), (100, 100))
+        ground_truth.append(GroundTruth(box, np.zeros(1, np.int64), np.zeros(1, bool), (100, 100)))
+        detected = box if hit else box + 45
+        detections.append(
+            Detections(detected, np.array([score], np.float32), np.zeros(1, np.int64), ("fox",), (100, 100))
         )
-    return truths, found
+    return ground_truth, detections
 
 
-def test_scores_that_keep_their_word_have_no_calibration_error():
-    found = calibrate(*one_box([0.5] * 10, [True] * 5 + [False] * 5), 1)
-    assert found.counts.sum() == 10
-    assert found.error == pytest.approx(0, abs=1e-6)
-    too_sure = calibrate(*one_box([0.95] * 4 + [0.05], [True, True, True, False, False]), 1)
-    assert too_sure.counts.tolist() == [0] * 8 + [4]
-    assert too_sure.precision[8] == 0.75
-    assert too_sure.error == pytest.approx(0.2, abs=1e-6)
-    assert too_sure.bias == pytest.approx(0.2, abs=1e-6)
+def test_calibration_error_of_calibrated_and_overconfident_scores():
+    calibrated = calibrate(*one_box([0.5] * 10, [True] * 5 + [False] * 5), 1)
+    assert calibrated.counts.sum() == 10
+    assert calibrated.error == pytest.approx(0, abs=1e-6)
+    overconfident = calibrate(*one_box([0.95] * 4 + [0.05], [True, True, True, False, False]), 1)
+    assert overconfident.counts.tolist() == [0] * 8 + [4]
+    assert overconfident.precision[8] == 0.75
+    assert overconfident.error == pytest.approx(0.2, abs=1e-6)
+    assert overconfident.bias == pytest.approx(0.2, abs=1e-6)
     assert np.isnan(calibrate([], [], 1).error)
 
 
-def test_times_go_on_after_a_resume(tmp_path: Path):
+def test_times_continue_after_resume(tmp_path: Path):
     watch = Stopwatch.start(tmp_path, resume=False)
+<<<<<<< HEAD
     watch.validated(0.01)
+=======
+    watch.validated(0.5)
+>>>>>>> help-d
     watch.epoch_done(1)
     watch.epoch_done(2)
-    began = read_start(tmp_path)
-    again = Stopwatch.start(tmp_path, resume=True)
-    again.started = again.started or "later"
-    again.epoch_done(2)
-    again.epoch_done(3)
+    started = read_start(tmp_path)
+    resumed = Stopwatch.start(tmp_path, resume=True)
+    resumed.started = resumed.started or "later"
+    resumed.epoch_done(2)
+    resumed.epoch_done(3)
     assert [one.epoch for one in read_times(tmp_path)] == [1, 2, 3]
-    assert read_start(tmp_path) == began
+    assert [one.validation for one in read_times(tmp_path)] == [0.5, 0, 0]
+    assert read_start(tmp_path) == started
     (tmp_path / "last" / "times.json").write_text(json.dumps({"epochs": [{"epoch": 1}]}))
     assert read_times(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Runs without training: labelled images on disk, invented detections, and their report."""
+"""Synthetic runs for report tests: labelled noise images and perturbed detections, without training."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def _object(name: str, *corners: float) -> str:
 def guesses(checked: CheckedDataset, indices: Sequence[int], seed: int = 1) -> list[Detections]:
     """Derive detections from labels: shifted, some misclassified, some missed, some false positives."""
     rng = np.random.default_rng(seed)
-    found = []
+    detections = []
     for index in indices:
         record = checked.records[index]
         kept = rng.random(len(record.boxes)) < 0.8
         boxes = record.boxes[kept] + rng.normal(0, 2, (kept.sum(), 4)).astype(np.float32)
         classes = record.classes[kept].copy()
-        wrong = rng.random(len(classes)) < 0.15
-        classes[wrong] = (classes[wrong] + 1) % len(checked.class_names)
+        misclassified = rng.random(len(classes)) < 0.15
+        classes[misclassified] = (classes[misclassified] + 1) % len(checked.class_names)
         boxes = np.concatenate([boxes, np.array([[1, 1, 40, 50]], np.float32)])
         classes = np.append(classes, 0)
         scores = np.sort(rng.uniform(0.05, 1, len(classes)).astype(np.float32))[::-1]
-        found.append(Detections(boxes, scores, classes, checked.class_names, record.size))
-    return found
+        detections.append(Detections(boxes, scores, classes, checked.class_names, record.size))
+    return detections
 
 
 def facts(
@@ -92,7 +92,7 @@ def facts(
     mosaic: float = 0.0,
     rows: list[dict[str, float]] | None = None,
 ) -> RunFacts:
-    """Return the report's facts of a run on `data`, with every third image used for validation."""
+    """Return the facts of a run on `data`; every third image is for validation."""
     checked = check(Dataset.open(data))
     lists = {
         "train": [index for index in range(len(checked.records)) if index % 3],
@@ -106,8 +106,8 @@ def facts(
         predictions = guesses(checked, lists["val"])
         if not detections:
             predictions = [one.best(0) for one in predictions]
-        truths = RunFacts(out, card, _record(card, checked, lists), checked, lists, []).truths
-        measured = Measurement(evaluate(truths, predictions, checked.class_names), predictions)
+        ground_truth = RunFacts(out, card, _record(card, checked, lists), checked, lists, []).ground_truth
+        measured = Measurement(evaluate(ground_truth, predictions, checked.class_names), predictions)
     if rows is None:
         rows = [
             {"epoch": epoch, "stage": 1 + (epoch > 1), "loss": 90 / epoch}

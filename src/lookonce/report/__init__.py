@@ -1,1 +1,1 @@
-"""What a run looked like: report.html of one training, and several of them side by side."""
+"""HTML pages: the report of one training run, and a comparison of several runs."""

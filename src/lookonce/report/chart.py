@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines that stay sharp in print, colours that follow the page's light or dark."""
+"""Charts as inline SVG, with colours that follow the page's light or dark scheme."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from lookonce.core.colours import PALETTE, colour_of
 from lookonce.report.markup import Markup, element, joined, note, swatch
 
-# In units of the drawing, which fills its column whatever that measures.
+# In SVG units; the drawing scales to the width of its column.
 WIDTH, HEIGHT = 440, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 48
-# What tells lines apart where colours don't: in print, and for many eyes.
+# Dash patterns distinguish lines in black-and-white print and for colour-blind readers.
 _DASHES = (None, "7 4", "2 4", "10 4 2 4")
-# Of series that aren't classes; the palette's that stand out on light and dark alike.
+# Palette indices for series other than classes: readable on light and dark backgrounds.
 _SERIES = (5, 4, 2, 6, 0, 1)
 
 Points = Sequence[tuple[float, float]]
 
 
 def series_colour(index: int) -> str:
-    """A line's colour in CSS, drawn towards the text's so that it is seen on light and dark."""
+    """Return a CSS colour for a line, blended with the text colour for contrast in both schemes."""
     return _on_page(_SERIES[index % len(_SERIES)])
 
 
 def class_colour(label: int) -> str:
-    """The same of a class, which has one colour everywhere."""
+    """Return the CSS line colour of a class, blended with the text colour for contrast."""
     return _on_page(label)
 
 
 def swatch_colour(label: int) -> str:
-    """A class's own colour, for areas."""
+    """Return the unblended CSS colour of a class, for filled areas."""
     return f"rgb{colour_of(label)}".replace(" ", "")
 
 
@@ -42,7 +42,7 @@ def _on_page(label: int) -> str:
 
 @dataclass(frozen=True)
 class Axis:
-    """One direction of a chart, from `low` to `high`, with marks at `ticks`."""
+    """One axis of a chart, from `low` to `high`, with marks at `ticks`."""
 
     label: str
     low: float
@@ -51,31 +51,31 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies, 0..1 inside the chart."""
+        """Return the position of a value along the axis, 0 to 1."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
 
-def linear(label: str, low: float, high: float, most: int = 6, whole: bool = False) -> Axis:
-    """From `low` to the round number that holds `high`; with `whole`, marks at whole numbers only."""
-    span = max(high - low, 1e-9 if not whole else 1)
+def linear(label: str, low: float, high: float, most: int = 6, integers: bool = False) -> Axis:
+    """Return a linear axis from `low` to a round number at or above `high`; `integers`: whole ticks only."""
+    span = max(high - low, 1e-9 if not integers else 1)
     step = _round_step(span / (most - 1))
-    if whole:
+    if integers:
         step = max(1, math.ceil(step))
     first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9) if whole else math.ceil(high / step - 1e-9)
+    last = math.floor(high / step + 1e-9) if integers else math.ceil(high / step - 1e-9)
     ticks = tuple(round(index * step, 10) for index in range(first, last + 1))
     return Axis(label, low, max(high, low + span, *ticks), ticks)
 
 
 def unit(label: str) -> Axis:
-    """Shares: 0 to 1."""
+    """Return a linear axis from 0 to 1."""
     return Axis(label, 0, 1, (0, 0.2, 0.4, 0.6, 0.8, 1))
 
 
 def logarithmic(label: str, low: float, high: float, most: int = 6) -> Axis:
-    """For positive values that span more than a few doublings."""
+    """Return a logarithmic axis for positive values."""
     low, high = low / 1.06, high * 1.06
     for steps in ((1, 2, 5), (1, 3), (1,)):
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -87,15 +87,17 @@ def logarithmic(label: str, low: float, high: float, most: int = 6) -> Axis:
 
 
 def epochs_axis(epochs: Sequence[float]) -> Axis:
-    """One mark an epoch, or every so many; a single epoch stands in the middle."""
+    """Return an axis with ticks at whole epochs; a single epoch is centred."""
     low, high = min(epochs, default=1), max(epochs, default=1)
     return (
-        linear("epoch", low, high, 7, whole=True) if high > low else Axis("epoch", low - 1, high + 1, (low,))
+        linear("epoch", low, high, 7, integers=True)
+        if high > low
+        else Axis("epoch", low - 1, high + 1, (low,))
     )
 
 
 class Chart:
-    """Draw into it, then take `figure`; whatever isn't a finite number is left out."""
+    """A chart under construction: add marks, then call `figure`. Non-finite values are skipped."""
 
     def __init__(self, title: str, x: Axis, y: Axis, height: int = HEIGHT) -> None:
         self.title, self.x, self.y, self.height = title, x, y, height
@@ -103,16 +105,16 @@ class Chart:
         self._legend: list[Markup] = []
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """A point's place in the drawing, in its units."""
+        """Return the position of a point in SVG units."""
         wide, high = WIDTH - LEFT - RIGHT, self.height - TOP - BOTTOM
         return LEFT + wide * self.x.share(x), TOP + high * (1 - self.y.share(y))
 
     def line(
         self, points: Points, colour: str, name: Markup | str | None, index: int = 0, width: float = 2
     ) -> None:
-        """Through `points`; a gap where a value isn't finite. `index` gives the dashes, `name` the legend."""
+        """Draw a line with gaps at non-finite values; `index` selects the dashes, `name` the legend entry."""
         dash = _DASHES[index % len(_DASHES)]
-        path, pen_up, alone = [], True, []
+        path, pen_up, isolated = [], True, []
         for position, (x, y) in enumerate(points):
             if not (math.isfinite(x) and math.isfinite(y)):
                 pen_up = True
@@ -121,31 +123,31 @@ class Chart:
             path.append(f"{'M' if pen_up else 'L'}{left:.1f} {top:.1f}")
             ends = position + 1 == len(points) or not math.isfinite(points[position + 1][1])
             if pen_up and ends:
-                alone.append((x, y))
+                isolated.append((x, y))
             pen_up = False
         style = f"stroke:{colour};stroke-width:{width}" + (f";stroke-dasharray:{dash}" if dash else "")
         self._drawn.append(element("path", d=" ".join(path), class_="line", style=style))
-        self.dots(alone if len(points) > 12 else points, colour, 3.5 if len(points) <= 12 else 3)
+        self.dots(isolated if len(points) > 12 else points, colour, 3.5 if len(points) <= 12 else 3)
         if name is not None:
             self.key(name, colour, dash)
 
     def dots(self, points: Points, colour: str, size: float, opacity: float = 1) -> None:
-        """Round dots, all of them one path."""
+        """Draw round dots as a single path."""
         places = [self.place(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
         path = "".join(f"M{left:.1f} {top:.1f}h0" for left, top in places)
         style = f"stroke:{colour};stroke-width:{2 * size:g};stroke-opacity:{opacity:g}"
         self._drawn.append(element("path", d=path, class_="dots", style=style))
 
     def hints(self, hints: Iterable[tuple[float, float, str]]) -> None:
-        """What a pointer that rests on a place is told."""
-        for x, y, said in hints:
+        """Add tooltips (x, y, text)."""
+        for x, y, text in hints:
             if math.isfinite(x) and math.isfinite(y):
                 left, top = self.place(x, y)
-                circle = element("circle", element("title", said), cx=f"{left:.1f}", cy=f"{top:.1f}", r=7)
+                circle = element("circle", element("title", text), cx=f"{left:.1f}", cy=f"{top:.1f}", r=7)
                 self._drawn.append(element("g", circle, class_="hint"))
 
     def bars(self, bars: Iterable[tuple[float, float, float, float]], colour: str) -> None:
-        """Areas (left, right, bottom, top) in the axes' values."""
+        """Draw rectangles (left, right, bottom, top) given in axis values."""
         for left, right, low, high in bars:
             x1, y1 = self.place(left, high)
             x2, y2 = self.place(right, low)
@@ -154,45 +156,45 @@ class Chart:
                         height=f"{max(y2 - y1, 0):.1f}", style=f"fill:{colour}")
             )  # fmt: skip
 
-    def mark(self, x: float, y: float, said: str) -> None:
-        """A point that matters, with a word beside it."""
+    def mark(self, x: float, y: float, label: str) -> None:
+        """Highlight a point and write a label beside it."""
         left, top = self.place(x, y)
-        late = self.x.share(x) > 0.6
+        on_right = self.x.share(x) > 0.6
         above = self.y.share(y) < 0.86
         self._drawn.append(element("circle", cx=f"{left:.1f}", cy=f"{top:.1f}", r=5, class_="mark"))
-        x_px, y_px = left + (-9 if late else 9), top + (-9 if above else 18)
-        anchor = "end" if late else "start"
+        x_px, y_px = left + (-9 if on_right else 9), top + (-9 if above else 18)
+        anchor = "end" if on_right else "start"
         self._drawn.append(
-            element("text", said, x=f"{x_px:.1f}", y=f"{y_px:.1f}", class_="said", text_anchor=anchor)
+            element("text", label, x=f"{x_px:.1f}", y=f"{y_px:.1f}", class_="mark-label", text_anchor=anchor)
         )
 
-    def cross(self, x: float, y: float, said: str) -> None:
-        """A mark of its own shape, with what a pointer is told there."""
+    def cross(self, x: float, y: float, tooltip: str) -> None:
+        """Draw a cross with a tooltip."""
         left, top = self.place(x, y)
         path = f"M{left - 6:.1f} {top - 6:.1f}l12 12m0-12l-12 12"
         self._drawn.append(element("path", d=path, class_="cross-back"))
         self._drawn.append(element("path", d=path, class_="cross"))
-        self.hints([(x, y, said)])
+        self.hints([(x, y, tooltip)])
 
     def rule(self, start: tuple[float, float], end: tuple[float, float], name: str | None = None) -> None:
-        """A thin dashed line between two points."""
+        """Draw a thin dashed line between two points."""
         (x1, y1), (x2, y2) = self.place(*start), self.place(*end)
         self._drawn.append(element("path", d=f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", class_="rule"))
         if name is not None:
             self.key(name, "var(--muted)", "4 4")
 
     def key(self, name: Markup | str, colour: str, dash: str | None = None, area: bool = False) -> None:
-        """One line of the legend."""
+        """Add an entry to the legend."""
         if area:
-            sign = swatch(colour)
+            symbol = swatch(colour)
         else:
             style = f"stroke:{colour}" + (f";stroke-dasharray:{dash}" if dash else "")
             stroke = element("path", d="M0 5h26", class_="line", style=style)
-            sign = element("svg", stroke, class_="stroke", viewBox="0 0 26 10", aria_hidden="true")
-        self._legend.append(element("li", sign, element("span", name)))
+            symbol = element("svg", stroke, class_="stroke", viewBox="0 0 26 10", aria_hidden="true")
+        self._legend.append(element("li", symbol, element("span", name)))
 
     def figure(self, alt: str, small: str | None = None) -> Markup:
-        """The drawing with its title and legend; `alt` says in words what is to be seen in it."""
+        """Return the chart with title and legend; `alt` describes it for screen readers."""
         drawing = element(
             "svg",
             *self._frame(),

@@ -1,4 +1,4 @@
-"""All that a report is made of."""
+"""The data that a training report is built from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe_run(
     lists: Mapping[str, Sequence[int]],
     backend: str,
 ) -> RunRecord:
-    """What run.json says of a run that is about to start."""
+    """Return the run.json record of a run that is about to start."""
     data: dict[str, Any] = {"name": checked.dataset.name}
     for key, indices in lists.items():
         boxes = sum(len(checked.records[index].boxes) for index in indices)
@@ -48,14 +48,14 @@ def describe_run(
 
 
 class TrainingBatches(Protocol):
-    """The batches of a training, made again for its report."""
+    """Training batches that can be regenerated for the report."""
 
     epoch: int
     closing_from: int | None
 
     @property
     def mixes_images(self) -> bool:
-        """Whether some images are made of several."""
+        """Whether augmentation combines several images into one, as mosaic and mixup do."""
         ...
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -65,11 +65,11 @@ class TrainingBatches(Protocol):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One training, after it.
+    """A finished training run.
 
-    `card` is the kept model's, with its epoch's figures; `rows` those of metrics.csv. `lists` has the indices
-    into `checked` of the images to train on and to validate on. `batches` makes the training's batches
-    again; `measured` holds the kept model against `lists["val"]`, None without one.
+    `card` describes the saved model and has the metrics of its epoch; `rows` are those of metrics.csv.
+    `lists` has indices into `checked`: "train" and "val". `batches` regenerates the training batches.
+    `measured` is the evaluation of the saved model on `lists["val"]`, or None without validation images.
     """
 
     root: Path
@@ -82,25 +82,25 @@ class RunFacts:
     batches: TrainingBatches | None = None
     measured: Measurement | None = None
     started: str = ""
-    truths: Sequence[GroundTruth] = field(init=False)
+    ground_truth: Sequence[GroundTruth] = field(init=False)
 
     def __post_init__(self) -> None:
         records = [self.checked.records[index] for index in self.lists.get("val", ())]
-        truths = [GroundTruth(one.boxes, one.classes, one.difficult, one.size) for one in records]
-        object.__setattr__(self, "truths", truths)
+        ground_truth = [GroundTruth(one.boxes, one.classes, one.difficult, one.size) for one in records]
+        object.__setattr__(self, "ground_truth", ground_truth)
 
     @property
     def metrics(self) -> Metrics | None:
-        """The kept model's figures."""
+        """The saved model's validation metrics, or None without validation images."""
         return self.measured.metrics if self.measured else None
 
     @property
     def predictions(self) -> Sequence[Detections]:
-        """What the kept model found, one an image of `lists["val"]`."""
+        """The saved model's detections, one item per image of `lists["val"]`."""
         return self.measured.predictions if self.measured else ()
 
     @property
     def best_epoch(self) -> int | None:
-        """The one that was kept, where validation chose it."""
+        """The epoch of the saved model, or None if validation did not select it."""
         epoch = self.card.metrics.get("epoch")
         return int(epoch) if epoch is not None and self.measured else None

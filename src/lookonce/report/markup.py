@@ -1,4 +1,4 @@
-"""HTML from Python: text is escaped unless it was made here, so no class or file name can break out."""
+"""HTML from Python: plain strings are escaped, so class and file names cannot inject markup."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import html
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_LONGEST_NAME = 60
-# Elements without an end.
+_MAX_NAME = 60
+# Elements without a closing tag.
 _VOID = {"img", "meta", "br", "col"}
 
 
@@ -21,17 +21,17 @@ Child = str | None
 
 
 def text(value: str) -> Markup:
-    """Escaped, and without what no page may hold: control characters, halves of a surrogate pair."""
-    whole = value.encode("utf-8", "replace").decode("utf-8")
-    shown = "".join(one if one in "\n\t" or unicodedata.category(one) != "Cc" else "\ufffd" for one in whole)
+    """Escape text, replacing control characters and lone surrogates."""
+    valid = value.encode("utf-8", "replace").decode("utf-8")
+    shown = "".join(one if one in "\n\t" or unicodedata.category(one) != "Cc" else "\ufffd" for one in valid)
     return Markup(html.escape(shown))
 
 
 def element(tag: str, *children: Child, **attributes: str | int | float | bool | None) -> Markup:
-    """`<tag attributes>children</tag>`; a plain str child is text.
+    """Return `<tag attributes>children</tag>`; plain str children are escaped.
 
-    In an attribute's name one trailing underscore is dropped and others become hyphens (`class_`,
-    `stroke_width`); None and False leave it out, True gives it no value.
+    In attribute names, a trailing underscore is dropped and other underscores become hyphens (`class_`,
+    `stroke_width`). None and False omit the attribute; True writes it without a value.
     """
     parts = [tag]
     for name, value in attributes.items():
@@ -44,7 +44,7 @@ def element(tag: str, *children: Child, **attributes: str | int | float | bool |
 
 
 def joined(children: Iterable[Child]) -> Markup:
-    """All of them in a row."""
+    """Concatenate children, escaping plain strings and skipping None."""
     return Markup(
         "".join(
             child if isinstance(child, Markup) else text(child) for child in children if child is not None
@@ -53,22 +53,22 @@ def joined(children: Iterable[Child]) -> Markup:
 
 
 def name(value: str) -> Markup:
-    """A class's, file's or run's name as it was given: cut when endless, on its own whatever its script."""
+    """Return a class, file or run name, shortened and isolated from the surrounding text direction."""
     return element("bdi", cut(value))
 
 
-def cut(value: str, longest: int = _LONGEST_NAME) -> str:
-    """The beginning of what would be endless."""
+def cut(value: str, longest: int = _MAX_NAME) -> str:
+    """Shorten text to at most `longest` characters, ending in an ellipsis."""
     return value if len(value) <= longest else f"{value[: longest - 1]}…"
 
 
-def note(said: str | None) -> Markup | None:
-    """Small print under something; nothing for nothing."""
-    return element("p", said, class_="note") if said else None
+def note(text: str | None) -> Markup | None:
+    """Return a paragraph in small print, or None for no text."""
+    return element("p", text, class_="note") if text else None
 
 
 def swatch(colour: str) -> Markup:
-    """A small area of a colour in CSS, before what it stands for."""
+    """Return a small square of a CSS colour, for legends and class names."""
     return element("span", class_="swatch", style=f"background:{colour}")
 
 
@@ -79,9 +79,14 @@ def table(
     numbers: Sequence[int] = (),
     class_: str | None = None,
 ) -> Markup:
-    """A table whose first column names its rows; the columns `numbers` are aligned right.
+    """Return a table that scrolls horizontally if it is wider than the page.
 
-    It scrolls by itself where it is wider than the page; `caption` is for those who hear the page.
+    Args:
+        caption: Description for screen readers.
+        heads: Column headings.
+        rows: Cells; the first cell of a row is its heading.
+        numbers: Indices of the columns to align right.
+        class_: CSS classes.
     """
 
     def kind(column: int) -> str | None:
@@ -93,23 +98,23 @@ def table(
         cells = [element("th", row[0], scope="row")]
         cells += [element("td", one, class_=kind(column)) for column, one in enumerate(row[1:], 1)]
         body.append(element("tr", *cells))
-    whole = element(
+    content = element(
         "table",
-        element("caption", caption, class_="unseen"),
+        element("caption", caption, class_="visually-hidden"),
         element("thead", element("tr", *head)),
         element("tbody", *body),
         class_=class_,
     )
-    return scrolling(whole, caption)
+    return scrolling(content, caption)
 
 
 def scrolling(inner: Markup, label: str) -> Markup:
-    """A part that may be wider than the page, reachable by keyboard."""
+    """Wrap content in a region that scrolls horizontally and is focusable by keyboard."""
     return element("div", inner, class_="scroll", role="region", aria_label=label, tabindex=0)
 
 
 def facts(pairs: Iterable[tuple[str, Child]], class_: str = "facts") -> Markup:
-    """Names and values, as a list of definitions."""
+    """Return a definition list of names and values, skipping empty values."""
     return element(
         "dl",
         *(element("div", element("dt", term), element("dd", value)) for term, value in pairs if value),
@@ -118,7 +123,7 @@ def facts(pairs: Iterable[tuple[str, Child]], class_: str = "facts") -> Markup:
 
 
 def section(key: str, title: str, *children: Child, lead: Child = None) -> Markup:
-    """One part of the page, with its heading and a sentence on how to read it."""
+    """Return a section of the page; `lead` explains how to read it."""
     return element(
         "section",
         element("h2", title, id=f"{key}-title"),

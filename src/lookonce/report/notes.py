@@ -1,4 +1,4 @@
-"""What a person who knows the field would say on seeing the run; nothing where nothing stands out."""
+"""Rules that point out problems and next steps in a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookonce.evaluation import confusion_matrix
 from lookonce.evaluation.score_calibration import calibrate
 from lookonce.report.facts import RunFacts
 from lookonce.report.markup import Markup, joined, name
-from lookonce.report.words import count, figure, percent
+from lookonce.report.words import count, decimal, percent
 
 _FEW_OBJECTS = 10
 _FEW_IMAGES = 20
@@ -24,20 +24,20 @@ Note = Markup | str
 
 
 def notes(run: RunFacts) -> list[Note]:
-    """One sentence each, the most useful first."""
+    """Return notes of one or two sentences each, the most important first."""
     return [*_training(run), *_classes(run), *_scores(run), *_data(run)]
 
 
 def _training(run: RunFacts) -> Iterator[Note]:
     losses = [row["loss"] for row in run.rows if math.isfinite(row.get("loss", math.nan))]
     if len(losses) > 1 and losses[-1] >= losses[0]:
-        yield "The loss did not fall: it may need a smaller learning rate, or many more steps."
+        yield "The loss did not decrease. Try a smaller learning rate or train for more epochs."
     planned = run.record.settings.get("epochs")
     if run.best_epoch is not None and run.best_epoch == len(run.rows) == planned and len(run.rows) > 1:
-        yield "The best epoch is the last one: more epochs may well bring more."
+        yield "The best epoch is the last one. Training longer may improve the model."
     if run.best_epoch is not None and planned and len(run.rows) < int(planned):
         done = f"{len(run.rows)} of {planned} epochs"
-        yield f"It stopped after {done}: none after epoch {run.best_epoch} was better."
+        yield f"Training stopped after {done}: no improvement after epoch {run.best_epoch}."
 
 
 def _classes(run: RunFacts) -> Iterator[Note]:
@@ -47,15 +47,15 @@ def _classes(run: RunFacts) -> Iterator[Note]:
     present = [one for one in metrics.classes if one.objects]
     if absent := [one.name for one in metrics.classes if not one.objects]:
         yield joined(
-            ["No validation image shows ", _names(absent), ": nothing is known of how well that is found."]
+            ["No validation image contains ", _names(absent), ", so average precision there is unknown."]
         )
     if few := [one.name for one in present if one.objects < _FEW_OBJECTS]:
         yield joined(
             [
-                "Under ",
+                "Fewer than ",
                 f"{_FEW_OBJECTS} validation objects each: ",
                 _names(few),
-                ". Their figures are little more than chance.",
+                ". Their metrics are unreliable.",
             ]
         )
     weak = [one for one in present if one.ap50 < metrics.ap50 - _FAR_BELOW and one.objects >= _FEW_OBJECTS]
@@ -63,7 +63,7 @@ def _classes(run: RunFacts) -> Iterator[Note]:
         yield joined(
             [
                 name(one.name),
-                f" is far behind: AP50 {figure(one.ap50)}, the mean is {figure(metrics.ap50)}.",
+                f" is well below average: AP50 {decimal(one.ap50)}, the mean is {decimal(metrics.ap50)}.",
             ]
         )
     yield from _confused(run)
@@ -72,7 +72,7 @@ def _classes(run: RunFacts) -> Iterator[Note]:
 def _confused(run: RunFacts) -> Iterator[Note]:
     assert run.metrics is not None
     names = [one.name for one in run.metrics.classes]
-    counts = confusion_matrix(run.truths, run.predictions, len(names), run.metrics.confidence)
+    counts = confusion_matrix(run.ground_truth, run.predictions, len(names), run.metrics.confidence)
     labelled = counts[:-1].sum(axis=1)
     between = counts[:-1, :-1] * (1 - np.eye(len(names), dtype=np.int64))
     for place in np.argsort(-between, axis=None, kind="stable")[:2]:
@@ -83,7 +83,7 @@ def _confused(run: RunFacts) -> Iterator[Note]:
                 [
                     f"{times} of {count(int(labelled[row]), 'object')} labelled ",
                     name(names[row]),
-                    " are found as ",
+                    " are detected as ",
                     name(names[column]),
                     ".",
                 ]
@@ -96,20 +96,20 @@ def _scores(run: RunFacts) -> Iterator[Note]:
         return
     if metrics.images < _FEW_IMAGES:
         few = count(metrics.images, "validation image")
-        yield f"Only {few}: others would give figures several points away."
-    scores = calibrate(run.truths, run.predictions, len(metrics.classes))
+        yield f"Only {few}: metrics may differ by several points on other images."
+    scores = calibrate(run.ground_truth, run.predictions, len(metrics.classes))
     if not math.isnan(scores.error) and scores.error > _ILL_CALIBRATED:
         if abs(scores.bias) > scores.error / 2:
-            much = "much" if scores.bias > 0 else "little"
-            yield f"Scores promise too {much}: by {percent(abs(scores.bias))} in the mean."
+            direction = "overconfident" if scores.bias > 0 else "underconfident"
+            yield f"Scores are {direction} by {percent(abs(scores.bias))} on average."
         else:
-            yield f"Scores are off by {percent(scores.error)} in the mean, some up and some down."
+            yield f"Scores differ from precision by {percent(scores.error)} on average, in both directions."
 
 
 def _data(run: RunFacts) -> Iterator[Note]:
     fixed = sum(one.outcome in ("repaired", "dropped") for one in run.checked.findings)
     if fixed:
-        yield f"The label check fixed or left out {count(fixed, 'thing')}: see the end of this page."
+        yield f"The label check repaired or ignored {count(fixed, 'item')}: see Label check below."
 
 
 def _names(names: list[str]) -> Markup:

@@ -1,43 +1,47 @@
-"""report.html: which parts it has, in which order."""
+"""The training report, report.html, assembled from its sections."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lookonce.io.atomic import write_text
-from lookonce.report.anchors import anchors_section
-from lookonce.report.background import data_section, findings_section, machine_section, settings_section
-from lookonce.report.calibration import calibration_section
-from lookonce.report.classes import classes_section, confusion_section
-from lookonce.report.curves import curves_section
+from lookonce.report.anchor_section import anchors_section
+from lookonce.report.calibration_section import calibration_section
+from lookonce.report.class_sections import classes_section, confusion_section
+from lookonce.report.curve_section import curves_section
+from lookonce.report.data_sections import data_section, findings_section, machine_section, settings_section
 from lookonce.report.facts import RunFacts
 from lookonce.report.galleries import batches_section, validation_section
-from lookonce.report.layout import page
 from lookonce.report.markup import Markup, joined, name
-from lookonce.report.summary import summary_section
+from lookonce.report.page_frame import page
+from lookonce.report.summary_section import summary_section
 
 REPORT = "report.html"
 
 
 def write_report(run: RunFacts) -> Path:
-    """Write report.html into the run's folder; returns its path. Raises LookonceError for a full disk."""
+    """Write report.html into the run's folder and return its path.
+
+    Raises:
+        LookonceError: The file cannot be written.
+    """
     path = run.root / REPORT
     write_text(path, report_page(run))
     return path
 
 
 def report_page(run: RunFacts) -> Markup:
-    """The whole page; without validation images the parts that need them are left out."""
+    """Return the report as HTML, without the validation sections if there are no validation images."""
     metrics = run.metrics
     parts: list[tuple[str, Markup | None]] = [
         ("Summary", summary_section(run)),
-        ("Epochs", curves_section(run.rows, run.best_epoch, run.times)),
+        ("Curves", curves_section(run.rows, run.best_epoch, run.times)),
     ]
     if metrics is not None:
         parts += [
             ("Classes", classes_section(metrics)),
-            ("Mistakes", confusion_section(run, metrics)),
-            ("Scores", calibration_section(run, metrics)),
+            ("Confusion", confusion_section(run, metrics)),
+            ("Calibration", calibration_section(run, metrics)),
             ("Images", validation_section(run, metrics)),
         ]
     parts += [

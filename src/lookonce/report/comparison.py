@@ -1,4 +1,4 @@
-"""Several runs on one page, their curves over each other."""
+"""The comparison page: metrics, curves and settings of several runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from lookonce.io.atomic import write_text
 from lookonce.report.chart import Chart, epochs_axis, linear, series_colour
-from lookonce.report.curves import SCORES, column, value_axis
-from lookonce.report.layout import page
+from lookonce.report.curve_section import SCORES, column, value_axis
 from lookonce.report.markup import Markup, cut, element, joined, name, note, section, swatch, table
-from lookonce.report.words import UNKNOWN, clock, count, figure
+from lookonce.report.page_frame import page
+from lookonce.report.words import UNKNOWN, clock, count, decimal
 from lookonce.runs.reader import Run, differing, groups, same_training, same_validation, warnings
 
 HEADS = (
@@ -28,15 +28,15 @@ HEADS = (
     "train data",
     "val data",
 )
-# Columns of these.
-SCORED = (4, 5, 6)
-LETTERS = "Equal letters: the same images with the same labels."
-_LONGEST_VALUE = 60
-_SHA256 = 64
+# Indices of the average precisions in HEADS.
+SCORE_COLUMNS = (4, 5, 6)
+LETTERS_NOTE = "Runs with the same letter used the same images and labels."
+_MAX_VALUE = 60
+_SHA256_DIGITS = 64
 
 
-def cells(runs: Sequence[Run]) -> list[list[str]]:
-    """A row a run, under HEADS."""
+def table_rows(runs: Sequence[Run]) -> list[list[str]]:
+    """Return one table row per run, with the columns of HEADS."""
     train = groups(runs, same_training, lambda run: run.train_sha256)
     val = groups(runs, same_validation, lambda run: run.validated)
     rows = []
@@ -48,7 +48,7 @@ def cells(runs: Sequence[Run]) -> list[list[str]]:
                 run.model,
                 str(len(run.rows)),
                 f"{best['epoch']:g}" if best else UNKNOWN,
-                *(figure(best.get(key)) for key, _ in SCORES),
+                *(decimal(best.get(key)) for key, _ in SCORES),
                 UNKNOWN if run.parameters is None else f"{run.parameters / 1e6:.2f} M",
                 UNKNOWN if run.seconds is None else clock(run.seconds),
                 train[index] or UNKNOWN,
@@ -58,8 +58,8 @@ def cells(runs: Sequence[Run]) -> list[list[str]]:
     return rows
 
 
-def best_of(rows: Sequence[Sequence[str]], index: int) -> set[int]:
-    """The rows of `cells` with the highest figure in a column; none where they were measured differently."""
+def best_rows(rows: Sequence[Sequence[str]], index: int) -> set[int]:
+    """Return the rows with the highest value in a column; empty if validation data differ between runs."""
     if len({row[-1] for row in rows} - {UNKNOWN}) > 1:
         return set()
     values = [math.nan if row[index] == UNKNOWN else float(row[index]) for row in rows]
@@ -67,21 +67,25 @@ def best_of(rows: Sequence[Sequence[str]], index: int) -> set[int]:
     return {place for place, value in enumerate(values) if known and value == max(known)}
 
 
-def shown(value: Any) -> str:
-    """A setting's value, short enough for a table."""
+def format_setting(value: Any) -> str:
+    """Format a setting for a table, shortening long values."""
     if value is None:
         return UNKNOWN
-    said = str(value)
-    if len(said) == _SHA256 and set(said) <= set("0123456789abcdef"):
-        return said[:8]
-    return cut(said, _LONGEST_VALUE)
+    text = str(value)
+    if len(text) == _SHA256_DIGITS and set(text) <= set("0123456789abcdef"):
+        return text[:8]
+    return cut(text, _MAX_VALUE)
 
 
 def write_comparison(runs: Sequence[Run], path: Path) -> None:
-    """Write the page. Raises LookonceError when the file can't be written."""
-    said = [element("p", one, class_="warning", role="alert") for one in warnings(runs)]
+    """Write the comparison page to `path`.
+
+    Raises:
+        LookonceError: The file cannot be written.
+    """
+    alerts = [element("p", one, class_="warning", role="alert") for one in warnings(runs)]
     parts = [
-        ("Runs", section("runs", "Runs", *said, _table(runs), note(LETTERS))),
+        ("Runs", section("runs", "Runs", *alerts, _table(runs), note(LETTERS_NOTE))),
         ("Curves", _curves(runs)),
         ("Settings", _settings(runs)),
     ]
@@ -100,8 +104,8 @@ def _with_commas(names: Sequence[Markup]) -> list[Markup | str]:
 
 
 def _table(runs: Sequence[Run]) -> Markup:
-    rows = cells(runs)
-    winners = {index: best_of(rows, index) for index in SCORED}
+    rows = table_rows(runs)
+    winners = {index: best_rows(rows, index) for index in SCORE_COLUMNS}
     body: list[list[Markup | str]] = []
     for place, row in enumerate(rows):
         first = joined([swatch(series_colour(place)), name(row[0])])
@@ -110,7 +114,7 @@ def _table(runs: Sequence[Run]) -> Markup:
             for index, cell in enumerate(row[1:], 1)
         ]
         body.append([first, name(row[1]), *rest[1:]])
-    return table("Runs with the figures of their best epoch", HEADS, body, range(2, len(HEADS)), "runs")
+    return table("Metrics of each run's best epoch", HEADS, body, range(2, len(HEADS)), "runs")
 
 
 def _curves(runs: Sequence[Run]) -> Markup:
@@ -119,10 +123,10 @@ def _curves(runs: Sequence[Run]) -> Markup:
     recipes = {(run.settings.get("loss"), run.model, run.settings.get("size")) for run in runs}
     return section(
         "curves",
-        "Epoch by epoch",
+        "Curves by epoch",
         element("div", *drawn, class_="pair"),
         note(
-            "Losses of different models, sizes or loss functions can't be compared."
+            "Losses are not comparable between different models, input sizes or loss functions."
             if len(recipes) > 1
             else None
         ),
@@ -136,9 +140,9 @@ def _chart(runs: Sequence[Run], key: str, label: str) -> Markup | None:
         return None
     x = epochs_axis([row["epoch"] for run in runs for row in run.rows])
     if key == "loss":
-        scale = value_axis("a batch's mean", values)
+        scale = value_axis("mean per batch", values)
     else:
-        scale = linear("on the validation images", 0, max(max(values), 0.01))
+        scale = linear("on validation images", 0, max(max(values), 0.01))
     chart = Chart(label, x, scale)
     for index, (run, points) in enumerate(zip(runs, lines, strict=True)):
         if points:
@@ -146,23 +150,23 @@ def _chart(runs: Sequence[Run], key: str, label: str) -> Markup | None:
     ends = "; ".join(
         f"{cut(run.name)} {points[-1][1]:.3g}" for run, points in zip(runs, lines, strict=True) if points
     )
-    return chart.figure(f"{label} by epoch. After the last: {ends}.")
+    return chart.figure(f"{label} by epoch. Last epoch: {ends}.")
 
 
 def _settings(runs: Sequence[Run]) -> Markup:
     different = differing(runs)
     heads = ("setting", *(name(run.name) for run in runs))
-    rows = [[element("code", key), *map(shown, values)] for key, values in different.items()]
+    rows = [[element("code", key), *map(format_setting, values)] for key, values in different.items()]
     same = [
-        [element("code", key), shown(value)]
+        [element("code", key), format_setting(value)]
         for key, value in runs[0].settings.items()
         if key not in different
     ]
-    none = element("p", "None: the runs had the same settings.", class_="says")
+    none = element("p", "All settings are the same.", class_="statement")
     common = element(
         "details",
-        element("summary", f"{count(len(same), 'setting')} that all have in common"),
-        table("Settings in common", ("setting", "value"), same, (), "settings"),
+        element("summary", f"{count(len(same), 'setting')} with the same value in all runs"),
+        table("Settings with the same value in all runs", ("setting", "value"), same, (), "settings"),
     )
     return section(
         "settings",

@@ -1,4 +1,4 @@
-"""The frame of a page: one file that needs nothing else, on a screen, a phone or paper."""
+"""The HTML page around the sections: one self-contained file for screen, phone and print."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from lookonce.report.markup import Markup, element, joined, text
 
-# Of the service's page: the same sign in the corner.
-_SIGN = Markup(
+# Same logo as on the service's page.
+_LOGO = Markup(
     '<svg class="logo" viewBox="0 0 32 32" aria-hidden="true">'
     '<rect width="32" height="32" rx="7" fill="#1d4ed8"/>'
     '<path d="M6 12V8a2 2 0 0 1 2-2h4M20 6h4a2 2 0 0 1 2 2v4M26 20v4a2 2 0 0 1-2 2h-4M12 26H8'
@@ -16,16 +16,23 @@ _SIGN = Markup(
     '<circle cx="16" cy="16" r="5" fill="none" stroke="#fff" stroke-width="2.4"/>'
     '<circle cx="16" cy="16" r="1.6" fill="#fff"/></svg>'
 )
-# Nothing may be fetched or run, whatever a name or label tries.
+# Block scripts and requests, as a second defence against HTML in class or file names.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 Parts = Sequence[tuple[str, Markup | None]]
 
 
 def page(kind: str, title: Markup, plain_title: str, parts: Parts) -> Markup:
-    """A page of `parts`: a word for the list of contents, and a section with an id; None is left out."""
-    shown = [(word, part) for word, part in parts if part is not None]
-    links = [element("a", word, href=f"#{_key(part)}") for word, part in shown]
+    """Return an HTML page.
+
+    Args:
+        kind: Kind of page, written above the title.
+        title: Heading.
+        plain_title: Title of the browser window.
+        parts: Navigation label and section of each part; None is skipped.
+    """
+    shown = [(label, part) for label, part in parts if part is not None]
+    links = [element("a", label, href=f"#{_key(part)}") for label, part in shown]
     style = files("lookonce.report").joinpath("page.css").read_text(encoding="utf-8")
     head = joined(
         [
@@ -39,20 +46,20 @@ def page(kind: str, title: Markup, plain_title: str, parts: Parts) -> Markup:
     )
     header = element(
         "header",
-        _SIGN,
+        _LOGO,
         element("div", element("p", f"lookonce · {kind}", class_="kind"), element("h1", title)),
         class_="top",
     )
     body = element(
         "body",
         header,
-        element("nav", *links, aria_label="Parts"),
+        element("nav", *links, aria_label="Sections"),
         element("main", *(part for _, part in shown)),
     )
-    whole = element("html", element("head", head), body, lang="en")
-    return Markup(f"<!doctype html>\n{whole}\n")
+    document = element("html", element("head", head), body, lang="en")
+    return Markup(f"<!doctype html>\n{document}\n")
 
 
 def _key(part: Markup) -> str:
-    """The id that `section` gave it."""
+    """Return the id of a section."""
     return part.split('id="', 2)[1].partition('"')[0] if part.startswith("<section") else ""
