@@ -301,11 +301,7 @@ def test_calibration_error_of_calibrated_and_overconfident_scores():
 
 def test_times_continue_after_resume(tmp_path: Path):
     watch = Stopwatch.start(tmp_path, resume=False)
-<<<<<<< HEAD
-    watch.validated(0.01)
-=======
     watch.validated(0.5)
->>>>>>> help-d
     watch.epoch_done(1)
     watch.epoch_done(2)
     started = read_start(tmp_path)
