@@ -81,7 +81,7 @@ ROUTES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class ServingMode:
-    """How a deployment serves: by an entry script in Azure's inference server, or by an image.
+    """The way a deployment serves: an entry script in Azure's inference server, or an image.
 
     Args:
         script: name of the entry script in the code snapshot; None for an image that serves by itself.

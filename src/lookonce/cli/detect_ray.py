@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lookonce.cli.detect_video import positive_integer
+from lookonce.cli.argument_types import positive
 from lookonce.errors import LookonceError
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--workers",
-        type=positive_integer,
+        type=positive,
         metavar="N",
         help="each with one core or --threads, and a GPU with --device cuda (default: as many as fit)",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lookonce.cli.argument_types import positive
 from lookonce.cli.model_arguments import open_detector
 from lookonce.errors import LookonceError
 
@@ -29,7 +30,7 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("video, cameras and streams")
     group.add_argument("--track", action="store_true", help="track objects: ids, and a count per class")
     group.add_argument("--show", action="store_true", help="show frames in a window; q or Esc stops")
-    group.add_argument("--max-frames", type=positive_integer, metavar="N", help="stop after N frames")
+    group.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     group.add_argument(
         "--seconds", type=float, metavar="S", help="stop a camera or stream after S seconds (else: Ctrl-C)"
     )
@@ -206,11 +207,3 @@ def _heading(tally: Tally, source: VideoFile | LiveSource) -> str:
     if tally.truncated:
         parts.append("the file ends early")
     return "; ".join(parts)
-
-
-def positive_integer(text: str) -> int:
-    """Parse a command-line argument of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; expected 1 or more")
-    return value

@@ -16,9 +16,10 @@ from lookonce.errors import LookonceError
 _REPEATED = (
     *("model", "size", "resize", "num_clusters", "train_split", "val_split", "epochs", "freeze_epochs"),
     *("bs", "lr", "loss", "patience", "seed", "backend"),
+    *("weight_decay", "multi_scale", "closing", "mosaic", "mixup", "flip_vertical"),
 )
 # Options that name files, which travel with the code.
-_FILES = ("weights_cfg", "class_path")
+_FILES = ("weights_cfg", "class_path", "recipe")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +132,10 @@ def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]
     files: dict[str, Path] = {}
     for name in (*_REPEATED, *_FILES):
         value = getattr(arguments, name)
-        if value is None:
+        if value is None or value is False:
+            continue
+        if value is True:
+            words.append(f"--{name.replace('_', '-')}")
             continue
         if name in _FILES or str(value).endswith(".cfg"):
             path = Path(value)
@@ -150,13 +154,12 @@ def _options(arguments: argparse.Namespace) -> tuple[list[str], dict[str, Path]]
 
 def _check_data(data: str, arguments: argparse.Namespace) -> None:
     """Check the labels on this machine; the job would report the same errors minutes later."""
-    from lookonce.labels import Dataset, check, fatal, read_classes
+    from lookonce.labels import load_dataset, read_classes
 
     if not Path(data).is_dir():
         return
     names = read_classes(Path(arguments.class_path)) if arguments.class_path else None
-    checked = check(Dataset.open(Path(data)), names)
-    fatal(checked)
+    checked = load_dataset(data, names)
     boxes = sum(len(record.boxes) for record in checked.records)
     _say(f"{checked.dataset.name}: {len(checked.records)} images, {boxes} boxes, checked.")
 

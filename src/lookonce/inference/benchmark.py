@@ -36,7 +36,7 @@ Seconds = dict[str, list[float]]
 class Measured:
     """One engine's seconds: of each stage, per image, one value a batch; `opening` covers MODEL to ready.
 
-    `name` is what ran; `engine` what was asked for; `objects` were found in the image.
+    `name` is the engine that ran; `engine` the one requested; `objects` were found in the image.
     """
 
     engine: str

@@ -176,7 +176,7 @@ def _session(graph: bytes, threads: int, device: str, source: str) -> onnxruntim
     """Return an ONNX Runtime session on the best device installed, or on `device`. Raises LookonceError."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Fatal ones only: the others are raised as well, and told in our own words.
+    # Fatal messages only: the others are raised as well, and reworded.
     options.log_severity_level = 4
     providers = _providers(device)
     try:

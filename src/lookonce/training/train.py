@@ -35,7 +35,7 @@ from lookonce.training.run import TrainingRun
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the model is saved and how good it is; `metrics` is None without a validation list."""
+    """The saved model and its metrics; `metrics` is None without a validation list."""
 
     model_path: Path
     metrics: Metrics | None

@@ -1,4 +1,4 @@
-"""What the deploy commands share for services in Azure; `lookonce deploy list|logs|delete --on azure`."""
+"""Shared code of the deploy commands for Azure, and `lookonce deploy list|logs|delete --on azure`."""
 
 from __future__ import annotations
 

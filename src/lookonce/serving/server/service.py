@@ -115,12 +115,12 @@ class Service:
 
     @property
     def images_in_flight(self) -> int:
-        """How many images are between arrival and response."""
+        """Number of images between arrival and response."""
         return self._in_flight
 
     @property
     def images_decoding(self) -> int:
-        """How many images are waiting to be decoded or being decoded."""
+        """Number of images waiting to be decoded or being decoded."""
         return self._decoding
 
     def submit(
