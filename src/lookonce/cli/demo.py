@@ -24,9 +24,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Register the command."""
     parser = commands.add_parser(
         "demo",
-        help="a small set drawn on the spot, trained, evaluated, detected",
-        description="Draw labelled images of bolts, nuts and washers, train yolov3-tiny on them from "
-        "nothing, measure it on images that it never saw, and draw what it finds there.",
+        help="generate a small dataset, train, evaluate and detect on it",
+        description="Generate labelled images of bolts, nuts and washers, train yolov3-tiny on them from "
+        "scratch, measure it on held-out images, and draw its detections there.",
         epilog="example:\n  lookonce demo --output lookonce-demo --epochs 80",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    """Make, train, evaluate, detect, draw, tell."""
+    """Generate the dataset, train, evaluate, detect, draw; print a summary."""
     choose_backend(arguments.backend)
     from lookonce.inference.evaluate import evaluate
     from lookonce.labels.demo_set import held_out_set, make_demo_set
@@ -53,7 +53,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output)
     data = make_demo_set(output, arguments.images, arguments.seed)
     unseen = held_out_set(data)
-    print(f"Drew {arguments.images} labelled images: {data}")
+    print(f"Generated {arguments.images} labelled images: {data}")
     result = train(
         data,
         model="yolov3-tiny",
@@ -70,7 +70,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 
 def _draw_detections(model: Path, images: Path, folder: Path) -> Path:
-    """Every image of a folder, detected and drawn under the same name in another."""
+    """Draw the detections of every image of a folder into another folder."""
     import cv2
 
     from lookonce.inference import Detector
@@ -89,7 +89,7 @@ def _draw_detections(model: Path, images: Path, folder: Path) -> Path:
 
 def _summary(metrics: Metrics, model: Path, run: Path, unseen: Path, drawn: Path) -> str:
     return f"""
-On images that training never saw ({unseen}): AP50 {metrics.ap50:.3f}, AP {metrics.ap:.3f}
+On held-out images ({unseen}): AP50 {metrics.ap50:.3f}, AP {metrics.ap:.3f}
   model and curves    {run}
   detections drawn    {drawn}
 

@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   lookonce train data/voc --model yolov3-tiny --weights yolov3-tiny.weights --epochs 40
   lookonce train data/voc --model my.cfg --weights my.weights --size 320x416 --num-clusters 6
   lookonce train data/voc --train-split trainval --val-split none     (every labelled image, no choosing)
-  lookonce train data/voc --out outputs --resume                      (go on after Ctrl-C or a power cut)
+  lookonce train data/voc --out outputs --resume                      (resume after Ctrl-C or a power cut)
   lookonce train data/voc --on azure --experiment-name cells --gpu-num 1 --low-priority   (in the cloud)
 """
 
@@ -29,14 +29,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "train",
         help="labelled images in, a trained detector out",
         description="Check the labels, cluster anchors, write the cfg, transplant pretrained weights, train, "
-        "validate every epoch, and leave the best model with its figures in one folder.",
+        "validate every epoch, and save the best model with its metrics in one folder.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "data", metavar="DATA", nargs="?", help="folder of labelled images (Pascal VOC or VoTT)"
     )
-    parser.add_argument("--data-dir", dest="data_dir", metavar="DATA", help="the same, by its older name")
+    parser.add_argument("--data-dir", dest="data_dir", metavar="DATA", help="older name of DATA")
     model = parser.add_argument_group("model")
     model.add_argument("--model", default="yolov3-tiny", metavar="NAME|FILE.cfg", help="default: yolov3-tiny")
     model.add_argument("--weights", metavar="FILE", help="pretrained Darknet weights, or a .keras model")
@@ -71,7 +71,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--freeze-epochs",
         type=int,
         metavar="N",
-        help="of them with the body frozen (default: 2 when pretrained)",
+        help="first epochs with pretrained layers frozen (default: 2)",
     )
     recipe.add_argument("--bs", type=positive, metavar="N", help="batch size (default: 8)")
     recipe.add_argument("--lr", type=float, metavar="RATE", help="learning rate (default: 0.001)")
@@ -103,12 +103,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     run = parser.add_argument_group("run")
     run.add_argument("--out", default="outputs", metavar="DIR", help="default: outputs")
-    run.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    run.add_argument("--resume", action="store_true", help="resume the run in --out")
     run.add_argument(
         "--experiment-name",
         default="lookonce",
         metavar="NAME",
-        help="of the run in MLflow (default: lookonce)",
+        help="experiment in MLflow (default: lookonce)",
     )
     run.add_argument(
         "--no-track", action="store_true", help="no run in MLflow (default: mlflow.db beside --out)"
