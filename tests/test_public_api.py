@@ -47,7 +47,7 @@ def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.Captur
     result = lookonce.train(
         dataset,
         size=(192, 256),
-        train_split="all",
+        train_split="trainval",
         val_split="none",
         recipe=lookonce.Recipe(epochs=120, batch_size=4, learning_rate=2e-3, augmentation=still),
         out=tmp_path / "run",

@@ -84,7 +84,7 @@ def test_a_folder_is_scored_by_a_job(
     assert again.code == 0, again.printed
     assert (desk.folder / "drawn" / "more" / "a.jpg").exists()
     for words, expected in (
-        (["--conf", "0.5"], "thresholds from lookonce deploy batch"),
+        (["--conf", "0.5"], "thresholds"),
         (["--bench"], "--bench measures"),
     ):
         refused = desk.lookonce("score", "photos", "--service", service, *words)

@@ -121,6 +121,6 @@ def test_without_an_engine_there_is_one_message(
     assert "Docker's engine does not respond (Cannot connect to the Docker daemon" in capsys.readouterr().err
     (state / "down").unlink()
     assert deploy(model, "--service-name", "dogs", "--host", "0.0.0.0") == 1
-    assert "there is no key. Set WEBSERVICE_KEY" in capsys.readouterr().err
+    assert "WEBSERVICE_KEY" in capsys.readouterr().err
     assert deploy(model, "--service-name", "dogs", "--workers", "2") == 1
     assert "--workers works only without --docker" in capsys.readouterr().err

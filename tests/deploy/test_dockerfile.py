@@ -183,7 +183,7 @@ def refused(image: Image, model: Path, **env: str) -> str:
 
 def test_it_will_not_start_without_a_key_or_a_model(image: Image, model_folder: Path, tmp_path: Path):
     tmp_path.chmod(0o755)
-    assert "there is no key" in refused(image, model_folder)
+    assert "no key is set" in refused(image, model_folder)
     assert "no such file or folder" in refused(image, tmp_path / "model", WEBSERVICE_KEY="key-1")
     assert "holds no .onnx or .keras file" in refused(image, tmp_path, WEBSERVICE_KEY="key-1")
 
