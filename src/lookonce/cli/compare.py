@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     runs = read_runs(arguments.runs)
     console = Console(highlight=False)
     _metrics(runs, console)
-    console.print(f"train, val: the data used. {LETTERS_NOTE}", style="dim", soft_wrap=True)
+    console.print(f"train, val: {LETTERS_NOTE}", style="dim", soft_wrap=True)
     _settings(runs, console)
     for warning in warnings(runs):
         console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
