@@ -36,7 +36,7 @@ from lookonce.errors import LookonceError
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 @pytest.fixture

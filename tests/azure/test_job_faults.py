@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 @pytest.fixture

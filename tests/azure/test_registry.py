@@ -19,7 +19,7 @@ from lookonce.models.registry import find
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def service(azurite: Azurite) -> Iterator[BlobServiceClient]:
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 @pytest.fixture

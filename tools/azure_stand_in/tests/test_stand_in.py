@@ -13,7 +13,7 @@ from azure_stand_in.stand_in import StandIn
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 def test_a_model_goes_in_and_comes_back(stand_in: StandIn, name: str, tmp_path: Path) -> None:

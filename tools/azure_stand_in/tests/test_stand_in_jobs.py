@@ -16,7 +16,7 @@ from waiting import wait_until
 
 @pytest.fixture
 def name() -> str:
-    return f"test-{uuid.uuid4().hex[:12]}"
+    return f"test-{uuid.uuid4().hex[:11]}x"
 
 
 def test_a_job_reads_its_input_writes_its_output_and_its_log(stand_in: StandIn, name: str, tmp_path: Path):
