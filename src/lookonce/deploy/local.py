@@ -67,7 +67,7 @@ class LocalService:
 def acquire_lock(folder: Path) -> BaseFileLock | None:
     """Return the lock of a service, held, or None where another supervisor holds it.
 
-    Whoever tries the lock holds a guard meanwhile. A listing that tries it therefore never makes a supervisor
+    Each attempt at the lock holds a guard, so that a listing that probes the lock never makes a supervisor
     believe that another one runs.
     """
     with FileLock(folder / "lock.guard", timeout=_GUARD_SECONDS):

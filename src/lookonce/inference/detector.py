@@ -58,7 +58,7 @@ class Prepared(NamedTuple):
     geometry: Geometry
 
 
-# Of larger images, a few batches under way would fill the memory: whoever needs one reads it again.
+# Larger images are not kept: a few batches in flight would fill the memory. Callers read them again.
 _KEPT_BYTES = 8_000_000
 # Reading a JPEG and resizing it leave the GIL; more threads than this only fill memory.
 _READERS = 4
